@@ -1,0 +1,133 @@
+package vm
+
+import (
+	"net/netip"
+	"time"
+
+	"kvmctl/internal/units"
+)
+
+// Spec is a valid guest: package configs makes it from a vm.toml with every default filled in.
+type Spec struct {
+	Name        string
+	Description string
+	Memory      units.Size
+	MemoryMax   units.Size // headroom for growth while running; ≥ Memory
+	CPUs        int
+	CPUsMax     int // headroom for growth while running; ≥ CPUs
+	Accel       Accel
+	Machine     string // "q35", "pc", or an exact machine version such as "pc-q35-7.2"
+	Firmware    Firmware
+
+	// Direct boot: paths of a kernel and an initramfs, and the kernel's command line. All empty: the firmware boots.
+	Kernel  string
+	Initrd  string
+	Cmdline string
+
+	Boot        []BootDevice // in order
+	Autostart   bool
+	Order       int      // lower starts earlier, stops later
+	After       []string // guests that have to be running first
+	StartDelay  time.Duration
+	StopTimeout time.Duration // the guest's own time on the stop ladder
+
+	VNC    VNC
+	Disks  []Disk
+	CDROMs []CDROM
+	NICs   []NIC
+	Guest  Guest
+	Hooks  Hooks
+
+	QEMUArgs []string // the admin's own, appended as they are; non-empty marks the guest `custom`
+}
+
+// Custom reports whether the guest runs with QEMU arguments of the admin's own.
+func (s *Spec) Custom() bool { return len(s.QEMUArgs) > 0 }
+
+// Accel is the accelerator asked for.
+type Accel string
+
+// The accelerators: AccelAuto takes KVM where the probe proves it usable, else TCG.
+const (
+	AccelAuto Accel = "auto"
+	AccelKVM  Accel = "kvm"
+	AccelTCG  Accel = "tcg"
+)
+
+// Firmware is what runs before the guest's boot loader.
+type Firmware string
+
+// The firmwares: SeaBIOS and OVMF.
+const (
+	FirmwareBIOS Firmware = "bios"
+	FirmwareUEFI Firmware = "uefi"
+)
+
+// BootDevice is a class of devices to boot from.
+type BootDevice string
+
+// The classes of boot devices.
+const (
+	BootDisk    BootDevice = "disk"
+	BootCDROM   BootDevice = "cdrom"
+	BootNetwork BootDevice = "network"
+)
+
+// VNC is the guest's screen.
+type VNC struct {
+	Enabled      bool
+	Auto         bool // take the first free display
+	Display      int  // when not Auto: TCP port 5900+Display
+	Listen       netip.Addr
+	PasswordFile string // first line: at most 8 characters (RFC 6143, 7.2.2: the protocol uses no more)
+}
+
+// DiskBus is how the guest sees a disk.
+type DiskBus string
+
+// The disk buses.
+const (
+	BusVirtio DiskBus = "virtio"
+	BusSCSI   DiskBus = "scsi" // virtio-scsi
+	BusSATA   DiskBus = "sata" // AHCI on q35, IDE on pc
+)
+
+// Disk is one disk of a guest.
+type Disk struct {
+	Image    string     // absolute path
+	Size     units.Size // of the image when `create` makes it; 0: unknown
+	Format   string     // qcow2 or raw
+	Bus      DiskBus
+	Cache    string // none, writeback, writethrough, unsafe
+	Discard  bool
+	ReadOnly bool
+}
+
+// CDROM is one CD drive; an empty Image is an empty drive.
+type CDROM struct {
+	Image string
+}
+
+// NIC is one network card. Its TAP is made elsewhere and arrives as file descriptors.
+type NIC struct {
+	Bridge string
+	MAC    units.MAC // zero: taken from the ABI lock, where the first start derives it
+	Model  string    // virtio, e1000, rtl8139
+	Queues int       // ≥ 1; more than one only for virtio
+}
+
+// Guest is what the host may expect inside.
+type Guest struct {
+	Profile string     // linux, freebsd, windows, other
+	Agent   bool       // a channel for the QEMU guest agent
+	Address netip.Addr // zero: asked of the agent, else of the neighbour table
+}
+
+// Hooks are executables of the admin's, absolute paths; empty: none.
+type Hooks struct {
+	PreStart  string // a non-zero exit refuses the start
+	PostStart string
+	PreStop   string
+	PostStop  string
+	Timeout   time.Duration // each
+}
