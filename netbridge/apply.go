@@ -1,0 +1,98 @@
+package netbridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+)
+
+// undoTime bounds the way back, which is walked even when the caller's context has ended.
+const undoTime = 5 * time.Second
+
+// ensureTries bounds how often Ensure plans anew because another kvmctl made the same bridge at the same moment.
+const ensureTries = 5
+
+// Apply carries out steps in order. When one fails, what this call did is undone in reverse, and the error names the step
+// and whatever could not be undone; a bridge that this call made is kept when something joined it meanwhile.
+func Apply(ctx context.Context, k Kernel, steps []Step) error {
+	type done struct {
+		step Step
+		undo undo
+	}
+	var did []done
+	made := map[string]bool{}
+	for _, s := range steps {
+		back, err := apply(ctx, k, s)
+		if err == nil {
+			// What happened to a bridge of this call's making goes with the bridge. Undone one by one, it would be taken down under
+			// the guest of another kvmctl that already uses it.
+			if back != nil && !made[s.link()] {
+				did = append(did, done{s, back})
+			}
+			if _, ok := s.(CreateBridge); ok {
+				made[s.link()] = true
+			}
+			continue
+		}
+		errs := []error{fmt.Errorf("%s: %w", s, err)}
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
+		defer cancel()
+		for i := len(did) - 1; i >= 0; i-- {
+			if err := did[i].undo(ctx); err != nil {
+				errs = append(errs, fmt.Errorf("undo %q: %w", did[i].step, err))
+			}
+		}
+		return errors.Join(errs...)
+	}
+	return nil
+}
+
+func apply(ctx context.Context, k Kernel, s Step) (undo, error) {
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
+	}
+	return s.apply(ctx, k)
+}
+
+// Ensure makes the wanted bridges complete and gives the steps that it took. When nothing is missing it looks at nothing but
+// the wanted bridges. Several at once end in the same state; yet one that fails takes back what it did, which another may
+// have found done: callers that may run at the same moment hold a lock around it.
+func Ensure(ctx context.Context, k Kernel, want []Bridge) ([]Step, error) {
+	if len(want) == 0 {
+		return nil, nil
+	}
+	if err := checkAll(want); err != nil {
+		return nil, err
+	}
+	names := make([]string, len(want))
+	for i, b := range want {
+		names[i] = b.Name
+	}
+	have, err := k.Links(ctx, names...)
+	if err != nil {
+		return nil, err
+	}
+	if steps, err := Plan(have, want); err != nil || len(steps) == 0 {
+		return nil, err
+	}
+	for range ensureTries {
+		// Something is missing: only with all interfaces in hand can Plan tell whether a bridge has ports.
+		if have, err = k.Links(ctx); err != nil {
+			return nil, err
+		}
+		var steps []Step
+		if steps, err = Plan(have, want); err != nil {
+			return nil, err
+		}
+		if err = Apply(ctx, k, steps); err == nil {
+			return steps, nil
+		}
+		// A name was taken since: by another kvmctl, then less is left to do, or by a stranger, then Plan says so.
+		if !errors.Is(err, fs.ErrExist) {
+			return nil, err
+		}
+	}
+	return nil, err
+}
