@@ -1,0 +1,147 @@
+package configs
+
+import (
+	"bytes"
+	"errors"
+	"regexp"
+	"strings"
+	"sync"
+	"unicode/utf8"
+
+	"github.com/BurntSushi/toml"
+)
+
+// maxFile bounds a configuration file, in bytes.
+const maxFile = 1 << 20
+
+// document is one file: its text, what the decoder made of it, and the problems found so far.
+type document struct {
+	file     string
+	text     string
+	tree     map[string]any // nil when the text is no TOML
+	problems Problems
+	bad      map[string]bool // paths that have a problem: what depends on them is not worth a second one
+	locator  func() *locator
+}
+
+// parseDocument checks the bytes and the syntax. A syntax error is the only problem that hides those behind it.
+func parseDocument(file string, text []byte) *document {
+	s := strings.TrimPrefix(string(text), "\ufeff")
+	d := &document{file: file, text: s, bad: map[string]bool{}}
+	d.locator = sync.OnceValue(func() *locator { return locate(s) })
+	switch nul := bytes.IndexByte(text, 0); {
+	case len(text) > maxFile:
+		d.text = "" // its places are not worth counting
+		d.at(0, "", "larger than 1M: this is no configuration file", "")
+		return d
+	case nul >= 0:
+		d.at(nul-(len(text)-len(s)), "", "a NUL byte: the file has to be plain UTF-8 text", "")
+		return d
+	case !utf8.ValidString(s):
+		d.at(firstInvalid(s), "", "bytes that are not UTF-8", "iconv -f latin1 -t utf-8 "+file)
+		return d
+	}
+	if suspicious(s) {
+		if l := d.locator(); l.deep >= 0 {
+			d.at(l.deep, "", "keys or brackets nested too deep", "")
+			return d
+		}
+	}
+	tree := map[string]any{}
+	if _, err := toml.Decode(s, &tree); err != nil {
+		d.syntax(err)
+		return d
+	}
+	d.tree = tree
+	return d
+}
+
+// suspicious reports whether a text may nest deeper than maxDepth: an ordinary one does not pay for a second look.
+func suspicious(s string) bool {
+	for line := range strings.Lines(s) {
+		if strings.Count(line, ".") >= maxDepth || strings.Count(line, "{")+strings.Count(line, "[") >= maxDepth {
+			return true
+		}
+	}
+	return strings.Count(s, "[")-strings.Count(s, "]") >= maxDepth || strings.Count(s, "{")-strings.Count(s, "}") >= maxDepth
+}
+
+func firstInvalid(s string) int {
+	for i := 0; i < len(s); {
+		r, n := utf8.DecodeRuneInString(s[i:])
+		if r == utf8.RuneError && n == 1 {
+			return i
+		}
+		i += n
+	}
+	return len(s)
+}
+
+// at adds a problem at a byte offset.
+func (d *document) at(offset int, key, msg, fix string) {
+	line, col := position(d.text, offset)
+	d.bad[key] = true
+	d.problems = append(d.problems, Problem{d.file, line, col, key, msg, fix})
+}
+
+// key adds a problem at the key of path.
+func (d *document) key(path, msg, fix string) { d.at(d.place(path).key, path, msg, fix) }
+
+// value adds a problem at the value of path.
+func (d *document) value(path, msg, fix string) { d.at(d.place(path).value, path, msg, fix) }
+
+// place finds a path, or the nearest table around it: what is missing is missed there.
+func (d *document) place(path string) place {
+	places := d.locator().places
+	for {
+		if p, ok := places[path]; ok {
+			return p
+		}
+		cut := strings.LastIndexAny(path, ".[")
+		if cut < 0 {
+			return place{}
+		}
+		path = path[:cut]
+	}
+}
+
+// position gives line and column of a path's value.
+func (d *document) position(path string) (line, col int) {
+	return position(d.text, d.place(path).value)
+}
+
+var (
+	unquoted = regexp.MustCompile(`^\s*([A-Za-z0-9_-]+)\s*=\s*([^\s"'\[\]{}#,][^"'\[\]{}#,]*?)\s*(?:#.*)?$`)
+	single   = regexp.MustCompile(`^\s*\[(disk|cdrom|nic|bridge)\]`)
+)
+
+// syntax turns the decoder's error into a problem.
+func (d *document) syntax(err error) {
+	var pe toml.ParseError
+	if !errors.As(err, &pe) {
+		d.at(0, "", err.Error(), "")
+		return
+	}
+	start := min(max(pe.Position.Start, 0), len(d.text))
+	// "for int64" is the decoder's own type; the rest of its words are about the text.
+	msg := strings.TrimSuffix(strings.TrimSuffix(pe.Message, "."), " for int64")
+	if len(msg) > 1 && msg[1] >= 'a' && msg[1] <= 'z' {
+		msg = strings.ToLower(msg[:1]) + msg[1:]
+	}
+	line := d.text[strings.LastIndexByte(d.text[:start], '\n')+1:]
+	line, _, _ = strings.Cut(line, "\n")
+	fix := ""
+	if m := unquoted.FindStringSubmatch(line); m != nil {
+		switch strings.ToLower(m[2]) {
+		case "yes", "on", "true":
+			fix = m[1] + " = true"
+		case "no", "off", "false":
+			fix = m[1] + " = false"
+		default:
+			fix = m[1] + " = " + quote(m[2])
+		}
+	} else if m := single.FindStringSubmatch(line); m != nil {
+		fix = "[[" + m[1] + "]]"
+	}
+	d.at(start, "", msg, fix)
+}

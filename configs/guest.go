@@ -1,0 +1,176 @@
+package configs
+
+import (
+	"path/filepath"
+	"time"
+
+	"kvmctl/internal/units"
+	"kvmctl/vm"
+)
+
+// The on-disk homes of a guest, below the root.
+const (
+	configDir = "/etc/kvm"
+	stateDir  = "/var/lib/kvm"
+)
+
+// memoryBlock is virtio-mem's step: what memory may grow by is a multiple of it.
+const memoryBlock = 2 * units.MiB
+
+// Largest values that the schema allows, for the defaults that are made of others.
+const (
+	mostMemory = 16 * units.TiB
+	mostCPUs   = 255
+)
+
+// parsed is a guest with what is needed to complain about it later, beside the others.
+type parsed struct {
+	spec   vm.Spec
+	doc    *document
+	broken bool // its own file has problems, apart from those with other guests
+}
+
+// ParseGuest reads a guest's vm.toml. file gives the place of its hooks and password file (beside it), host the root,
+// the bridges and the defaults. What is wrong comes back as problems; the spec then holds what could be read.
+func ParseGuest(file, name string, text []byte, host Host) (vm.Spec, Problems) {
+	p := parseGuest(file, name, text, host)
+	p.doc.problems.sort()
+	return p.spec, p.doc.problems
+}
+
+func parseGuest(file, name string, text []byte, host Host) parsed {
+	d := parseDocument(file, text)
+	var raw rawGuest
+	if d.tree != nil {
+		bind(d, guestSchema(), &raw)
+	}
+	spec := defaultSpec(name, host)
+	fill(&spec, &raw, filepath.Dir(file), host)
+	if err := CheckName(name); err != nil {
+		d.at(0, "", err.Error(), hintOf(err))
+	}
+	if d.tree != nil {
+		checkGuest(d, &raw, &spec, host)
+	}
+	return parsed{spec: spec, doc: d}
+}
+
+func hintOf(err error) string {
+	if h, ok := err.(interface{ Hint() string }); ok {
+		return h.Hint()
+	}
+	return ""
+}
+
+// defaultSpec is a guest whose file says nothing. MemoryMax and CPUsMax follow what is set: see headroom.
+func defaultSpec(name string, host Host) vm.Spec {
+	return vm.Spec{
+		Name:        name,
+		Memory:      512 * units.MiB,
+		CPUs:        1,
+		Accel:       host.Defaults.Accel,
+		Machine:     "q35",
+		Firmware:    vm.FirmwareBIOS,
+		Boot:        []vm.BootDevice{vm.BootDisk, vm.BootCDROM},
+		Order:       50,
+		StopTimeout: host.Defaults.StopTimeout,
+		VNC:         vm.VNC{Enabled: true, Auto: true, Listen: host.Defaults.VNCListen},
+		Guest:       vm.Guest{Profile: "linux", Agent: true},
+		Hooks:       vm.Hooks{Timeout: 30 * time.Second},
+	}
+}
+
+func defaultDisk() vm.Disk { return vm.Disk{Format: "qcow2", Bus: vm.BusVirtio, Cache: "writeback"} }
+func defaultNIC() vm.NIC   { return vm.NIC{Model: "virtio", Queues: 1} }
+
+// defaultMemoryMax is four times the memory, the growth rounded up to whole virtio-mem blocks.
+func defaultMemoryMax(memory units.Size) units.Size {
+	growth := min(3*memory, max(0, mostMemory-memory))
+	return memory + (growth+memoryBlock-1)/memoryBlock*memoryBlock
+}
+
+func defaultCPUsMax(cpus int) int { return min(2*cpus, mostCPUs) }
+
+// fill puts what was set over the defaults.
+func fill(s *vm.Spec, raw *rawGuest, beside string, host Host) {
+	state := filepath.Join(host.Root+stateDir, s.Name)
+	set(&s.Description, raw.Description)
+	set(&s.Memory, raw.Memory)
+	s.MemoryMax = defaultMemoryMax(s.Memory)
+	set(&s.MemoryMax, raw.MemoryMax)
+	set(&s.CPUs, raw.CPUs)
+	s.CPUsMax = defaultCPUsMax(s.CPUs)
+	set(&s.CPUsMax, raw.CPUsMax)
+	setAs(&s.Accel, raw.Accel)
+	set(&s.Machine, raw.Machine)
+	setAs(&s.Firmware, raw.Firmware)
+	setPath(&s.Kernel, raw.Kernel, state)
+	setPath(&s.Initrd, raw.Initrd, state)
+	set(&s.Cmdline, raw.Cmdline)
+	if raw.Boot != nil {
+		s.Boot = nil
+		for _, b := range raw.Boot {
+			s.Boot = append(s.Boot, vm.BootDevice(b))
+		}
+	}
+	set(&s.Autostart, raw.Autostart)
+	set(&s.Order, raw.Order)
+	s.After = append(s.After, raw.After...)
+	setTime(&s.StartDelay, raw.StartDelay)
+	setTime(&s.StopTimeout, raw.StopTimeout)
+	s.QEMUArgs = append(s.QEMUArgs, raw.QEMUArgs...)
+	fillVNC(&s.VNC, &raw.VNC, beside)
+	for _, r := range raw.Disks {
+		d := defaultDisk()
+		setPath(&d.Image, r.Image, state)
+		set(&d.Size, r.Size)
+		set(&d.Format, r.Format)
+		setAs(&d.Bus, r.Bus)
+		set(&d.Cache, r.Cache)
+		set(&d.Discard, r.Discard)
+		set(&d.ReadOnly, r.ReadOnly)
+		s.Disks = append(s.Disks, d)
+	}
+	for _, r := range raw.CDROMs {
+		var c vm.CDROM
+		setPath(&c.Image, r.Image, state)
+		s.CDROMs = append(s.CDROMs, c)
+	}
+	for _, r := range raw.NICs {
+		n := defaultNIC()
+		set(&n.Bridge, r.Bridge)
+		if r.MAC != nil {
+			n.MAC = r.MAC.MAC
+		}
+		set(&n.Model, r.Model)
+		set(&n.Queues, r.Queues)
+		s.NICs = append(s.NICs, n)
+	}
+	set(&s.Guest.Profile, raw.Guest.Profile)
+	set(&s.Guest.Agent, raw.Guest.Agent)
+	set(&s.Guest.Address, raw.Guest.Address)
+	setPath(&s.Hooks.PreStart, raw.Hooks.PreStart, beside)
+	setPath(&s.Hooks.PostStart, raw.Hooks.PostStart, beside)
+	setPath(&s.Hooks.PreStop, raw.Hooks.PreStop, beside)
+	setPath(&s.Hooks.PostStop, raw.Hooks.PostStop, beside)
+	setTime(&s.Hooks.Timeout, raw.Hooks.Timeout)
+}
+
+func fillVNC(v *vm.VNC, raw *rawVNC, beside string) {
+	if d := raw.Display; d != nil {
+		v.Enabled, v.Auto, v.Display = !d.None, d.Auto, d.Number
+	}
+	set(&v.Listen, raw.Listen)
+	setPath(&v.PasswordFile, raw.PasswordFile, beside)
+}
+
+// setPath takes an absolute path as it is and a relative one from dir.
+func setPath(to *string, from *string, dir string) {
+	switch {
+	case from == nil || *from == "":
+	case filepath.IsAbs(*from):
+		*to = *from
+	default:
+		*to = filepath.Join(dir, *from)
+	}
+}

@@ -1,0 +1,219 @@
+package configs
+
+import (
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"kvmctl/internal/nearest"
+	"kvmctl/internal/units"
+	"kvmctl/vm"
+)
+
+var machineType = regexp.MustCompile(`^(q35|pc|pc-(q35|i440fx)-[0-9]{1,3}\.[0-9]{1,3}(\.[0-9]{1,3})?)$`)
+
+// Most devices of a kind: the ports of the guest's buses.
+const (
+	mostDisks  = 16
+	mostCDROMs = 4
+	mostNICs   = 8
+)
+
+// checkGuest finds what no single value shows. It says nothing of values that already have a problem.
+func checkGuest(d *document, raw *rawGuest, s *vm.Spec, host Host) {
+	checkMachine(d, raw, s)
+	checkBoot(d, raw)
+	checkAfter(d, raw.After, s.Name)
+	checkListen(d, "vnc.listen", raw.VNC.Listen)
+	checkDisks(d, raw, s)
+	checkNICs(d, s, host)
+	if a := raw.Guest.Address; a != nil && (a.IsUnspecified() || a.IsMulticast() || a.IsLoopback()) {
+		d.value("guest.address", fmt.Sprintf("%s is no address of a guest", a), "")
+	}
+	checkQEMUArgs(d, s.QEMUArgs)
+}
+
+func checkMachine(d *document, raw *rawGuest, s *vm.Spec) {
+	memoryOK := !d.bad["memory"]
+	if memoryOK && s.Memory%units.MiB != 0 {
+		memoryOK = false
+		up := (s.Memory/units.MiB + 1) * units.MiB
+		d.value("memory", fmt.Sprintf("memory %s is no multiple of 1M", s.Memory), fmt.Sprintf("memory = %q", up))
+	}
+	if raw.MemoryMax != nil && memoryOK {
+		growth := s.MemoryMax - s.Memory
+		switch {
+		case growth < 0:
+			d.value("memory_max", fmt.Sprintf("memory_max %s is less than memory %s", s.MemoryMax, s.Memory),
+				fmt.Sprintf("memory_max = %q", defaultMemoryMax(s.Memory)))
+		case growth%memoryBlock != 0:
+			up := s.Memory + (growth/memoryBlock+1)*memoryBlock
+			d.value("memory_max", fmt.Sprintf("memory_max %s is not memory %s plus a multiple of %s", s.MemoryMax, s.Memory, memoryBlock),
+				fmt.Sprintf("memory_max = %q", up))
+		}
+	}
+	if raw.CPUsMax != nil && !d.bad["cpus"] && s.CPUsMax < s.CPUs {
+		d.value("cpus_max", fmt.Sprintf("cpus_max %d is less than cpus %d", s.CPUsMax, s.CPUs),
+			fmt.Sprintf("cpus_max = %d", defaultCPUsMax(s.CPUs)))
+	}
+	if raw.Machine != nil && !machineType.MatchString(s.Machine) {
+		fix := ""
+		if n, ok := nearest.Find(s.Machine, []string{"q35", "pc"}); ok {
+			fix = fmt.Sprintf("did you mean %q?", n)
+		}
+		d.value("machine", fmt.Sprintf(`machine wants "q35", "pc" or a version such as "pc-q35-7.2", got %q`, s.Machine), fix)
+	}
+	if raw.Kernel == nil && !d.bad["kernel"] {
+		if raw.Initrd != nil {
+			d.key("initrd", "initrd without a kernel", `kernel = "vmlinuz"`)
+		}
+		if raw.Cmdline != nil {
+			d.key("cmdline", "cmdline without a kernel", `kernel = "vmlinuz"`)
+		}
+	}
+}
+
+func checkBoot(d *document, raw *rawGuest) {
+	if raw.Boot != nil && len(raw.Boot) == 0 && !d.bad["boot"] {
+		d.value("boot", "boot is empty: the guest could boot from nothing", `boot = ["disk", "cdrom"]`)
+	}
+	seen := map[string]bool{}
+	for i, b := range raw.Boot {
+		if seen[b] && !d.bad["boot"] {
+			d.value(element("boot", i), fmt.Sprintf("boot has %q twice", b), "")
+		}
+		seen[b] = true
+	}
+	if seen["network"] && len(raw.NICs) == 0 && !d.bad["nic"] && !d.bad["boot"] {
+		d.value("boot", `boot has "network", but the guest has no [[nic]]`, "")
+	}
+}
+
+func checkAfter(d *document, after []string, self string) {
+	seen := map[string]bool{}
+	for i, name := range after {
+		if d.bad["after"] {
+			return // the indices are no longer the file's
+		}
+		switch {
+		case name == self:
+			d.value(element("after", i), fmt.Sprintf("after names %s itself", self), "")
+		case seen[name]:
+			d.value(element("after", i), fmt.Sprintf("after names %s twice", name), "")
+		}
+		seen[name] = true
+	}
+}
+
+func checkDisks(d *document, raw *rawGuest, s *vm.Spec) {
+	type use struct {
+		path     string
+		writable bool
+	}
+	uses := map[string]use{}
+	claim := func(path, image string, writable bool) {
+		image = filepath.Clean(image)
+		first, ok := uses[image]
+		if !ok {
+			uses[image] = use{path, writable}
+			return
+		}
+		if first.writable || writable {
+			line, _ := d.position(first.path)
+			d.value(path, fmt.Sprintf("%s is in use twice: line %d has it too, and one of them writes", image, line), "")
+		}
+	}
+	sata := 0
+	for i, disk := range s.Disks {
+		path := element("disk", i)
+		if raw.Disks[i].Image == nil {
+			if !d.bad[path+".image"] {
+				d.value(path, "a [[disk]] without an image", `image = "disk.qcow2"`)
+			}
+		} else {
+			claim(path+".image", disk.Image, !disk.ReadOnly)
+		}
+		if disk.Size%512 != 0 {
+			d.value(path+".size", fmt.Sprintf("disk.size %s is no multiple of 512 bytes", disk.Size),
+				fmt.Sprintf("size = %q", (disk.Size/512+1)*512))
+		}
+		if disk.Bus == vm.BusSATA {
+			sata++
+		}
+	}
+	for i, cd := range s.CDROMs {
+		if cd.Image != "" {
+			claim(element("cdrom", i)+".image", cd.Image, false)
+		}
+	}
+	atMost(d, "disk", len(s.Disks), mostDisks)
+	atMost(d, "cdrom", len(s.CDROMs), mostCDROMs)
+	ports := 6 // of q35's AHCI
+	if s.Machine == "pc" || strings.HasPrefix(s.Machine, "pc-i440fx") {
+		ports = 4 // two IDE channels
+	}
+	if sata > 0 && sata+len(s.CDROMs) > ports && len(s.CDROMs) <= mostCDROMs {
+		d.value("disk", fmt.Sprintf("%d SATA disks and %d CD drives, but a machine %q has %d ports", sata, len(s.CDROMs), s.Machine, ports), `bus = "scsi"`)
+	}
+}
+
+func checkNICs(d *document, s *vm.Spec, host Host) {
+	atMost(d, "nic", len(s.NICs), mostNICs)
+	macs := firsts[units.MAC]{}
+	for i, nic := range s.NICs {
+		path := element("nic", i)
+		switch {
+		case nic.Bridge != "":
+			checkDeclared(d, path+".bridge", nic.Bridge, host)
+		case !d.bad[path+".bridge"]:
+			name := "br0"
+			if len(host.Bridges) > 0 {
+				name = host.Bridges[0].Name
+			}
+			d.value(path, "a [[nic]] without a bridge", fmt.Sprintf("bridge = %q", name))
+		}
+		if nic.Queues > 1 && nic.Model != "virtio" && !d.bad[path+".model"] {
+			d.value(path+".queues", fmt.Sprintf("nic.queues %d: a NIC of model %q has one queue", nic.Queues, nic.Model), "queues = 1")
+		}
+		if nic.MAC.IsZero() {
+			continue
+		}
+		if line, ok := macs.taken(d, nic.MAC, path+".mac"); ok {
+			d.value(path+".mac", fmt.Sprintf("nic.mac %s is also in line %d", nic.MAC, line), `mac = "auto"`)
+		}
+		for _, b := range host.Bridges {
+			if b.MAC == nic.MAC {
+				d.value(path+".mac", fmt.Sprintf("nic.mac %s is that of the bridge %q", nic.MAC, b.Name), `mac = "auto"`)
+			}
+		}
+	}
+}
+
+func checkDeclared(d *document, path, bridge string, host Host) {
+	if host.BridgesUnknown {
+		return
+	}
+	names := make([]string, len(host.Bridges))
+	for i, b := range host.Bridges {
+		if names[i] = b.Name; b.Name == bridge {
+			return
+		}
+	}
+	if why := checkBridgeName(bridge); why != "" {
+		d.value(path, fmt.Sprintf("bad bridge name %q: %s", bridge, why), "")
+		return
+	}
+	file := host.Root + configDir + "/kvm.toml"
+	fix := fmt.Sprintf(`printf '\n[[bridge]]\nname = "%s"\n' >>%s`, bridge, file)
+	if n, ok := nearest.Find(bridge, names); ok {
+		fix = fmt.Sprintf("did you mean %q? else: %s", n, fix)
+	}
+	d.value(path, fmt.Sprintf("no [[bridge]] %q is declared in %s", bridge, file), fix)
+}
+
+func atMost(d *document, table string, n, most int) {
+	if n > most {
+		d.value(element(table, most), fmt.Sprintf("%d [[%s]] tables: a guest has at most %d", n, table, most), "")
+	}
+}

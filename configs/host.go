@@ -1,0 +1,194 @@
+package configs
+
+import (
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"time"
+
+	"kvmctl/internal/units"
+	"kvmctl/netbridge"
+	"kvmctl/vm"
+)
+
+// Host is what kvm.toml says, every default filled in.
+type Host struct {
+	Root         string             // in front of every path; "" is the machine's own root
+	UIDBase      int                // a guest's uid is this plus its number
+	QEMU         string             // absolute path of qemu-system-x86_64
+	RecorderSize units.Size         // tmpfs of a guest's flight recorder
+	ConsoleSize  units.Size         // tmpfs of a guest's console log
+	HistorySize  units.Size         // history.jsonl is rotated at this size
+	Bridges      []netbridge.Bridge // in the file's order
+	Defaults     Defaults
+	// BridgesUnknown: the file could not be read that far, so a NIC's bridge cannot be missed.
+	BridgesUnknown bool
+}
+
+// Defaults are what a guest takes where its own file says nothing.
+type Defaults struct {
+	Accel       vm.Accel
+	StopTimeout time.Duration
+	VNCListen   netip.Addr
+}
+
+// DefaultHost is the host without a kvm.toml.
+func DefaultHost() Host {
+	return Host{
+		UIDBase:      70000,
+		QEMU:         "/usr/bin/qemu-system-x86_64",
+		RecorderSize: 256 * units.KiB,
+		ConsoleSize:  4 * units.MiB,
+		HistorySize:  units.MiB,
+		Defaults: Defaults{
+			Accel:       vm.AccelAuto,
+			StopTimeout: 30 * time.Second,
+			VNCListen:   netip.AddrFrom4([4]byte{127, 0, 0, 1}),
+		},
+	}
+}
+
+// defaultMTU is Ethernet's, in bytes.
+const defaultMTU = 1500
+
+// ParseHost reads a kvm.toml. machineID makes the bridges' default MACs this machine's own. What is wrong comes back as
+// problems, with the defaults in its place. Host.Root is left empty.
+func ParseHost(file string, text []byte, machineID string) (Host, Problems) {
+	h := DefaultHost()
+	d := parseDocument(file, text)
+	if d.tree == nil {
+		h.BridgesUnknown = true
+		return h, d.problems
+	}
+	var raw rawHost
+	bind(d, hostSchema(), &raw)
+	set(&h.UIDBase, raw.UIDBase)
+	set(&h.QEMU, raw.QEMU)
+	set(&h.RecorderSize, raw.RecorderSize)
+	set(&h.ConsoleSize, raw.ConsoleSize)
+	set(&h.HistorySize, raw.HistorySize)
+	setAs(&h.Defaults.Accel, raw.Defaults.Accel)
+	setTime(&h.Defaults.StopTimeout, raw.Defaults.StopTimeout)
+	set(&h.Defaults.VNCListen, raw.Defaults.VNCListen)
+	h.BridgesUnknown = d.bad["bridge"]
+	for _, b := range raw.Bridges {
+		if b.Name != nil {
+			h.Bridges = append(h.Bridges, bridgeOf(b, machineID))
+		}
+	}
+	checkHost(d, &raw, machineID)
+	d.problems.sort()
+	return h, d.problems
+}
+
+// set, setAs and setTime override a default with what was set.
+func set[T any](to *T, from *T) {
+	if from != nil {
+		*to = *from
+	}
+}
+
+func setAs[T ~string](to *T, from *string) {
+	if from != nil {
+		*to = T(*from)
+	}
+}
+
+func setTime(to *time.Duration, from *units.Duration) {
+	if from != nil {
+		*to = time.Duration(*from)
+	}
+}
+
+func bridgeOf(raw rawBridge, machineID string) netbridge.Bridge {
+	b := netbridge.Bridge{Name: *raw.Name, MTU: defaultMTU}
+	if raw.MAC != nil {
+		b.MAC = raw.MAC.MAC
+	}
+	if b.MAC.IsZero() {
+		b.MAC = units.DeriveMAC(machineID, "bridge", b.Name)
+	}
+	set(&b.Address, raw.Address)
+	set(&b.MTU, raw.MTU)
+	return b
+}
+
+// checkHost finds what no single value shows.
+func checkHost(d *document, raw *rawHost, machineID string) {
+	// Guests get uids from uid_base on; 65534 is nobody's and 65535 is -1 in 16 bits.
+	if u := raw.UIDBase; u != nil && *u > 65535-10000 && *u <= 65535 {
+		d.value("uid_base", fmt.Sprintf("uid_base %d: the uids behind it reach 65534 (nobody)", *u), "uid_base = 70000")
+	}
+	if raw.QEMU != nil && !filepath.IsAbs(*raw.QEMU) {
+		d.value("qemu", fmt.Sprintf("qemu wants an absolute path, got %q", *raw.QEMU), `qemu = "/usr/bin/qemu-system-x86_64"`)
+	}
+	checkListen(d, "defaults.vnc_listen", raw.Defaults.VNCListen)
+	names, macs, addresses := firsts[string]{}, firsts[units.MAC]{}, firsts[netip.Addr]{}
+	for i, b := range raw.Bridges {
+		path := element("bridge", i)
+		if b.Name == nil {
+			if !d.bad[path+".name"] {
+				d.value(path, "a [[bridge]] without a name", `name = "br0"`)
+			}
+			continue
+		}
+		if why := checkBridgeName(*b.Name); why != "" {
+			d.value(path+".name", fmt.Sprintf("bad bridge name %q: %s", *b.Name, why), "")
+		}
+		if line, ok := names.taken(d, *b.Name, path+".name"); ok {
+			d.value(path+".name", fmt.Sprintf("bridge %q is declared twice: line %d has it too", *b.Name, line), "")
+			continue
+		}
+		if !d.bad[path+".mac"] {
+			at := path + ".mac"
+			if b.MAC == nil || b.MAC.MAC.IsZero() {
+				at = path + ".name" // derived: the name is what makes it
+			}
+			mac := bridgeOf(b, machineID).MAC
+			if line, ok := macs.taken(d, mac, at); ok {
+				d.value(at, fmt.Sprintf("bridge %q has the MAC address %s of the bridge in line %d", *b.Name, mac, line), `mac = "auto"`)
+			}
+		}
+		if b.Address != nil {
+			checkBridgeAddress(d, path+".address", *b.Address)
+			if line, ok := addresses.taken(d, b.Address.Addr(), path+".address"); ok {
+				d.value(path+".address", fmt.Sprintf("bridge %q has the address %s of the bridge in line %d", *b.Name, b.Address.Addr(), line), "")
+			}
+		}
+	}
+}
+
+// firsts remembers where a value was met first within one file.
+type firsts[K comparable] map[K]string
+
+// taken returns the line where key was met before; else it keeps path as the place.
+func (f firsts[K]) taken(d *document, key K, path string) (line int, ok bool) {
+	if at, ok := f[key]; ok {
+		line, _ = d.position(at)
+		return line, true
+	}
+	f[key] = path
+	return 0, false
+}
+
+func checkBridgeAddress(d *document, path string, p netip.Prefix) {
+	a := p.Addr()
+	one := ""
+	if next := p.Masked().Addr().Next(); next.IsValid() && p.Contains(next) {
+		one = fmt.Sprintf("address = %q", netip.PrefixFrom(next, p.Bits()))
+	}
+	switch {
+	case a.IsUnspecified(), a.IsMulticast(), a.IsLoopback(), p.Bits() == 0:
+		d.value(path, fmt.Sprintf("%s is no address for a bridge", p), "")
+	case p.Bits() < a.BitLen()-1 && a == p.Masked().Addr():
+		d.value(path, fmt.Sprintf("%s is the network itself, not the host's address in it", p), one)
+	case a.Is4() && p.Bits() < 31 && !p.Contains(a.Next()):
+		d.value(path, fmt.Sprintf("%s is the network's broadcast address", p), one)
+	}
+}
+
+func checkListen(d *document, path string, a *netip.Addr) {
+	if a != nil && a.IsMulticast() {
+		d.value(path, fmt.Sprintf("%s is a multicast address: nothing can listen there", a), last(path)+` = "127.0.0.1"`)
+	}
+}

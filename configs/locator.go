@@ -1,0 +1,306 @@
+package configs
+
+import (
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// maxDepth bounds how many keys and brackets may stand within each other. No file of ours needs more than four, and the
+// decoder's time grows with more than the square of it.
+const maxDepth = 16
+
+// place holds byte offsets of a key and of its value.
+type place struct{ key, value int }
+
+// locator maps dotted keys with indices, such as "disk[1].image" or "qemu_args[0]", to their places. The decoder tells
+// what is in a file but not where; this tells where. It takes the text as valid and stops where it is not.
+type locator struct {
+	text   string
+	at     int
+	depth  int
+	places map[string]place
+	tables map[string]int // path of [[…]] → number of elements so far
+	deep   int            // offset of what exceeds maxDepth; -1: nothing does
+}
+
+type keyPart struct {
+	name string
+	at   int
+}
+
+func locate(text string) *locator {
+	l := &locator{text: text, places: map[string]place{"": {}}, tables: map[string]int{}, deep: -1}
+	table := ""
+	for l.blank(true); l.at < len(text); l.blank(true) {
+		ok := true
+		if text[l.at] == '[' {
+			table, ok = l.header()
+		} else {
+			ok = l.pair(table)
+		}
+		if !ok {
+			break
+		}
+	}
+	return l
+}
+
+// join appends a key to a path, quoted unless it is bare.
+func join(path, name string) string {
+	bare := name != ""
+	for i := 0; i < len(name) && bare; i++ {
+		bare = isBare(name[i])
+	}
+	if !bare {
+		name = strconv.Quote(name)
+	}
+	if path == "" {
+		return name
+	}
+	return path + "." + name
+}
+
+func element(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }
+
+func isBare(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '-'
+}
+
+// note keeps the first place of a path: the others are repetitions of a super-table.
+func (l *locator) note(path string, key, value int) {
+	if _, ok := l.places[path]; !ok {
+		l.places[path] = place{key, value}
+	}
+}
+
+// header reads [a.b] or [[a.b]] and returns the path of the table that it opens.
+func (l *locator) header() (string, bool) {
+	start := l.at
+	array := strings.HasPrefix(l.text[l.at:], "[[")
+	closing := "]"
+	if l.at++; array {
+		closing = "]]"
+		l.at++
+	}
+	l.blank(false)
+	parts, ok := l.key()
+	if !ok || !strings.HasPrefix(l.text[l.at:], closing) {
+		return "", false
+	}
+	l.at += len(closing)
+	path := ""
+	for i, p := range parts {
+		path = join(path, p.name)
+		last := i == len(parts)-1
+		if last {
+			l.note(path, p.at, start)
+		} else {
+			l.note(path, p.at, p.at)
+		}
+		if last && array {
+			l.tables[path]++
+			path = element(path, l.tables[path]-1)
+			l.note(path, start, start)
+		} else if n := l.tables[path]; n > 0 {
+			path = element(path, n-1)
+		}
+	}
+	return path, true
+}
+
+// pair reads a.b = value below the table at path.
+func (l *locator) pair(path string) bool {
+	parts, ok := l.key()
+	if !ok || !l.eat('=') {
+		return false
+	}
+	l.blank(false)
+	for i, p := range parts {
+		path = join(path, p.name)
+		if i == len(parts)-1 {
+			l.note(path, p.at, l.at)
+		} else {
+			l.note(path, p.at, p.at)
+		}
+	}
+	return l.value(path)
+}
+
+func (l *locator) value(path string) bool {
+	if l.at == len(l.text) {
+		return false
+	}
+	if l.depth++; l.depth > maxDepth {
+		l.deep = l.at
+		return false
+	}
+	defer func() { l.depth-- }()
+	switch l.text[l.at] {
+	case '"', '\'':
+		return l.skipString()
+	case '[':
+		return l.list(']', func(i int) bool {
+			p := element(path, i)
+			l.note(p, l.at, l.at)
+			return l.value(p)
+		})
+	case '{':
+		return l.list('}', func(int) bool { return l.pair(path) })
+	}
+	end := strings.IndexAny(l.text[l.at:], ",]}#\r\n")
+	if end < 0 {
+		end = len(l.text) - l.at
+	}
+	l.at += end
+	return end > 0
+}
+
+// list reads what stands between brackets, separated by commas.
+func (l *locator) list(closing byte, item func(i int) bool) bool {
+	l.at++
+	for i := 0; ; i++ {
+		if l.blank(true); l.eat(closing) {
+			return true
+		}
+		if l.at == len(l.text) || !item(i) {
+			return false
+		}
+		if l.blank(true); !l.eat(',') && !strings.HasPrefix(l.text[l.at:], string(closing)) {
+			return false
+		}
+	}
+}
+
+// key reads a dotted key and the blanks behind it.
+func (l *locator) key() ([]keyPart, bool) {
+	var parts []keyPart
+	for {
+		p := keyPart{at: l.at}
+		var ok bool
+		if p.name, ok = l.keyName(); !ok {
+			return nil, false
+		}
+		if parts = append(parts, p); len(parts) > maxDepth {
+			l.deep = l.at
+			return nil, false
+		}
+		if l.blank(false); !l.eat('.') {
+			return parts, true
+		}
+		l.blank(false)
+	}
+}
+
+func (l *locator) keyName() (string, bool) {
+	start := l.at
+	if l.at < len(l.text) && (l.text[l.at] == '"' || l.text[l.at] == '\'') {
+		if !l.skipString() {
+			return "", false
+		}
+		inner := l.text[start+1 : l.at-1]
+		if l.text[start] == '\'' {
+			return inner, true
+		}
+		return unescape(inner)
+	}
+	for l.at < len(l.text) && isBare(l.text[l.at]) {
+		l.at++
+	}
+	return l.text[start:l.at], l.at > start
+}
+
+// skipString passes over a string of any of the four kinds.
+func (l *locator) skipString() bool {
+	quote := l.text[l.at]
+	triple := strings.Repeat(string(quote), 3)
+	long := strings.HasPrefix(l.text[l.at:], triple)
+	if l.at++; long {
+		l.at += 2
+	}
+	for ; l.at < len(l.text); l.at++ {
+		switch c := l.text[l.at]; {
+		case c == '\\' && quote == '"':
+			l.at++
+		case c == '\n' && !long:
+			return false
+		case c == quote && !long:
+			l.at++
+			return true
+		case c == quote && strings.HasPrefix(l.text[l.at:], triple):
+			// The last three quotes close; one or two before them belong to the string.
+			for l.at += 3; l.at < len(l.text) && l.text[l.at] == quote; l.at++ {
+			}
+			return true
+		}
+	}
+	l.at = len(l.text)
+	return false
+}
+
+// blank passes over blanks and, with lines, over line ends and comments.
+func (l *locator) blank(lines bool) {
+	for l.at < len(l.text) {
+		switch c := l.text[l.at]; {
+		case c == ' ', c == '\t', lines && (c == '\n' || c == '\r'):
+			l.at++
+		case lines && c == '#':
+			end := strings.IndexByte(l.text[l.at:], '\n')
+			if end < 0 {
+				end = len(l.text) - l.at
+			}
+			l.at += end
+		default:
+			return
+		}
+	}
+}
+
+func (l *locator) eat(c byte) bool {
+	if l.at < len(l.text) && l.text[l.at] == c {
+		l.at++
+		return true
+	}
+	return false
+}
+
+// unescape reads the escapes of a basic string, as far as a key may hold them.
+func unescape(s string) (string, bool) {
+	if !strings.Contains(s, `\`) {
+		return s, true
+	}
+	short := map[byte]byte{'b': '\b', 't': '\t', 'n': '\n', 'f': '\f', 'r': '\r', 'e': 0x1b, '"': '"', '\\': '\\'}
+	digits := map[byte]int{'x': 2, 'u': 4, 'U': 8}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] != '\\' {
+			b.WriteByte(s[i])
+			continue
+		}
+		if i++; i == len(s) {
+			return "", false
+		}
+		if c, ok := short[s[i]]; ok {
+			b.WriteByte(c)
+			continue
+		}
+		n := digits[s[i]]
+		if n == 0 || i+n >= len(s) {
+			return "", false
+		}
+		v, err := strconv.ParseUint(s[i+1:i+1+n], 16, 32)
+		if err != nil || !utf8.ValidRune(rune(v)) {
+			return "", false
+		}
+		b.WriteRune(rune(v))
+		i += n
+	}
+	return b.String(), true
+}
+
+// position turns a byte offset into a line and a column, both from 1; columns count characters.
+func position(text string, offset int) (line, col int) {
+	offset = min(max(offset, 0), len(text))
+	before := text[:offset]
+	return 1 + strings.Count(before, "\n"), 1 + utf8.RuneCountInString(before[strings.LastIndexByte(before, '\n')+1:])
+}

@@ -1,0 +1,132 @@
+package configs
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"kvmctl/internal/units"
+)
+
+// retyped gives the line that a value of the wrong type was probably meant to be, or nothing.
+func retyped(key string, f *field, x any) string {
+	value := ""
+	switch x := x.(type) {
+	case string:
+		switch f.kind {
+		case kindInt, kindDisplay:
+			if _, err := strconv.Atoi(x); err == nil {
+				value = x
+			}
+		case kindBool:
+			switch strings.ToLower(x) {
+			case "true", "yes", "on", "1":
+				value = "true"
+			case "false", "no", "off", "0":
+				value = "false"
+			}
+		case kindStrings:
+			value = "[" + quote(x) + "]"
+		}
+	case int64:
+		switch {
+		case f.kind == kindSize && x > 0 && units.Size(x) < units.MiB:
+			value = quote(strconv.FormatInt(x, 10) + f.example[len(f.example)-1:]) // the key's usual unit
+		case f.kind == kindSize && x > 0:
+			value = quote(units.Size(x).String())
+		case f.kind == kindDuration && x >= 0:
+			value = quote(strconv.FormatInt(x, 10) + "s")
+		case f.kind == kindBool && (x == 0 || x == 1):
+			value = strconv.FormatBool(x == 1)
+		case f.kind == kindString && len(f.choices) == 0:
+			value = quote(strconv.FormatInt(x, 10))
+		}
+	case float64:
+		if f.kind == kindInt && x == math.Trunc(x) && math.Abs(x) < 1<<31 {
+			value = strconv.Itoa(int(x))
+		}
+	case map[string]any:
+		if f.kind == kindTables {
+			return "[[" + f.name + "]]"
+		}
+	case []map[string]any:
+		if f.kind == kindTable {
+			return "[" + f.name + "]"
+		}
+	}
+	if value == "" {
+		return ""
+	}
+	return key + " = " + value
+}
+
+// nearestBound gives the line with the allowed value that is nearest to n.
+func nearestBound(key string, f *field, n int64) string {
+	n = min(max(n, f.lo), f.hi)
+	switch f.kind {
+	case kindSize:
+		return key + " = " + quote(units.Size(n).String())
+	case kindDuration:
+		return key + " = " + quote(short(time.Duration(n)))
+	case kindDisplay:
+		return key + ` = "auto"`
+	}
+	return key + " = " + strconv.FormatInt(n, 10)
+}
+
+// short writes a duration without the zero units that time.Duration's String appends: "1h", not "1h0m0s".
+func short(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+// wholeSize turns "1.5G" into "1536M": a size is a whole number of its unit. Anything else gives "".
+func wholeSize(s string) string {
+	digits := strings.TrimRight(s, "KMGTkmgt")
+	n, err := strconv.ParseFloat(digits, 64)
+	unit, uerr := units.ParseSize("1" + s[len(digits):])
+	bytes := n * float64(unit)
+	if err != nil || uerr != nil || unit == 1 || !(bytes >= 1) || bytes > 1<<53 || bytes != math.Trunc(bytes) {
+		return ""
+	}
+	return units.Size(bytes).String()
+}
+
+// seconds turns "30" into "30s".
+func seconds(s string) string {
+	if n, err := strconv.ParseUint(s, 10, 31); err == nil {
+		return fmt.Sprintf("%ds", n)
+	}
+	return ""
+}
+
+// quote writes a TOML basic string.
+func quote(s string) string {
+	var b strings.Builder
+	b.WriteByte('"')
+	for _, r := range s {
+		switch {
+		case r == '"' || r == '\\':
+			b.WriteByte('\\')
+			b.WriteRune(r)
+		case r == '\n':
+			b.WriteString(`\n`)
+		case r == '\t':
+			b.WriteString(`\t`)
+		case r < 0x20 || r == 0x7f:
+			fmt.Fprintf(&b, `\u%04X`, r)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	b.WriteByte('"')
+	return b.String()
+}

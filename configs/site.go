@@ -1,0 +1,220 @@
+package configs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sync/errgroup"
+
+	"kvmctl/internal/nearest"
+	"kvmctl/vm"
+)
+
+// Site is everything below /etc/kvm.
+type Site struct {
+	Root     string // absolute, in front of every path; "" is the machine's own root
+	Host     Host
+	HostFile string  // path of kvm.toml, there or not
+	Guests   []Guest // sorted by name
+	Problems Problems
+}
+
+// Guest is one guest as its file describes it.
+type Guest struct {
+	Spec   vm.Spec
+	File   string
+	Broken bool // its own file has problems; Spec holds what could be read
+}
+
+// UnknownGuestError says that a site has no guest of a name.
+type UnknownGuestError struct {
+	Name string
+	Near string // the guest whose name is nearest; may be empty
+}
+
+// Error names the guest.
+func (e *UnknownGuestError) Error() string { return fmt.Sprintf("unknown guest %q", e.Name) }
+
+// Hint asks about the nearest name, or tells how to make the guest.
+func (e *UnknownGuestError) Hint() string {
+	if e.Near != "" {
+		return fmt.Sprintf("did you mean %q?", e.Near)
+	}
+	return "kvmctl create " + e.Name
+}
+
+// Guest finds a guest by name, or returns a *NameError or *UnknownGuestError.
+func (s *Site) Guest(name string) (Guest, error) {
+	i, ok := slices.BinarySearchFunc(s.Guests, name, func(g Guest, n string) int { return strings.Compare(g.Spec.Name, n) })
+	if ok {
+		return s.Guests[i], nil
+	}
+	names := make([]string, len(s.Guests))
+	for i, g := range s.Guests {
+		names[i] = g.Spec.Name
+	}
+	near, ok := nearest.Find(name, names)
+	if err := CheckName(name); err != nil && !ok {
+		return Guest{}, err
+	}
+	return Guest{}, &UnknownGuestError{name, near}
+}
+
+// ProblemsOf returns what keeps one guest from being used: problems of kvm.toml and of the guest's own file. What is
+// wrong between guests is told in the file of each that takes part, so another guest's mistakes do not count.
+func (s *Site) ProblemsOf(name string) Problems {
+	var out Problems
+	own := guestFile(s.Root, name)
+	for _, p := range s.Problems {
+		if p.File == s.HostFile || p.File == own {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+func guestFile(root, name string) string { return filepath.Join(root+configDir, name, "vm.toml") }
+
+// Load reads kvm.toml and every guest below root, which stands in front of every path. Mistakes in files are in
+// Site.Problems; the error is for what makes everything impossible: /etc/kvm that cannot be listed, or the end of ctx.
+// A missing kvm.toml, or a missing /etc/kvm, is a site with defaults.
+func Load(ctx context.Context, root string) (*Site, error) {
+	if root != "" {
+		abs, err := filepath.Abs(root)
+		if err != nil {
+			return nil, fmt.Errorf("resolve root: %w", err)
+		}
+		root = strings.TrimSuffix(abs, "/")
+	}
+	dir := root + configDir
+	s := &Site{Root: root, HostFile: dir + "/kvm.toml"}
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("list guests: %w", err)
+	}
+	s.loadHost()
+
+	found := make([]*parsed, len(entries))
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for i, e := range entries {
+		if !e.IsDir() && e.Type()&fs.ModeSymlink == 0 {
+			continue
+		}
+		group.Go(func() error {
+			found[i] = loadGuest(root, e.Name(), s.Host)
+			return gctx.Err()
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, fmt.Errorf("load guests: %w", err)
+	}
+	guests := make([]*parsed, 0, len(found))
+	for _, p := range found {
+		if p != nil {
+			guests = append(guests, p)
+		}
+	}
+	slices.SortFunc(guests, func(a, b *parsed) int { return strings.Compare(a.spec.Name, b.spec.Name) })
+	checkTogether(guests)
+	for _, p := range guests {
+		s.Guests = append(s.Guests, Guest{p.spec, p.doc.file, p.broken})
+		s.Problems = append(s.Problems, p.doc.problems...)
+	}
+	s.Problems.sort()
+	return s, nil
+}
+
+func (s *Site) loadHost() {
+	text, err := readFile(s.HostFile)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		s.Host = DefaultHost()
+	case err != nil:
+		s.Host = DefaultHost()
+		s.Host.BridgesUnknown = true
+		s.Problems = Problems{unreadable(s.HostFile, err)}
+	default:
+		s.Host, s.Problems = ParseHost(s.HostFile, text, machineID(s.Root))
+	}
+	s.Host.Root = s.Root
+}
+
+// loadGuest returns nil for a directory that is no guest's: one without a vm.toml.
+func loadGuest(root, name string, host Host) *parsed {
+	file := guestFile(root, name)
+	text, err := readFile(file)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return nil
+	}
+	if err != nil {
+		p := parsed{spec: defaultSpec(name, host), doc: &document{file: file}, broken: true}
+		p.doc.problems = Problems{unreadable(file, err)}
+		return &p
+	}
+	p := parseGuest(file, name, text, host)
+	p.broken = len(p.doc.problems) > 0
+	return &p
+}
+
+func unreadable(file string, err error) Problem {
+	// The path is in Problem.File: the error need not repeat it.
+	if pe := new(fs.PathError); errors.As(err, &pe) {
+		err = pe.Err
+	}
+	return Problem{File: file, Line: 1, Col: 1, Msg: "cannot be read: " + err.Error()}
+}
+
+var errNotRegular = errors.New("no regular file")
+
+// readFile reads at most one byte more than a configuration file may have. It does not hang on a FIFO.
+func readFile(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errNotRegular
+	}
+	text := make([]byte, 0, min(info.Size(), maxFile)+2)
+	for len(text) <= maxFile {
+		if len(text) == cap(text) {
+			text = slices.Grow(text, 4096)
+		}
+		n, err := f.Read(text[len(text):cap(text)])
+		text = text[:len(text)+n]
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return text, nil
+}
+
+// machineID tells this machine from others, and the same on every run: the root's machine-id, else the machine's own,
+// else its name.
+func machineID(root string) string {
+	for _, path := range []string{root + "/etc/machine-id", "/etc/machine-id"} {
+		if b, err := readFile(path); err == nil && len(strings.TrimSpace(string(b))) > 0 {
+			return strings.TrimSpace(string(b))
+		}
+	}
+	name, _ := os.Hostname() // an error leaves "": then only the bridge's name counts
+	return name
+}
