@@ -26,7 +26,7 @@ type Link struct {
 	Master    string         // the bridge it is a port of; empty: none
 	Up        bool           // set up by someone (IFF_UP)
 	Running   bool           // and it has a carrier (IFF_RUNNING)
-	Queues    int            // of a TUN or TAP: the queues that have a file descriptor
+	Queues    int            // of a multi-queue TAP: its open queues; the kernel tells 0 for any other
 	Addresses []netip.Prefix // with the link-local ones
 }
 

@@ -149,7 +149,10 @@ func (k *LinuxKernel) configureTAP(ctx context.Context, t TAP, bridge int) error
 	if err != nil {
 		return fmt.Errorf("join bridge %q: %w", t.Bridge, err)
 	}
-	// Until the owner was set, any user of the host could have taken a queue of a multi-queue TAP.
+	if t.Queues == 1 {
+		return nil
+	}
+	// Until the owner was set, any user of the host could have taken a queue.
 	l, err := k.linkByName(ctx, t.Name)
 	if err != nil {
 		return err
