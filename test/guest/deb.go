@@ -145,15 +145,6 @@ func (s *store) download(ctx context.Context, pkg string) error {
 	return nil
 }
 
-// version is a package's version, as its control file says it.
-func (s *store) version(ctx context.Context, pkg string) (string, error) {
-	out, err := run(ctx, "", "dpkg-deb", "-f", s.path(pkg), "Version")
-	if err != nil {
-		return "", &PackageError{pkg, err}
-	}
-	return strings.TrimSpace(string(out)), nil
-}
-
 // depends are the names in a package's Depends, the first of each set of alternatives.
 func (s *store) depends(ctx context.Context, pkg string) ([]string, error) {
 	out, err := run(ctx, "", "dpkg-deb", "-f", s.path(pkg), "Depends")
@@ -221,8 +212,11 @@ func readTar(r io.Reader, keep func(string) bool) (map[string]file, error) {
 		}
 		switch h.Typeflag {
 		case tar.TypeReg:
-			data, err := io.ReadAll(t)
-			if err != nil {
+			if h.Size > limited.N {
+				return nil, fmt.Errorf("%s: %d bytes are too many", name, h.Size)
+			}
+			data := make([]byte, h.Size)
+			if _, err := io.ReadFull(t, data); err != nil {
 				return nil, err
 			}
 			files[name] = file{data: data}

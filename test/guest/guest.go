@@ -182,7 +182,7 @@ func built(record string) (Images, bool) {
 // recipeID changes whenever this package would put something else into the guest.
 func recipeID(kernelPackage string) (string, error) {
 	h := sha256.New()
-	fmt.Fprintln(h, "recipe 1", kernelPackage, drivers)
+	fmt.Fprintln(h, "recipe 2", kernelPackage, drivers)
 	h.Write(floodEvents())
 	for _, name := range slices.Sorted(maps.Keys(places)) {
 		data, err := rootfs.ReadFile("rootfs/" + name)
@@ -226,12 +226,15 @@ func build(ctx context.Context, dir, kernelPackage, recipe string) (done, error)
 	if err != nil {
 		return done{}, err
 	}
-	files := map[string][]byte{"vmlinuz": vmlinuz.data}
-	for name, entries := range map[string][]entry{"initrd": base, "initrd-agent": slices.Concat(base, agent)} {
-		if files[name], err = pack(entries); err != nil {
-			return done{}, err
-		}
+	initrd, err := pack(base)
+	if err != nil {
+		return done{}, err
 	}
+	more, err := pack(agent)
+	if err != nil {
+		return done{}, err
+	}
+	files := map[string][]byte{"vmlinuz": vmlinuz.data, "initrd": initrd, "initrd-agent": slices.Concat(initrd, more)}
 	home, err := publish(dir, release, recipe, s, files)
 	if err != nil {
 		return done{}, err

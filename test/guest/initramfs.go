@@ -30,6 +30,7 @@ var places = map[string]string{
 	"reboot":   "sbin/reboot",
 	"shutdown": "sbin/shutdown",
 	"dhcp":     "lib/dhcp",
+	"plug":     "lib/plug",
 	"floodisk": "lib/floodisk",
 }
 
@@ -175,7 +176,7 @@ func decompress(ctx context.Context, name string, data []byte) ([]byte, error) {
 	return out, nil
 }
 
-// pack makes the initramfs: parents before children, names in order, gzip without a name or a time.
+// pack makes an initramfs, or a part of one (the kernel unpacks several after each other): parents before children, names in order, gzip without a name or a time.
 func pack(entries []entry) ([]byte, error) {
 	dirs := map[string]bool{}
 	for _, e := range entries {
@@ -199,7 +200,7 @@ func pack(entries []entry) ([]byte, error) {
 		}
 	}
 	var out bytes.Buffer
-	z, err := gzip.NewWriterLevel(&out, gzip.BestCompression)
+	z, err := gzip.NewWriterLevel(&out, gzip.BestSpeed)
 	if err != nil {
 		return nil, fmt.Errorf("compress: %w", err)
 	}
