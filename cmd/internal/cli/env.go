@@ -1,0 +1,90 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/term"
+)
+
+// Env is the process as a command sees it. Nothing below cmd touches os.Args, os.Stdout or the environment.
+type Env struct {
+	Prog string // "kvmctl": begins each line of talk
+	Args []string
+	In   io.Reader
+	Out  io.Writer // data
+	Err  io.Writer // talk
+	Get  func(string) string
+}
+
+// OSEnv is the real process.
+func OSEnv(prog string) *Env {
+	return &Env{Prog: prog, Args: os.Args[1:], In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Get: os.Getenv}
+}
+
+// Talk writes a line for people to stderr.
+func (e *Env) Talk(format string, args ...any) {
+	fmt.Fprintf(e.Err, e.Prog+": "+format+"\n", args...)
+}
+
+// Print writes data to stdout.
+func (e *Env) Print(format string, args ...any) { fmt.Fprintf(e.Out, format, args...) }
+
+// JSON writes v to stdout, indented, with a final newline.
+func (e *Env) JSON(v any) error {
+	enc := json.NewEncoder(e.Out)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+// InTerminal gives stdin's descriptor if it is a terminal.
+func (e *Env) InTerminal() (int, bool) { return terminal(e.In) }
+
+// ErrTerminal gives stderr's descriptor if it is a terminal: only there is progress drawn.
+func (e *Env) ErrTerminal() (int, bool) { return terminal(e.Err) }
+
+// OutTerminal gives stdout's descriptor if it is a terminal.
+func (e *Env) OutTerminal() (int, bool) { return terminal(e.Out) }
+
+func terminal(x any) (int, bool) {
+	f, ok := x.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return 0, false
+	}
+	return int(f.Fd()), true
+}
+
+// Report writes an error the way every error of ours looks, its hints below it, and gives the exit code.
+func (e *Env) Report(err error) int {
+	if err == nil {
+		return ExitDone
+	}
+	for _, one := range flatten(err) {
+		var quiet *QuietError
+		if !errors.As(one, &quiet) {
+			e.Talk("error: %v", one)
+			if h := Hint(one); h != "" {
+				e.Talk("hint: %s", h)
+			}
+		}
+	}
+	return Code(err)
+}
+
+// flatten takes joined errors apart, so that each has a line of its own.
+func flatten(err error) []error {
+	if j, ok := err.(interface{ Unwrap() []error }); ok {
+		if _, wrapped := err.(interface{ Hint() string }); !wrapped {
+			var all []error
+			for _, one := range j.Unwrap() {
+				all = append(all, flatten(one)...)
+			}
+			return all
+		}
+	}
+	return []error{err}
+}

@@ -1,0 +1,250 @@
+package hostcmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"kvmctl/cmd/internal/cli"
+	"kvmctl/configs"
+	"kvmctl/internal/version"
+	"kvmctl/vm"
+)
+
+// app is what every command works with.
+type app struct {
+	env     *cli.Env
+	root    string // --root, absolute; "" is the machine's own
+	verbose bool
+}
+
+// Main runs kvmctl and gives its exit code.
+func Main(ctx context.Context, env *cli.Env) int {
+	cmd := New(env)
+	cmd.SetArgs(env.Args)
+	return env.Report(cmd.ExecuteContext(ctx))
+}
+
+// The groups of the help.
+const (
+	groupGuests  = "guests"
+	groupScreens = "screens"
+	groupThings  = "things"
+)
+
+// New builds the command tree.
+func New(env *cli.Env) *cobra.Command {
+	a := &app{env: env}
+	root := &cobra.Command{
+		Use:           "kvmctl",
+		Short:         "Create, start, see and stop KVM guests, with no daemon",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Version:       version.Version,
+		Args:          cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return unknownCommand(cmd, args[0])
+			}
+			return cmd.Help()
+		},
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if a.root == "" || a.root == "/" {
+				a.root = ""
+				return nil
+			}
+			if a.root, err = filepath.Abs(a.root); err != nil {
+				return fmt.Errorf("cannot use --root: %w", err)
+			}
+			return nil
+		},
+	}
+	root.PersistentFlags().StringVar(&a.root, "root", "", "keep everything below `DIR` instead of /")
+	root.PersistentFlags().BoolVarP(&a.verbose, "verbose", "v", false, "say what is being done")
+	root.SetIn(env.In)
+	root.SetOut(env.Out)
+	root.SetErr(env.Err)
+	root.SetVersionTemplate("kvmctl {{.Version}}\n")
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return cli.Usage(cmd.CommandPath()+" --help", "cannot run %s: %w", cmd.CommandPath(), err)
+	})
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.SetHelpCommand(&cobra.Command{Use: "no-help", Hidden: true})
+	root.AddGroup(&cobra.Group{ID: groupGuests, Title: "Guests:"}, &cobra.Group{ID: groupScreens, Title: "Screens, consoles, monitors:"},
+		&cobra.Group{ID: groupThings, Title: "Images, networks, this program:"})
+	a.addCommands(root)
+	return root
+}
+
+func (a *app) addCommands(root *cobra.Command) {
+	groups := []struct {
+		id       string
+		commands []*cobra.Command
+	}{
+		{groupGuests, []*cobra.Command{newCreate(a), newCheck(a), newList(a), newShow(a), newStart(a), newStop(a), newRestart(a),
+			newStatus(a)}},
+		{groupScreens, []*cobra.Command{}},
+		{groupThings, []*cobra.Command{}},
+	}
+	for _, g := range groups {
+		for _, c := range g.commands {
+			c.GroupID = g.id
+			root.AddCommand(c)
+		}
+	}
+}
+
+func unknownCommand(cmd *cobra.Command, name string) error {
+	hint := "kvmctl --help"
+	if near := cmd.SuggestionsFor(name); len(near) > 0 {
+		hint = "did you mean `kvmctl " + near[0] + "`?"
+	}
+	return cli.Usage(hint, "cannot run %q: no such command", name)
+}
+
+// layout gives the names on disk.
+func (a *app) layout() vm.Layout { return vm.Layout{Root: a.root} }
+
+// site loads the configuration.
+func (a *app) site(ctx context.Context) (*configs.Site, error) {
+	s, err := configs.Load(ctx, a.root)
+	if err != nil {
+		return nil, cli.WithCode(fmt.Errorf("cannot load the configuration: %w", err), cli.ExitUsage)
+	}
+	return s, nil
+}
+
+// host gives the machine that guests run on, as kvm.toml describes it.
+func (a *app) host(s *configs.Site, op string) *vm.Host {
+	h := &vm.Host{
+		Layout: a.layout(), UIDBase: s.Host.UIDBase, QEMU: s.Host.QEMU, KVMDevice: "/dev/kvm",
+		RecorderSize: s.Host.RecorderSize, ConsoleSize: s.Host.ConsoleSize, HistorySize: s.Host.HistorySize,
+		By: whoami(a.env) + ", kvmctl " + op,
+	}
+	h.Network = a.network(s)
+	return h
+}
+
+// whoami names the person for the history: behind sudo, the one who typed it.
+func whoami(env *cli.Env) string {
+	if name := env.Get("SUDO_USER"); name != "" {
+		return name
+	}
+	if u, err := user.Current(); err == nil {
+		return u.Username
+	}
+	return "uid " + strconv.Itoa(os.Getuid())
+}
+
+// needRoot refuses early and clearly what only root can do.
+func (a *app) needRoot(act string) error {
+	if os.Geteuid() == 0 {
+		return nil
+	}
+	return cli.Failed("sudo kvmctl …", "cannot %s: only root may", act)
+}
+
+// guest gives one guest whose configuration is sound; act is for the error: "start".
+func (a *app) guest(s *configs.Site, name, act string) (*configs.Guest, error) {
+	g, err := s.Guest(name)
+	if err != nil {
+		return nil, usable(act, name, err)
+	}
+	if problems := s.ProblemsOf(name); len(problems) > 0 {
+		return nil, badConfig(act, name, problems)
+	}
+	return &g, nil
+}
+
+// usable wraps an unknown or impossible name.
+func usable(act, name string, err error) error {
+	var bad *configs.NameError
+	if errors.As(err, &bad) {
+		return cli.Usage(cli.Hint(err), "cannot %s %q: %w", act, name, err)
+	}
+	return cli.Failed(cli.Hint(err), "cannot %s %s: %w", act, name, err)
+}
+
+// badConfig gives each mistake a line of its own.
+func badConfig(act, name string, problems configs.Problems) error {
+	var all []error
+	for _, p := range problems {
+		all = append(all, cli.Usage(p.Hint(), "cannot %s %s: %w", act, name, p))
+	}
+	return errors.Join(all...)
+}
+
+// named gives the sound guests among names, and an error for each other one: one bad name does not stop the rest.
+func (a *app) named(s *configs.Site, names []string, act string) ([]*configs.Guest, error) {
+	var guests []*configs.Guest
+	var errs []error
+	for _, n := range dedupe(names) {
+		g, err := a.guest(s, n, act)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		guests = append(guests, g)
+	}
+	return guests, errors.Join(errs...)
+}
+
+func dedupe(names []string) []string {
+	var out []string
+	for _, n := range names {
+		if !slices.Contains(out, n) {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// completeGuests completes names of guests.
+func (a *app) completeGuests(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+	s, err := configs.Load(cmd.Context(), a.root)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var names []string
+	for _, g := range s.Guests {
+		if strings.HasPrefix(g.Spec.Name, toComplete) && !slices.Contains(args, g.Spec.Name) {
+			names = append(names, cobra.CompletionWithDesc(g.Spec.Name, g.Spec.Description))
+		}
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+// completeGuest completes one name of a guest and nothing after it.
+func (a *app) completeGuest(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return a.completeGuests(cmd, args, toComplete)
+}
+
+// args wraps cobra's argument checks in our words.
+func args(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, got []string) error {
+		if err := check(cmd, got); err != nil {
+			return cli.Usage(cmd.UseLine(), "cannot run %s: %w", cmd.CommandPath(), err)
+		}
+		return nil
+	}
+}
+
+// permission puts the usual cause of a refused file in words.
+func permission(err error) error {
+	if errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 {
+		return cli.Failed("sudo kvmctl …", "%w", err)
+	}
+	return err
+}

@@ -1,0 +1,2 @@
+// Package hostcmd is kvmctl's command tree, one file a command.
+package hostcmd

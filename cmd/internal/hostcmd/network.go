@@ -1,0 +1,75 @@
+package hostcmd
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+
+	"kvmctl/configs"
+	"kvmctl/internal/flock"
+	"kvmctl/netbridge"
+	"kvmctl/vm"
+)
+
+// network joins vm and netbridge, which do not know each other: it makes the declared bridges that a guest needs and opens its TAPs.
+func (a *app) network(s *configs.Site) func(context.Context, *vm.Spec, int) ([][]*os.File, error) {
+	return func(ctx context.Context, spec *vm.Spec, uid int) (taps [][]*os.File, err error) {
+		k, err := netbridge.NewKernel()
+		if err != nil {
+			return nil, err
+		}
+		defer k.Close()
+		defer func() {
+			if err != nil {
+				closeTAPs(taps)
+			}
+		}()
+		wanted := bridgesOf(s, spec)
+		l, err := flock.Wait(ctx, a.layout().NetLock())
+		if err != nil {
+			return nil, fmt.Errorf("change the networks: %w", err)
+		}
+		_, err = netbridge.Ensure(ctx, k, wanted)
+		l.Unlock()
+		if err != nil {
+			return nil, err
+		}
+		for i, n := range spec.NICs {
+			mtu := 0
+			for _, b := range wanted {
+				if b.Name == n.Bridge {
+					mtu = b.MTU
+				}
+			}
+			files, err := k.OpenTAP(ctx, netbridge.TAP{
+				Name: fmt.Sprintf("kv%d.%d", uid, i), Alias: netbridge.TAPAlias(spec.Name, i),
+				Bridge: n.Bridge, Queues: n.Queues, MTU: mtu,
+			})
+			if err != nil {
+				return taps, fmt.Errorf("nic %d: %w", i, err)
+			}
+			taps = append(taps, files)
+		}
+		return taps, nil
+	}
+}
+
+func closeTAPs(taps [][]*os.File) {
+	for _, queues := range taps {
+		for _, f := range queues {
+			f.Close()
+		}
+	}
+}
+
+// bridgesOf gives the declared bridges that a guest's NICs hang on.
+func bridgesOf(s *configs.Site, spec *vm.Spec) []netbridge.Bridge {
+	var wanted []netbridge.Bridge
+	for _, b := range s.Host.Bridges {
+		if slices.ContainsFunc(spec.NICs, func(n vm.NIC) bool { return n.Bridge == b.Name }) {
+			wanted = append(wanted, b)
+		}
+	}
+	return wanted
+}

@@ -1,0 +1,173 @@
+package hostcmd
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"kvmctl/cmd/internal/cli"
+	"kvmctl/configs"
+	"kvmctl/internal/units"
+	"kvmctl/vm"
+)
+
+type statusOptions struct {
+	names []string
+	json  bool
+}
+
+func newStatus(a *app) *cobra.Command {
+	var o statusOptions
+	cmd := &cobra.Command{
+		Use:   "status [<vm>...] [--json]",
+		Short: "Show what each guest does, and why one is not up",
+		Long: `Show each guest's state, which comes from the kernel and QEMU, never from a file that could be stale:
+stopped, starting, running, paused, stopping, wedged (QEMU lives and does not answer), crashed
+(ended without a word). A guest that ended since the last command is noticed here.`,
+		Example: `  kvmctl status
+  kvmctl status vm-olorin --json`,
+		ValidArgsFunction: a.completeGuests,
+		RunE: func(cmd *cobra.Command, names []string) error {
+			o.names = names
+			return a.runStatus(cmd.Context(), o)
+		},
+	}
+	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON")
+	return cmd
+}
+
+// statusRow is a guest in `status --json`.
+type statusRow struct {
+	Name        string       `json:"name"`
+	State       vm.StateWord `json:"state"`
+	PID         int          `json:"pid,omitempty"`
+	Since       *time.Time   `json:"since,omitempty"`
+	UptimeSec   int64        `json:"uptime_seconds,omitempty"`
+	MemoryBytes units.Size   `json:"-"`
+	Memory      int64        `json:"memory_bytes,omitempty"`
+	VNC         string       `json:"vnc,omitempty"`
+	Accel       vm.Accel     `json:"accel,omitempty"`
+	Custom      bool         `json:"custom,omitempty"`
+	Note        string       `json:"note,omitempty"`
+}
+
+func (a *app) runStatus(ctx context.Context, o statusOptions) error {
+	if err := a.needRoot("show the guests' state"); err != nil {
+		return err
+	}
+	s, err := a.site(ctx)
+	if err != nil {
+		return err
+	}
+	names, bad, err := a.statusNames(s, o.names)
+	if err != nil {
+		return err
+	}
+	rows := a.statusRows(s, a.host(s, "status").Status(ctx, names))
+	if o.json {
+		return errors.Join(bad, a.env.JSON(rows))
+	}
+	var cells [][]string
+	for _, r := range rows {
+		pid, up := "", ""
+		if r.PID > 0 {
+			pid = strconv.Itoa(r.PID)
+			if r.Since != nil {
+				up = cli.Age(time.Duration(r.UptimeSec) * time.Second)
+			}
+		}
+		cells = append(cells, []string{r.Name, string(r.State), pid, up, r.MemoryBytes.String(), display(r.VNC), r.note(time.Now())})
+	}
+	err = cli.Table(a.env.Out, []string{"NAME", "STATE", "PID", "UPTIME", "MEMORY", "VNC", "NOTE"}, cells)
+	return errors.Join(bad, err)
+}
+
+// statusNames gives the guests to show: the named ones, or all that are configured or run.
+func (a *app) statusNames(s *configs.Site, asked []string) (names []string, bad, err error) {
+	running, err := a.layout().Known()
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(asked) == 0 {
+		for _, g := range s.Guests {
+			names = append(names, g.Spec.Name)
+		}
+		names = append(names, running...)
+		slices.Sort(names)
+		return slices.Compact(names), nil, nil
+	}
+	var errs []error
+	for _, n := range dedupe(asked) {
+		if _, err := s.Guest(n); err != nil && !slices.Contains(running, n) {
+			errs = append(errs, usable("show", n, err))
+			continue
+		}
+		names = append(names, n)
+	}
+	return names, errors.Join(errs...), nil
+}
+
+func (a *app) statusRows(s *configs.Site, all []vm.Status) []statusRow {
+	rows := make([]statusRow, 0, len(all))
+	for _, st := range all {
+		r := statusRow{Name: st.Name, State: st.State, PID: st.PID, MemoryBytes: st.Memory, VNC: st.VNC, Accel: st.Accel,
+			Custom: st.Custom, Note: st.Note}
+		if !st.Since.IsZero() {
+			r.Since = &st.Since
+		}
+		if st.PID > 0 && r.Since != nil {
+			r.UptimeSec = int64(time.Since(st.Since) / time.Second)
+		}
+		g, err := s.Guest(st.Name)
+		if err == nil && r.MemoryBytes == 0 {
+			r.MemoryBytes = g.Spec.Memory
+		}
+		r.Memory = int64(r.MemoryBytes)
+		switch {
+		case err != nil:
+			r.Note = join(r.Note, "no longer configured")
+		case len(s.ProblemsOf(st.Name)) > 0:
+			r.Note = join(r.Note, "its configuration is broken: kvmctl check "+st.Name)
+		}
+		rows = append(rows, r)
+	}
+	return rows
+}
+
+// note adds to a stopped guest's reason when it was.
+func (r statusRow) note(now time.Time) string {
+	n := r.Note
+	if r.PID == 0 && r.Since != nil && n != "" {
+		n += ", " + cli.Age(now.Sub(*r.Since)) + " ago"
+	}
+	if r.Custom {
+		n = join(n, "custom")
+	}
+	return n
+}
+
+func join(a, b string) string {
+	return strings.TrimPrefix(a+"; "+b, "; ")
+}
+
+// display gives the short form of a VNC address: :1 on loopback, else host:1.
+func display(addr string) string {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return addr
+	}
+	n, err := strconv.Atoi(port)
+	if err != nil || n < 5900 {
+		return addr
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsLoopback() {
+		host = ""
+	}
+	return host + ":" + strconv.Itoa(n-5900)
+}

@@ -1,0 +1,34 @@
+// Command kvmctl creates, starts, shows and stops KVM guests on this host.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+
+	"golang.org/x/sys/unix"
+
+	"kvmctl/cmd/internal/cli"
+	"kvmctl/cmd/internal/hostcmd"
+	"kvmctl/vm"
+)
+
+func main() {
+	if os.Args[0] == vm.LauncherName {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", vm.LauncherName, vm.RunLauncher())
+		os.Exit(126)
+	}
+	os.Exit(run())
+}
+
+func run() int {
+	env := cli.OSEnv("kvmctl")
+	if err := vm.SealInheritance(); err != nil {
+		return env.Report(fmt.Errorf("cannot begin: %w", err))
+	}
+	unix.Umask(0o077)
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	defer stop()
+	return hostcmd.Main(ctx, env)
+}

@@ -1,0 +1,206 @@
+package vm
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"kvmctl/internal/atomicfile"
+	"kvmctl/internal/units"
+)
+
+// ABI is what a guest may rely on to stay as it was at its first start: its identity, its machine and where each device sits.
+// It is kept beside the guest's images, in `abi.lock`.
+type ABI struct {
+	Version int        `json:"version"` // of this file
+	UUID    string     `json:"uuid"`
+	UID     int        `json:"uid_number"` // uid = gid = uid_base + this
+	Machine string     `json:"machine"`    // with its version: pc-q35-7.2
+	Headers []string   `json:"smbios"`     // manufacturer, product
+	NICs    []ABINIC   `json:"nics"`
+	Disks   []ABIDisk  `json:"disks"`
+	Memory  units.Size `json:"memory_max"` // the headroom of the first start, which decides the guest's memory map
+	CPUs    int        `json:"cpus_max"`
+}
+
+// ABINIC pins a network card; its place in the list is its place in vm.toml.
+type ABINIC struct {
+	MAC  units.MAC `json:"mac"`
+	Slot int       `json:"slot"` // PCI slot on the root bus
+}
+
+// ABIDisk pins a disk by its image. Entries of disks that are gone stay, so that one that comes back finds its place.
+type ABIDisk struct {
+	Image string  `json:"image"`
+	Bus   DiskBus `json:"bus"`
+	Slot  int     `json:"slot"` // PCI slot for virtio, unit number for scsi and sata
+}
+
+const abiVersion = 1
+
+// PCI slots of the root bus. Everything that exists from the start has a fixed slot; disks and NICs get theirs at first sight.
+const (
+	slotVGA     = 0x01
+	slotSerial  = 0x02 // virtio-serial: the agent's channel
+	slotMemory  = 0x03 // virtio-mem
+	slotBalloon = 0x04
+	slotRNG     = 0x05
+	slotSCSI    = 0x06
+	slotUSB     = 0x07
+	slotNIC     = 0x08 // … 0x0f
+	slotNICEnd  = 0x10
+	slotDisk    = 0x10 // … 0x1a
+	slotDiskEnd = 0x1b
+	slotPanic   = 0x1b
+	slotPorts   = 0x1c // 8 root ports, functions 0–7; 0x1d–0x1f belong to q35 itself
+	rootPorts   = 8
+	maxSATA     = 6  // ports of q35's AHCI
+	maxIDE      = 4  // units of pc's IDE
+	maxSCSI     = 64 // targets we hand out
+)
+
+// Pin gives the ABI of spec on the given machine version: what old already pinned stays, what is new gets the first free place.
+// A disk is known by its image; one whose image was renamed keeps the place if it stands at the same position in vm.toml and the
+// old image is named no more. qemuMachine is the exact machine version that "q35" or "pc" means today.
+func Pin(old *ABI, spec *Spec, qemuMachine, uuid string) (ABI, error) {
+	a := ABI{Version: abiVersion, UUID: uuid, Machine: qemuMachine, Memory: spec.MemoryMax, CPUs: spec.CPUsMax,
+		Headers: []string{"kvmctl", "Virtual Machine"}}
+	if old != nil {
+		a = *old
+		a.NICs = slices.Clone(old.NICs)
+		a.Disks = slices.Clone(old.Disks)
+		a.Memory = max(old.Memory, spec.MemoryMax)
+		a.CPUs = max(old.CPUs, spec.CPUsMax)
+	}
+	if spec.Machine != "q35" && spec.Machine != "pc" {
+		a.Machine = spec.Machine // the admin names one exactly
+	}
+	if err := a.pinNICs(spec); err != nil {
+		return ABI{}, err
+	}
+	if err := a.pinDisks(spec); err != nil {
+		return ABI{}, err
+	}
+	return a, nil
+}
+
+func (a *ABI) pinNICs(spec *Spec) error {
+	for i, n := range spec.NICs {
+		if i < len(a.NICs) {
+			if !n.MAC.IsZero() {
+				a.NICs[i].MAC = n.MAC
+			}
+			continue
+		}
+		if slotNIC+i >= slotNICEnd {
+			return fmt.Errorf("nic %d: at most %d network cards", i, slotNICEnd-slotNIC)
+		}
+		mac := n.MAC
+		if mac.IsZero() {
+			mac = units.DeriveMAC(a.UUID, strconv.Itoa(i))
+		}
+		a.NICs = append(a.NICs, ABINIC{MAC: mac, Slot: slotNIC + i})
+	}
+	return nil
+}
+
+func (a *ABI) pinDisks(spec *Spec) error {
+	named := map[string]bool{}
+	for _, d := range spec.Disks {
+		named[d.Image] = true
+	}
+	for i, d := range spec.Disks {
+		k := slices.IndexFunc(a.Disks, func(x ABIDisk) bool { return x.Image == d.Image && x.Bus == d.Bus })
+		if k >= 0 {
+			continue
+		}
+		if i < len(a.Disks) && a.Disks[i].Bus == d.Bus && !named[a.Disks[i].Image] {
+			a.Disks[i].Image = d.Image // renamed or moved
+			continue
+		}
+		slot, err := a.freeSlot(d.Bus, len(spec.CDROMs))
+		if err != nil {
+			return fmt.Errorf("disk %d: %w", i, err)
+		}
+		a.Disks = append(a.Disks, ABIDisk{Image: d.Image, Bus: d.Bus, Slot: slot})
+	}
+	return nil
+}
+
+func (a *ABI) freeSlot(bus DiskBus, cdroms int) (int, error) {
+	first, end := slotDisk, slotDiskEnd
+	switch {
+	case bus == BusSCSI:
+		first, end = 0, maxSCSI
+	case bus == BusSATA && a.isPC():
+		first, end = 0, maxIDE-cdroms // CD drives sit at the end
+	case bus == BusSATA:
+		first, end = 0, maxSATA-cdroms
+	}
+	for slot := first; slot < end; slot++ {
+		if !slices.ContainsFunc(a.Disks, func(x ABIDisk) bool { return x.Bus == bus && x.Slot == slot }) {
+			return slot, nil
+		}
+	}
+	return 0, fmt.Errorf("no place is left on bus %q (%d at most); another bus may have one", bus, end-first)
+}
+
+// slotOf gives the pinned place of a disk; Pin made sure that there is one.
+func (a *ABI) slotOf(d Disk) int {
+	for _, x := range a.Disks {
+		if x.Image == d.Image && x.Bus == d.Bus {
+			return x.Slot
+		}
+	}
+	panic("vm: disk " + d.Image + " was not pinned")
+}
+
+// isPC reports whether the machine is of the i440fx kind, which has no PCI Express.
+func (a *ABI) isPC() bool { return strings.HasPrefix(a.Machine, "pc-i440fx") || a.Machine == "pc" }
+
+// LoadABI reads a guest's ABI lock; fs.ErrNotExist before the first start.
+func LoadABI(path string) (*ABI, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var a ABI
+	if err := json.Unmarshal(b, &a); err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	if a.Version != abiVersion {
+		return nil, fmt.Errorf("read %s: version %d is not one that this kvmctl knows", path, a.Version)
+	}
+	if a.UID < 1 || a.Machine == "" || a.UUID == "" {
+		return nil, fmt.Errorf("read %s: uuid, uid_number or machine is missing", path)
+	}
+	return &a, nil
+}
+
+// saveABI writes the lock durably if it differs from what is there.
+func saveABI(path string, old *ABI, a ABI) error {
+	b, err := json.MarshalIndent(a, "", "  ")
+	if err != nil {
+		return err
+	}
+	if old != nil {
+		if was, err := json.MarshalIndent(*old, "", "  "); err == nil && string(was) == string(b) {
+			return nil
+		}
+	}
+	return atomicfile.Write(path, append(b, '\n'), 0o644)
+}
+
+// loadABI is LoadABI with nil for "none yet".
+func loadABI(path string) (*ABI, error) {
+	a, err := LoadABI(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return a, err
+}

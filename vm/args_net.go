@@ -1,0 +1,43 @@
+package vm
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+func (b *builder) nics() {
+	for i, n := range b.spec.NICs {
+		id := fmt.Sprintf("nic%d", i)
+		b.arg("-netdev", b.netdev(i, n))
+		o := newOpt(nicDevice(n.Model)).set("id", id).set("netdev", "net"+strconv.Itoa(i)).set("mac", b.abi.NICs[i].MAC.String())
+		b.onBus(o, b.abi.NICs[i].Slot)
+		if n.Model == "virtio" && n.Queues > 1 {
+			// one vector per queue and direction, one for configuration, one for control
+			o.on("mq", true).set("vectors", strconv.Itoa(2*n.Queues+2))
+		}
+		if b.bootIndex(BootNetwork, i) == 0 {
+			o.set("romfile", "") // no PXE ROM: it only costs time at boot
+		}
+		b.device(b.withBoot(o, BootNetwork, i))
+	}
+}
+
+func (b *builder) netdev(i int, n NIC) *opt {
+	o := newOpt("tap").set("id", "net"+strconv.Itoa(i))
+	if n.Queues == 1 {
+		return o.set("fd", b.w.fd(fdNIC(i, 0)))
+	}
+	fds := make([]string, n.Queues)
+	for q := range fds {
+		fds[q] = b.w.fd(fdNIC(i, q))
+	}
+	return o.set("fds", strings.Join(fds, ":"))
+}
+
+func nicDevice(model string) string {
+	if model == "virtio" {
+		return "virtio-net-pci"
+	}
+	return model
+}

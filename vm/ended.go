@@ -1,0 +1,120 @@
+package vm
+
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// StateWord is what a guest is at the moment.
+type StateWord string
+
+// The states of a guest, exhaustive.
+const (
+	StateStopped  StateWord = "stopped"
+	StateStarting StateWord = "starting"
+	StateRunning  StateWord = "running"
+	StatePaused   StateWord = "paused"
+	StateStopping StateWord = "stopping"
+	StateWedged   StateWord = "wedged"  // its QEMU holds the lock and does not answer
+	StateCrashed  StateWord = "crashed" // ended without a SHUTDOWN event
+)
+
+// shutdown is the data of QMP's SHUTDOWN event (qapi/run-state.json).
+type shutdown struct {
+	Guest  bool   `json:"guest"`
+	Reason string `json:"reason"`
+}
+
+// Ended decides from a run's facts how it ended: facts holds that run alone, in order, without a KindEnd.
+// sameBoot says whether the host is still up since the run's start.
+func Ended(facts []Fact, sameBoot bool) (StateWord, string) {
+	var last *shutdown
+	var asked *Fact
+	full, panicked := false, false
+	for i, f := range facts {
+		switch {
+		case f.Kind == KindLogFull:
+			full = true
+		case f.Kind == KindStop:
+			asked = &facts[i]
+		case f.Kind == KindEvent && f.Event == "GUEST_PANICKED":
+			panicked = true
+		case f.Kind == KindEvent && f.Event == "SHUTDOWN":
+			var s shutdown
+			if json.Unmarshal(f.Data, &s) == nil {
+				last = &s
+			}
+		}
+	}
+	switch {
+	case last != nil:
+		return StateStopped, shutdownReason(*last, asked, panicked)
+	case !sameBoot:
+		return StateStopped, "the host went down while it ran"
+	case asked != nil && asked.Reason == RungKill.String():
+		return StateStopped, "killed by kvmctl: it did not end otherwise"
+	case full:
+		return StateStopped, "reason unknown: log full"
+	}
+	return StateCrashed, "QEMU ended without a word: SIGKILL, out of memory, or a crash"
+}
+
+func shutdownReason(s shutdown, asked *Fact, panicked bool) string {
+	byUs := ""
+	if asked != nil {
+		byUs = ", asked by kvmctl stop"
+	}
+	switch s.Reason {
+	case "guest-shutdown":
+		return "guest shut down" + byUs
+	case "guest-reset":
+		return "guest asked for a reset, which ended it" + byUs
+	case "guest-panic":
+		return "guest panicked"
+	case "host-qmp-quit":
+		if asked != nil {
+			return "ended by kvmctl stop (quit)"
+		}
+		return "ended from a monitor (quit)"
+	case "host-signal":
+		if asked != nil {
+			return "ended by kvmctl stop (SIGTERM)"
+		}
+		return "QEMU got a signal from the host"
+	case "host-error":
+		return "QEMU met an error on the host"
+	}
+	if panicked {
+		return "guest panicked"
+	}
+	return fmt.Sprintf("QEMU shut down: %.40s%s", s.Reason, byUs)
+}
+
+// lastRun cuts the facts of the last run out of a history: from its start on, and whether its end is noted already.
+func lastRun(facts []Fact) (run []Fact, end *Fact) {
+	begin := -1
+	for i := len(facts) - 1; i >= 0; i-- {
+		if facts[i].Kind == KindStart {
+			begin = i
+			break
+		}
+	}
+	if begin < 0 {
+		for i := len(facts) - 1; i >= 0; i-- { // its start was rotated away; its end may still be there
+			if facts[i].Kind == KindEnd {
+				return nil, &facts[i]
+			}
+		}
+		return nil, nil
+	}
+	for i := begin; i < len(facts); i++ {
+		switch {
+		case facts[i].Run != facts[begin].Run:
+		case facts[i].Kind == KindEnd:
+			end = &facts[i]
+		default:
+			run = append(run, facts[i])
+		}
+	}
+	return run, end
+}

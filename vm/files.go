@@ -1,0 +1,253 @@
+package vm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"kvmctl/vm/image"
+)
+
+// openFiles is what a start holds open until QEMU has inherited it.
+type openFiles struct {
+	byName   map[string]*os.File
+	recorder net.Conn // our end of the flight recorder
+}
+
+func (o *openFiles) close() {
+	for _, f := range o.byName {
+		f.Close()
+	}
+	o.byName = nil
+	if o.recorder != nil {
+		o.recorder.Close()
+	}
+}
+
+// inOrder gives the files as the wiring numbers them.
+func (o *openFiles) inOrder(w *Wiring) ([]*os.File, error) {
+	files := make([]*os.File, len(w.names))
+	for i, n := range w.names {
+		f := o.byName[n]
+		if f == nil {
+			return nil, fmt.Errorf("descriptor %s was not opened", n)
+		}
+		files[i] = f
+	}
+	return files, nil
+}
+
+// chains reads the chain of files that each disk consists of. No program is executed: the headers say it.
+func chains(ctx context.Context, spec *Spec) ([][]Layer, error) {
+	all := make([][]Layer, len(spec.Disks))
+	for i, d := range spec.Disks {
+		links, err := image.Chain(ctx, d.Image, d.Format)
+		if err != nil {
+			return nil, &DiskError{Disk: i, Image: d.Image, Err: err}
+		}
+		for _, l := range links {
+			all[i] = append(all[i], Layer{Path: l.Path, Format: l.Format})
+		}
+	}
+	return all, nil
+}
+
+// DiskError says which disk is the trouble.
+type DiskError struct {
+	Disk  int
+	Image string
+	Err   error
+}
+
+func (e *DiskError) Error() string { return fmt.Sprintf("disk %d (%s): %v", e.Disk, e.Image, e.Err) }
+func (e *DiskError) Unwrap() error { return e.Err }
+
+// Hint is the cause's own, or how to make a missing image.
+func (e *DiskError) Hint() string {
+	var h interface{ Hint() string }
+	if errors.As(e.Err, &h) {
+		return h.Hint()
+	}
+	if errors.Is(e.Err, fs.ErrNotExist) {
+		return fmt.Sprintf("make it with `kvmctl image create %s 8G`, or correct `image` in vm.toml", e.Image)
+	}
+	return ""
+}
+
+// open opens everything that the wiring names except the TAPs.
+func (h *Host) open(spec *Spec, w *Wiring) (o *openFiles, err error) {
+	o = &openFiles{byName: map[string]*os.File{}}
+	defer func() {
+		if err != nil {
+			o.close()
+		}
+	}()
+	if err := h.openChannels(spec, o); err != nil {
+		return o, err
+	}
+	for i, chain := range w.Chains {
+		for n, layer := range chain {
+			if n == 0 && !spec.Disks[i].ReadOnly {
+				if err := o.openImage(fdDisk(i, 0), layer.Path, os.O_RDWR); err != nil {
+					return o, &DiskError{Disk: i, Image: layer.Path, Err: err}
+				}
+			}
+			if err := o.openImage(fdDiskRO(i, n), layer.Path, os.O_RDONLY); err != nil {
+				return o, &DiskError{Disk: i, Image: layer.Path, Err: err}
+			}
+		}
+	}
+	for i, c := range spec.CDROMs {
+		if c.Image != "" {
+			if err := o.openImage(fdCD(i), c.Image, os.O_RDONLY); err != nil {
+				return o, fmt.Errorf("cdrom %d: %w", i, err)
+			}
+		}
+	}
+	if spec.Firmware == FirmwareUEFI {
+		if err := h.openFirmware(spec, o); err != nil {
+			return o, err
+		}
+	}
+	for name, path := range map[string]string{fdKernel: spec.Kernel, fdInitrd: spec.Initrd} {
+		if path != "" {
+			if o.byName[name], err = copyToMemory(name, path); err != nil {
+				return o, fmt.Errorf("load the %s: %w", name, err)
+			}
+		}
+	}
+	return o, nil
+}
+
+// openChannels makes the logs, the listening sockets and the recorder's socketpair.
+func (h *Host) openChannels(spec *Spec, o *openFiles) (err error) {
+	name := spec.Name
+	if o.byName[fdPidfile], err = os.OpenFile(h.Pidfile(name), os.O_RDWR|syscall.O_NOFOLLOW, 0); err != nil {
+		return fmt.Errorf("open the pidfile: %w", err)
+	}
+	logs := map[string]string{fdRecorderLog: h.run(name, recDirName, eventsName), fdConsoleLog: h.ConsoleLive(name)}
+	for fd, path := range logs {
+		// Write only: QEMU asks its fdset for exactly that access.
+		if o.byName[fd], err = os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600); err != nil {
+			return fmt.Errorf("open a log: %w", err)
+		}
+	}
+	sockets := map[string]string{fdQMP: h.QMPSocket(name), fdMonitor: h.MonitorSocket(name), fdConsole: h.ConsoleSocket(name)}
+	if spec.Guest.Agent {
+		sockets[fdAgent] = h.AgentSocket(name)
+	}
+	for fd, path := range sockets {
+		if o.byName[fd], err = listen(path); err != nil {
+			return err
+		}
+	}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("make the recorder's socketpair: %w", err)
+	}
+	o.byName[fdRecorder] = os.NewFile(uintptr(pair[1]), "recorder")
+	ours := os.NewFile(uintptr(pair[0]), "recorder")
+	defer ours.Close() // FileConn has its own
+	o.recorder, err = net.FileConn(ours)
+	return err
+}
+
+// openImage opens an image without ever hanging on a FIFO or touching a device that is no disk.
+func (o *openFiles) openImage(name, path string, access int) error {
+	f, err := os.OpenFile(path, access|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return err
+	}
+	o.byName[name] = f
+	st, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	block := st.Mode()&fs.ModeDevice != 0 && st.Mode()&fs.ModeCharDevice == 0
+	if !st.Mode().IsRegular() && !block {
+		return fmt.Errorf("%s is a %v, not an image", path, st.Mode().Type())
+	}
+	return nil
+}
+
+// copyToMemory gives a memfd with a file's content: QEMU re-opens kernels by path, which a file of root's would refuse to its uid.
+func copyToMemory(name, path string) (*os.File, error) {
+	src, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer src.Close()
+	if st, err := src.Stat(); err != nil || !st.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", path)
+	}
+	dst, err := memfd(name, nil)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := io.Copy(dst, src); err != nil {
+		dst.Close()
+		return nil, fmt.Errorf("copy %s to memory: %w", path, err)
+	}
+	return dst, nil
+}
+
+// Where Debian's ovmf puts the firmware and the empty variable store that belongs to it.
+const (
+	ovmfCode = "/usr/share/OVMF/OVMF_CODE_4M.fd"
+	ovmfVars = "/usr/share/OVMF/OVMF_VARS_4M.fd"
+)
+
+// openFirmware opens OVMF and the guest's own variable store, which the first start copies.
+func (h *Host) openFirmware(spec *Spec, o *openFiles) error {
+	if err := o.openImage(fdFirmware, ovmfCode, os.O_RDONLY); err != nil {
+		return &NoFirmwareError{err}
+	}
+	path := h.NVRAM(spec.Name)
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		if err := copyFile(path, ovmfVars); err != nil {
+			return &NoFirmwareError{err}
+		}
+	}
+	if err := o.openImage(fdNVRAM, path, os.O_RDWR); err != nil {
+		return err
+	}
+	return o.openImage(fdNVRAMRO, path, os.O_RDONLY)
+}
+
+// NoFirmwareError says that UEFI was asked for and is not installed.
+type NoFirmwareError struct{ Err error }
+
+func (e *NoFirmwareError) Error() string { return fmt.Sprintf("no UEFI firmware: %v", e.Err) }
+func (e *NoFirmwareError) Unwrap() error { return e.Err }
+
+// Hint says how to get it.
+func (e *NoFirmwareError) Hint() string { return "apt-get install ovmf" }
+
+func copyFile(dst, src string) error {
+	in, err := os.Open(src)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	tmp, err := os.CreateTemp(filepath.Dir(dst), ".tmp-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(tmp.Name())
+	if _, err := io.Copy(tmp, in); err != nil {
+		tmp.Close()
+		return err
+	}
+	if err := errors.Join(tmp.Sync(), tmp.Close()); err != nil {
+		return err
+	}
+	return os.Rename(tmp.Name(), dst)
+}

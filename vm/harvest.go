@@ -1,0 +1,223 @@
+package vm
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"kvmctl/internal/atomicfile"
+	"kvmctl/internal/flock"
+	"kvmctl/vm/qmp"
+)
+
+// cursor remembers how far the two logs of a running guest were moved to /var/lib.
+type cursor struct {
+	Events  int64 `json:"events"`
+	Console int64 `json:"console"`
+}
+
+// Harvest moves what is new in a guest's recorder and console into its history and console log, and gives the room back by punching holes.
+// Every command that meets a guest does so; when two meet it at once, one does.
+func (h *Host) Harvest(name string) error {
+	l, err := flock.TryLock(h.run(name, harvestName))
+	if errors.Is(err, flock.ErrLocked) || errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer l.Unlock()
+	return h.harvest(name)
+}
+
+// harvestNow is Harvest that waits for its turn: at a guest's end nothing may be left behind.
+func (h *Host) harvestNow(name string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	l, err := flock.Wait(ctx, h.run(name, harvestName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("harvest the logs: %w", err)
+	}
+	defer l.Unlock()
+	return h.harvest(name)
+}
+
+func (h *Host) harvest(name string) error {
+	var c cursor
+	if b, err := os.ReadFile(h.run(name, cursorName)); err == nil {
+		_ = json.Unmarshal(b, &c) // damaged: begin at 0; holes read as nothing
+	}
+	before := c
+	run := ""
+	if st, err := h.loadState(name); err == nil {
+		run = st.Run
+	}
+	err := errors.Join(h.harvestEvents(name, run, &c), h.harvestConsole(name, &c))
+	if c != before {
+		b, merr := json.Marshal(c)
+		err = errors.Join(err, merr, atomicfile.WriteVolatile(h.run(name, cursorName), b, 0o600))
+	}
+	return err
+}
+
+// maxHarvest bounds what is read at once; the tmpfs bounds it before.
+const maxHarvest = 64 << 20
+
+// harvestEvents moves whole lines; a line still being written waits for the next time.
+func (h *Host) harvestEvents(name, run string, c *cursor) error {
+	f, full, err := openLog(h.run(name, recDirName, eventsName))
+	if f == nil || err != nil {
+		return err
+	}
+	defer f.Close()
+	start, err := qmp.LogStart(f, c.Events)
+	if err != nil {
+		return err
+	}
+	entries, report, err := qmp.ParseLog(io.NewSectionReader(f, start, maxHarvest), start)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", f.Name(), err)
+	}
+	// A kvmctl that was killed between history and cursor left facts that are there already.
+	noted := int64(0)
+	if len(entries) > 0 {
+		noted = h.notedUpTo(name, run)
+	}
+	var facts []Fact
+	for _, e := range entries {
+		if e.End <= noted {
+			continue
+		}
+		facts = fold(facts, Fact{Time: e.Event.Time, Run: run, Kind: KindEvent, Event: e.Event.Name, Data: e.Event.Data, Offset: e.End})
+	}
+	if full || report.Torn > 0 {
+		facts = append(facts, Fact{Time: time.Now(), Run: run, Kind: KindLogFull, Reason: "the recorder was full: events are missing"})
+	}
+	if err := h.appendFacts(name, h.HistorySize, false, facts...); err != nil {
+		return err
+	}
+	c.Events = report.End
+	return punch(f, c.Events)
+}
+
+// fold adds a fact, counting repeats of the last one instead of listing them.
+func fold(facts []Fact, f Fact) []Fact {
+	if n := len(facts); n > 0 {
+		last := &facts[n-1]
+		if last.Kind == f.Kind && last.Event == f.Event && string(last.Data) == string(f.Data) {
+			last.Count = max(last.Count, 1) + 1
+			until := f.Time
+			last.Until, last.Offset = &until, f.Offset
+			return facts
+		}
+	}
+	return append(facts, f)
+}
+
+// notedUpTo gives the recorder's offset behind the last event of this run that the history holds.
+func (h *Host) notedUpTo(name, run string) int64 {
+	var at int64
+	for _, f := range h.recent(name, 2*maxFact) {
+		if f.Run == run && f.Kind == KindEvent {
+			at = max(at, f.Offset)
+		}
+	}
+	return at
+}
+
+func (h *Host) harvestConsole(name string, c *cursor) error {
+	f, full, err := openLog(h.ConsoleLive(name))
+	if f == nil || err != nil {
+		return err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.NewSectionReader(f, c.Console, maxHarvest))
+	if err != nil {
+		return fmt.Errorf("read %s: %w", f.Name(), err)
+	}
+	c.Console += int64(len(data))
+	if full {
+		data = append(data, "\r\n[kvmctl: the console's log was full here: output is missing]\r\n"...)
+	}
+	if limit := int64(h.ConsoleSize) / 2; len(data) > 0 {
+		tail := data[max(0, int64(len(data))-limit):]
+		if err := appendRotated(h.ConsoleLog(name), h.ConsoleLogOld(name), limit, tail, false); err != nil {
+			return err
+		}
+	}
+	return punch(f, c.Console)
+}
+
+// openLog opens a log that QEMU writes. full says that its tmpfs has no room left, so that QEMU loses what it writes now; f is nil
+// when there is no log.
+func openLog(path string) (f *os.File, full bool, err error) {
+	f, err = os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	var fsys unix.Statfs_t
+	if err := unix.Fstatfs(int(f.Fd()), &fsys); err == nil {
+		full = fsys.Bfree == 0 // asked before reading: room is made only by us
+	}
+	return f, full, nil
+}
+
+// punch gives the room before upTo back. The file keeps its size: QEMU appends on.
+func punch(f *os.File, upTo int64) error {
+	if upTo == 0 {
+		return nil
+	}
+	err := unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, upTo)
+	if err != nil {
+		return fmt.Errorf("free the harvested part of %s: %w", f.Name(), err)
+	}
+	return nil
+}
+
+// bury notes how a guest ended and clears its run directory away. The caller holds the guest's lock and has proved that no QEMU is left.
+func (h *Host) bury(name string, unfinished bool) error {
+	if err := h.harvestNow(name); err != nil {
+		return err
+	}
+	facts := h.recent(name, 1<<20)
+	run, end := lastRun(facts)
+	st, stErr := h.loadState(name)
+	if end == nil && len(run) > 0 && stErr == nil && run[0].Run == st.Run {
+		state, reason := Ended(run, run[0].Boot == bootID())
+		if unfinished {
+			state, reason = StateStopped, "its start was interrupted before it ran"
+		}
+		now := time.Now()
+		fact := Fact{Time: now, Run: st.Run, Kind: KindEnd, State: state, Reason: reason}
+		if at := endTime(run); !at.IsZero() {
+			fact.Time, fact.Noticed = at, &now
+		}
+		if err := h.appendFacts(name, h.HistorySize, false, fact); err != nil {
+			return err
+		}
+	}
+	return h.removeRunDir(name)
+}
+
+// endTime is when QEMU said that it shuts down; zero when it did not.
+func endTime(run []Fact) (t time.Time) {
+	for _, f := range run {
+		if f.Kind == KindEvent && f.Event == "SHUTDOWN" {
+			t = f.Time
+		}
+	}
+	return t
+}

@@ -1,0 +1,173 @@
+package vm
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"time"
+
+	"kvmctl/internal/units"
+)
+
+// Fact is one line of a guest's history.
+type Fact struct {
+	V       int             `json:"v"`
+	Time    time.Time       `json:"time"`
+	Run     string          `json:"run,omitempty"` // the run of the guest that it belongs to
+	Kind    FactKind        `json:"kind"`
+	Event   string          `json:"event,omitempty"`   // QMP event, for KindEvent
+	Data    json.RawMessage `json:"data,omitempty"`    // of the event
+	Count   int             `json:"count,omitempty"`   // > 1: the same event so many times in a row, the last one at Until
+	Until   *time.Time      `json:"until,omitempty"`   //
+	Noticed *time.Time      `json:"noticed,omitempty"` // for KindEnd: when kvmctl saw what had happened at Time
+	Offset  int64           `json:"offset,omitempty"`  // end of the event in the recorder's file: the harvest goes on behind it
+	Reason  string          `json:"reason,omitempty"`  // what people read
+	State   StateWord       `json:"state,omitempty"`   // for KindEnd: stopped or crashed
+	PID     int             `json:"pid,omitempty"`
+	By      string          `json:"by,omitempty"`   // who asked, for start and stop
+	Boot    string          `json:"boot,omitempty"` // host's boot id, for start
+}
+
+// FactKind says what a Fact is about.
+type FactKind string
+
+// The kinds of facts.
+const (
+	KindStart   FactKind = "start"   // QEMU was let go
+	KindEvent   FactKind = "event"   // QEMU said so, in the flight recorder
+	KindLogFull FactKind = "logfull" // events are missing from here on: the recorder had no room
+	KindStop    FactKind = "stop"    // kvmctl asked for the end
+	KindEnd     FactKind = "end"     // QEMU is gone
+	KindHook    FactKind = "hook"    // a hook said something or failed
+	KindNote    FactKind = "note"
+)
+
+const factVersion = 1
+
+// maxFact bounds a line of the history; a longer one is passed over.
+const maxFact = 64 << 10
+
+// appendFacts adds lines to a guest's history, rotating it when it outgrows half of limit. They are durable when it returns if sync.
+func (l Layout) appendFacts(name string, limit units.Size, sync bool, facts ...Fact) error {
+	if len(facts) == 0 {
+		return nil
+	}
+	var buf bytes.Buffer
+	if cutShort(l.History(name)) {
+		buf.WriteByte('\n') // a crash cut the last line: it must not swallow the next
+	}
+	for _, f := range facts {
+		f.V = factVersion
+		b, err := json.Marshal(f)
+		if err != nil {
+			return fmt.Errorf("write the history: %w", err)
+		}
+		buf.Write(b)
+		buf.WriteByte('\n')
+	}
+	return appendRotated(l.History(name), l.HistoryOld(name), int64(limit)/2, buf.Bytes(), sync)
+}
+
+func cutShort(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil || st.Size() == 0 {
+		return false
+	}
+	last := make([]byte, 1)
+	_, err = f.ReadAt(last, st.Size()-1)
+	return err == nil && last[0] != '\n'
+}
+
+// appendRotated appends to path; when that would outgrow limit, path becomes old first, and what old held is gone.
+func appendRotated(path, old string, limit int64, data []byte, sync bool) error {
+	st, err := os.Stat(path)
+	if err == nil && st.Size() > 0 && st.Size()+int64(len(data)) > limit {
+		if err := os.Rename(path, old); err != nil {
+			return fmt.Errorf("rotate %s: %w", path, err)
+		}
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := f.Write(data); err != nil {
+		return fmt.Errorf("append to %s: %w", path, err)
+	}
+	if sync {
+		return f.Sync()
+	}
+	return nil
+}
+
+// Log gives a guest's whole kept history, oldest first. Lines that are damaged are passed over.
+func (l Layout) Log(name string) ([]Fact, error) {
+	var all []Fact
+	for _, path := range []string{l.HistoryOld(name), l.History(name)} {
+		f, err := os.Open(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		facts, err := readFacts(f)
+		f.Close()
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, facts...)
+	}
+	return all, nil
+}
+
+// recent gives the facts in the last part of the history: enough for a status without reading it all.
+func (l Layout) recent(name string, bytes int64) []Fact {
+	f, err := os.Open(l.History(name))
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return nil
+	}
+	if st.Size() > bytes {
+		if _, err := f.Seek(st.Size()-bytes, io.SeekStart); err != nil {
+			return nil
+		}
+	}
+	facts, _ := readFacts(f) // the first line may be cut: it is passed over like any damaged one
+	return facts
+}
+
+func readFacts(r io.Reader) ([]Fact, error) {
+	var facts []Fact
+	br := bufio.NewReaderSize(r, maxFact)
+	for {
+		line, err := br.ReadSlice('\n')
+		if errors.Is(err, bufio.ErrBufferFull) {
+			continue // the rest of it fails to parse and is passed over too
+		}
+		if errors.Is(err, io.EOF) { // a line without its end was cut by a crash
+			return facts, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		var f Fact
+		if json.Unmarshal(line, &f) == nil && f.V == factVersion && f.Kind != "" {
+			facts = append(facts, f)
+		}
+	}
+}

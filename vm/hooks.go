@@ -1,0 +1,118 @@
+package vm
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// hook names one of a guest's hooks.
+type hook string
+
+const (
+	hookPreStart  hook = "pre_start"
+	hookPostStart hook = "post_start"
+	hookPreStop   hook = "pre_stop"
+	hookPostStop  hook = "post_stop"
+)
+
+func (k Hooks) path(h hook) string {
+	switch h {
+	case hookPreStart:
+		return k.PreStart
+	case hookPostStart:
+		return k.PostStart
+	case hookPreStop:
+		return k.PreStop
+	case hookPostStop:
+		return k.PostStop
+	}
+	return ""
+}
+
+// maxHookOutput bounds what the history keeps of a hook's words.
+const maxHookOutput = 4 << 10
+
+// runHook runs one of the guest's hooks, if it has it, with a timeout that ends its whole process group. The hook learns the guest from
+// its environment: KVM_VM, KVM_HOOK, KVM_ROOT.
+func (h *Host) runHook(ctx context.Context, spec *Spec, which hook) error {
+	path := spec.Hooks.path(which)
+	if path == "" {
+		return nil
+	}
+	if err := hookAllowed(path); err != nil {
+		return fmt.Errorf("hook %s: %w", which, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, spec.Hooks.Timeout)
+	defer cancel()
+	var out limited
+	cmd := exec.CommandContext(ctx, path)
+	cmd.Dir = "/"
+	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "KVM_VM=" + spec.Name, "KVM_HOOK=" + string(which), "KVM_ROOT=" + h.Root}
+	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = time.Second
+	err := cmd.Run()
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		err = fmt.Errorf("no end within %v", spec.Hooks.Timeout)
+	}
+	words := strings.TrimSpace(out.String())
+	if err != nil || words != "" {
+		reason := words
+		if err != nil {
+			reason = strings.TrimSpace(err.Error() + ": " + words)
+		}
+		_ = h.appendFacts(spec.Name, h.HistorySize, false, Fact{Time: time.Now(), Kind: KindHook, Event: string(which), Reason: reason})
+	}
+	if err != nil {
+		if last := words[strings.LastIndexByte(words, '\n')+1:]; last != "" {
+			return fmt.Errorf("hook %s (%s): %w: %s", which, path, err, last)
+		}
+		return fmt.Errorf("hook %s (%s): %w", which, path, err)
+	}
+	return nil
+}
+
+// hookAllowed refuses what somebody other than root could have put there: hooks run as root.
+func hookAllowed(path string) error {
+	st, err := os.Lstat(path)
+	if err != nil {
+		return err
+	}
+	sys, ok := st.Sys().(*syscall.Stat_t)
+	switch {
+	case !st.Mode().IsRegular():
+		return &ForeignError{path, "is not a regular file"}
+	case !ok || sys.Uid != 0 || st.Mode().Perm()&0o022 != 0:
+		return &ForeignError{path, "may be written by others than root"}
+	case st.Mode().Perm()&0o100 == 0:
+		return fmt.Errorf("%s is not executable", path)
+	}
+	return nil
+}
+
+// limited keeps the first maxHookOutput bytes and takes the rest without a word.
+type limited struct{ bytes.Buffer }
+
+func (l *limited) Write(p []byte) (int, error) {
+	if room := maxHookOutput - l.Len(); room > 0 {
+		l.Buffer.Write(p[:min(room, len(p))])
+	}
+	return len(p), nil
+}
+
+func (s *starting) preStart(ctx context.Context) error { return s.h.runHook(ctx, s.spec, hookPreStart) }
+
+// postStart cannot fail the start: the guest runs.
+func (s *starting) postStart(ctx context.Context) {
+	if err := s.h.runHook(ctx, s.spec, hookPostStart); err != nil {
+		s.p.Notes = append(s.p.Notes, err.Error())
+	}
+}

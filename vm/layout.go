@@ -1,0 +1,121 @@
+package vm
+
+import (
+	"path/filepath"
+)
+
+// Layout knows every name that kvmctl keeps on disk. Root stands in front of all of them ("" is the real system).
+//
+// Names that begin with a dot belong to the host; a guest's name cannot begin with one.
+type Layout struct{ Root string }
+
+func (l Layout) path(elem ...string) string {
+	return filepath.Join(append([]string{l.Root, "/"}, elem...)...)
+}
+
+// EtcDir holds kvm.toml and a directory per guest.
+func (l Layout) EtcDir() string { return l.path("etc/kvm") }
+
+// GuestEtcDir holds a guest's vm.toml and hooks.
+func (l Layout) GuestEtcDir(name string) string { return l.path("etc/kvm", name) }
+
+// GuestToml is a guest's configuration.
+func (l Layout) GuestToml(name string) string { return l.path("etc/kvm", name, "vm.toml") }
+
+// LibDir holds what survives a reboot.
+func (l Layout) LibDir() string { return l.path("var/lib/kvm") }
+
+// GuestLibDir holds a guest's ABI lock, history and, unless placed elsewhere, its images.
+func (l Layout) GuestLibDir(name string) string { return l.path("var/lib/kvm", name) }
+
+// ABILock pins what the guest sees of its machine.
+func (l Layout) ABILock(name string) string { return l.path("var/lib/kvm", name, "abi.lock") }
+
+// History is what happened to the guest, a JSON object a line; HistoryOld the part before the last rotation.
+func (l Layout) History(name string) string { return l.path("var/lib/kvm", name, "history.jsonl") }
+
+// HistoryOld is the rotated part of History.
+func (l Layout) HistoryOld(name string) string { return l.path("var/lib/kvm", name, "history.jsonl.1") }
+
+// ConsoleLog is what the serial console said, as far as it was harvested.
+func (l Layout) ConsoleLog(name string) string { return l.path("var/lib/kvm", name, "console.log") }
+
+// ConsoleLogOld is the rotated part of ConsoleLog.
+func (l Layout) ConsoleLogOld(name string) string {
+	return l.path("var/lib/kvm", name, "console.log.1")
+}
+
+// NVRAM is the guest's UEFI variable store.
+func (l Layout) NVRAM(name string) string { return l.path("var/lib/kvm", name, "nvram.fd") }
+
+// UIDLock serialises the choice of uid numbers on this host.
+func (l Layout) UIDLock() string { return l.path("var/lib/kvm/.uid.lock") }
+
+// RunRoot holds what a reboot may forget.
+func (l Layout) RunRoot() string { return l.path("run/kvm") }
+
+// QEMUCache remembers the version of the QEMU binary.
+func (l Layout) QEMUCache() string { return l.path("run/kvm/.qemu.json") }
+
+// KVMCache remembers the verdict on /dev/kvm.
+func (l Layout) KVMCache() string { return l.path("run/kvm/.kvm.json") }
+
+// NetLock serialises changes of the declared networks.
+func (l Layout) NetLock() string { return l.path("run/kvm/.net.lock") }
+
+// GuestLock is held by whoever starts, stops or changes the guest. It lies outside RunDir, which comes and goes.
+func (l Layout) GuestLock(name string) string { return l.path("run/kvm", "."+name+".lock") }
+
+// RunDir holds a running guest's sockets and logs; root:root 0711.
+func (l Layout) RunDir(name string) string { return l.path("run/kvm", name) }
+
+// The names inside RunDir.
+const (
+	pidfileName  = "qemu.pid"    // made for the guest's uid, locked by QEMU as long as it lives
+	stateName    = "state.json"  // what was started
+	cursorName   = "cursor.json" // how far recorder and console were harvested
+	harvestName  = "harvest.lock"
+	writerName   = "console.lock" // held by the one writer of the console
+	qmpName      = "qmp.sock"     // the tool's monitor
+	qmpLockName  = "qmp.lock"     // held while the tool's monitor is in use
+	monName      = "mon.sock"     // people's monitor
+	monLockName  = "mon.lock"
+	consoleName  = "console.sock"
+	agentName    = "agent.sock"
+	agentLock    = "agent.lock"
+	recDirName   = "rec" // tmpfs: the flight recorder's events
+	conDirName   = "con" // tmpfs: the console's output and QEMU's stderr
+	eventsName   = "events"
+	conLogName   = "console"
+	stderrName   = "stderr"
+	startingName = "starting" // exists from before QEMU's exec until the guest was let go
+)
+
+// Run gives the path of one of the names inside RunDir.
+func (l Layout) run(name string, elem ...string) string {
+	return filepath.Join(append([]string{l.RunDir(name)}, elem...)...)
+}
+
+// Pidfile is locked by QEMU as long as it lives.
+func (l Layout) Pidfile(name string) string { return l.run(name, pidfileName) }
+
+// QMPSocket is the monitor that kvmctl itself uses, for a moment at a time and under QMPLock.
+func (l Layout) QMPSocket(name string) string { return l.run(name, qmpName) }
+
+// MonitorSocket is the monitor for people.
+func (l Layout) MonitorSocket(name string) string { return l.run(name, monName) }
+
+// MonitorLock is held by the person who uses MonitorSocket.
+func (l Layout) MonitorLock(name string) string { return l.run(name, monLockName) }
+
+// ConsoleSocket is the serial console.
+func (l Layout) ConsoleSocket(name string) string { return l.run(name, consoleName) }
+
+// ConsoleLock is held by the console's one writer.
+func (l Layout) ConsoleLock(name string) string { return l.run(name, writerName) }
+
+// ConsoleLive is the console's output since the last harvest, written by QEMU.
+func (l Layout) ConsoleLive(name string) string { return l.run(name, conDirName, conLogName) }
+
+// AgentSocket leads to the guest agent.
+func (l Layout) AgentSocket(name string) string { return l.run(name, agentName) }

@@ -1,0 +1,150 @@
+package vm
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"kvmctl/internal/atomicfile"
+	"kvmctl/internal/units"
+)
+
+// State is what a start wrote down for later commands. It describes; whether the guest runs is for FindOwner to say.
+type State struct {
+	Version int        `json:"version"`
+	Run     string     `json:"run"`  // names this run in the history
+	Boot    string     `json:"boot"` // the host's boot id
+	UID     int        `json:"uid"`
+	Started time.Time  `json:"started"`
+	Memory  units.Size `json:"memory"`
+	CPUs    int        `json:"cpus"`
+	Accel   Accel      `json:"accel"`
+	VNC     string     `json:"vnc,omitempty"` // address:port
+	QEMU    string     `json:"qemu"`          // version
+	Agent   bool       `json:"agent"`
+	Custom  bool       `json:"custom"`
+	MACs    []string   `json:"macs,omitempty"`
+	Bridges []string   `json:"bridges,omitempty"`
+	Argv    []string   `json:"argv"`
+}
+
+const stateVersion = 1
+
+func (l Layout) loadState(name string) (*State, error) {
+	b, err := os.ReadFile(l.run(name, stateName))
+	if err != nil {
+		return nil, err
+	}
+	var s State
+	if err := json.Unmarshal(b, &s); err != nil {
+		return nil, fmt.Errorf("read the state of %s: %w", name, err)
+	}
+	if s.Version != stateVersion {
+		return nil, fmt.Errorf("read the state of %s: version %d is not one that this kvmctl knows", name, s.Version)
+	}
+	return &s, nil
+}
+
+func (l Layout) saveState(name string, s *State) error {
+	b, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	return atomicfile.WriteVolatile(l.run(name, stateName), b, 0o600)
+}
+
+// makeRunDir makes a guest's run directory afresh: two small tmpfs that bound what the guest can make QEMU write, and the pidfile,
+// the only thing that belongs to the guest's uid.
+func (l Layout) makeRunDir(name string, uid int, recorder, console units.Size) error {
+	dir := l.RunDir(name)
+	if err := os.Mkdir(dir, 0o711); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("make the run directory: %w", err)
+	}
+	if err := os.Chmod(dir, 0o711); err != nil { // whatever the umask
+		return fmt.Errorf("make the run directory: %w", err)
+	}
+	for sub, size := range map[string]units.Size{recDirName: recorder, conDirName: console} {
+		path := filepath.Join(dir, sub)
+		if err := os.Mkdir(path, 0o700); err != nil {
+			return fmt.Errorf("make the log directory: %w", err)
+		}
+		opts := "mode=0700,size=" + strconv.FormatInt(int64(size), 10)
+		if err := unix.Mount("kvmctl", path, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, opts); err != nil {
+			return fmt.Errorf("mount a tmpfs of %v on %s: %w", size, path, err)
+		}
+	}
+	f, err := os.OpenFile(l.Pidfile(name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return fmt.Errorf("make the pidfile: %w", err)
+	}
+	defer f.Close()
+	if err := f.Chown(uid, uid); err != nil {
+		return fmt.Errorf("make the pidfile: %w", err)
+	}
+	return nil
+}
+
+// removeRunDir undoes makeRunDir, however far that came. The caller has proved that no QEMU uses it.
+func (l Layout) removeRunDir(name string) error {
+	dir := l.RunDir(name)
+	for _, sub := range []string{recDirName, conDirName} {
+		path := filepath.Join(dir, sub)
+		for { // more than one mount may be stacked if a start was killed in a bad moment
+			err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+			if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
+				break
+			}
+			if err != nil {
+				return fmt.Errorf("unmount %s: %w", path, err)
+			}
+		}
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("remove the run directory: %w", err)
+	}
+	return nil
+}
+
+// listen binds a stream socket of ours; QEMU gets it as a descriptor. Through the directory's descriptor the path may be of any length.
+func listen(path string) (*os.File, error) {
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("make a socket: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), path)
+	short := fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), filepath.Base(path))
+	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: short}); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("bind %s: %w", path, err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		f.Close()
+		return nil, err
+	}
+	if err := unix.Listen(fd, 8); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("listen on %s: %w", path, err)
+	}
+	return f, nil
+}
+
+// bootID names this boot of the host (proc(5)).
+func bootID() string {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil || len(b) < 36 {
+		return "unknown"
+	}
+	return string(b[:36])
+}

@@ -1,0 +1,315 @@
+package vm
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"syscall"
+	"time"
+
+	"kvmctl/internal/flock"
+	"kvmctl/vm/accel"
+	"kvmctl/vm/qmp"
+)
+
+// lockWait is how long a start waits for another kvmctl that works on the guest: a start ends long before.
+const lockWait = 40 * time.Second
+
+// greetingTime bounds QEMU's own start, from exec to its greeting.
+const greetingTime = 60 * time.Second
+
+// Started is what a start did.
+type Started struct {
+	Already bool // it ran before
+	PID     int
+	State   State
+	Notes   []string // what the admin should know: tcg instead of KVM, a failed post-start hook
+}
+
+// Prepared is a start worked out but not begun: what a dry run prints.
+type Prepared struct {
+	ABI    ABI
+	Wiring *Wiring
+	Target Target
+	QEMU   QEMUVersion
+	Argv   []string
+	Notes  []string
+	groups []int
+	old    *ABI
+}
+
+// Prepare works out a guest's start without touching the guest: nothing is made but caches of facts about the host.
+func (h *Host) Prepare(ctx context.Context, spec *Spec) (*Prepared, error) {
+	version, err := FindQEMU(ctx, h.QEMU, h.QEMUCache())
+	if err != nil {
+		return nil, err
+	}
+	p := &Prepared{QEMU: version}
+	if p.old, err = loadABI(h.ABILock(spec.Name)); err != nil {
+		return nil, err
+	}
+	if p.ABI, err = Pin(p.old, spec, version.Machine(spec.Machine), newUUID()); err != nil {
+		return nil, err
+	}
+	layers, err := chains(ctx, spec)
+	if err != nil {
+		return nil, err
+	}
+	p.Wiring = Wire(spec, layers)
+	p.Target = Target{QEMU: h.QEMU, Pidfile: p.Wiring.procPath(fdPidfile)}
+	if err := h.chooseAccel(ctx, spec, p); err != nil {
+		return nil, err
+	}
+	p.Argv = Args(spec, &p.ABI, p.Wiring, p.Target)
+	return p, nil
+}
+
+// NoKVMError says why KVM, which the guest insists on, cannot be used.
+type NoKVMError struct{ Reason string }
+
+func (e *NoKVMError) Error() string { return "KVM cannot be used: " + e.Reason }
+
+// Hint says what works instead.
+func (e *NoKVMError) Hint() string {
+	return "`accel = \"auto\"` or \"tcg\" in vm.toml runs it by emulation, slowly"
+}
+
+// chooseAccel decides between KVM and TCG. KVM is believed only after it ran a loop in time.
+func (h *Host) chooseAccel(ctx context.Context, spec *Spec, p *Prepared) error {
+	p.Target.Accel = AccelTCG
+	if spec.Accel == AccelTCG {
+		return nil
+	}
+	v, err := accel.Cached(ctx, h.KVMCache(), h.KVMDevice)
+	if err != nil {
+		return fmt.Errorf("probe %s: %w", h.KVMDevice, err)
+	}
+	switch {
+	case v.Usable:
+		p.Target.Accel = AccelKVM
+		if st, err := os.Stat(h.KVMDevice); err == nil {
+			if sys, ok := st.Sys().(*syscall.Stat_t); ok && sys.Gid != 0 {
+				p.groups = []int{int(sys.Gid)}
+			}
+		}
+	case spec.Accel == AccelKVM:
+		return &NoKVMError{v.Reason}
+	default:
+		p.Notes = append(p.Notes, "runs by emulation (tcg), slowly: "+v.Reason)
+	}
+	return nil
+}
+
+// Start starts a guest and returns when it runs. A guest that runs already is left alone. Whatever a killed kvmctl left behind is
+// cleaned first; whatever fails is undone.
+func (h *Host) Start(ctx context.Context, spec *Spec) (*Started, error) {
+	g, err := h.lock(ctx, spec.Name, "start", lockWait)
+	if err != nil {
+		return nil, err
+	}
+	defer g.unlock()
+	switch running, err := h.settle(ctx, spec.Name); {
+	case err != nil:
+		return nil, err
+	case running != nil:
+		defer running.Close()
+		st, err := h.loadState(spec.Name)
+		if err != nil {
+			return nil, err
+		}
+		return &Started{Already: true, PID: running.PID, State: *st}, nil
+	}
+	p, err := h.Prepare(ctx, spec)
+	if err != nil {
+		return nil, err
+	}
+	if err := h.pin(p, spec.Name); err != nil {
+		return nil, err
+	}
+	s := &starting{h: h, spec: spec, p: p, uid: h.UIDBase + p.ABI.UID}
+	if err := s.run(ctx); err != nil {
+		err = s.explain(err)
+		s.undoAll()
+		return nil, err
+	}
+	s.done()
+	return &Started{PID: s.cmd.Process.Pid, State: *s.state, Notes: p.Notes}, nil
+}
+
+// pin chooses the guest's uid number at its first start and writes the ABI lock if it changed.
+func (h *Host) pin(p *Prepared, name string) error {
+	if err := os.MkdirAll(h.GuestLibDir(name), 0o711); err != nil {
+		return err
+	}
+	if p.ABI.UID == 0 {
+		ctx, cancel := context.WithTimeout(context.Background(), lockWait)
+		defer cancel()
+		l, err := flock.Wait(ctx, h.UIDLock())
+		if err != nil {
+			return fmt.Errorf("choose a uid: %w", err)
+		}
+		defer l.Unlock()
+		if p.ABI.UID, err = chooseUID(h.Layout, h.UIDBase); err != nil {
+			return err
+		}
+	}
+	return saveABI(h.ABILock(name), p.old, p.ABI)
+}
+
+// settle finds out whether the guest runs. If not, or if its start was never finished, it clears away what is left of it.
+// The caller holds the guest's lock.
+func (h *Host) settle(ctx context.Context, name string) (*Process, error) {
+	p, err := h.owner(name)
+	if err != nil && !errors.Is(err, ErrNotRunning) {
+		return nil, err
+	}
+	unfinished := exists(h.run(name, startingName))
+	if p != nil && !unfinished {
+		return p, nil
+	}
+	if p != nil {
+		p.Close()
+	}
+	st, err := h.loadState(name)
+	if unfinished {
+		uid := 0
+		if err == nil {
+			uid = st.UID
+		} else if abi, err := loadABI(h.ABILock(name)); err == nil && abi != nil {
+			uid = h.UIDBase + abi.UID
+		}
+		if uid > 0 {
+			if err := killAll(uid); err != nil {
+				return nil, fmt.Errorf("end an unfinished start: %w", err)
+			}
+		}
+	}
+	if !exists(h.RunDir(name)) {
+		return nil, nil
+	}
+	return nil, h.bury(name, unfinished)
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// starting is a start under way: each step registers its undo before the next begins.
+type starting struct {
+	h            *Host
+	spec         *Spec
+	p            *Prepared
+	uid          int
+	files        *openFiles
+	cmd          *exec.Cmd
+	ended        chan struct{} // closed when QEMU has ended; it is our child until we leave
+	state        *State
+	mon          *qmp.Client
+	closeMonitor func()
+	undo         []func()
+}
+
+func (s *starting) onUndo(f func()) { s.undo = append(s.undo, f) }
+
+func (s *starting) undoAll() {
+	for _, f := range slices.Backward(s.undo) {
+		f()
+	}
+}
+
+// run is the start sequence of ARCHITECTURE.md.
+func (s *starting) run(ctx context.Context) error {
+	steps := []struct {
+		name string
+		do   func(context.Context) error
+	}{
+		{"pre-start hook", s.preStart},
+		{"run directory", s.makeRunDir},
+		{"files", s.openFiles},
+		{"network", s.openNetwork},
+		{"state", s.writeState},
+		{"QEMU", s.exec},
+		{"flight recorder", s.recorder},
+		{"monitor", s.openMonitor},
+		{"settings", s.settings},
+		{"let go", s.release},
+	}
+	for _, step := range steps {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("%s: %w", step.name, err)
+		}
+		if err := step.do(ctx); err != nil {
+			return err
+		}
+		if s.h.Step != nil {
+			s.h.Step(step.name)
+		}
+	}
+	s.postStart(ctx)
+	return nil
+}
+
+func (s *starting) makeRunDir(context.Context) error {
+	name := s.spec.Name
+	s.onUndo(func() { _ = s.h.removeRunDir(name) }) // what it leaves, the next start removes
+	return s.h.makeRunDir(name, s.uid, s.h.RecorderSize, s.h.ConsoleSize)
+}
+
+func (s *starting) openFiles(context.Context) (err error) {
+	s.files, err = s.h.open(s.spec, s.p.Wiring)
+	s.onUndo(s.files.close)
+	return err
+}
+
+// openNetwork gets the TAPs. They vanish with their last descriptor, so closing ours is the whole undo.
+func (s *starting) openNetwork(ctx context.Context) error {
+	if len(s.spec.NICs) == 0 {
+		return nil
+	}
+	spec := *s.spec
+	spec.NICs = slices.Clone(spec.NICs)
+	for i := range spec.NICs {
+		spec.NICs[i].MAC = s.p.ABI.NICs[i].MAC
+	}
+	taps, err := s.h.Network(ctx, &spec, s.uid)
+	if err != nil {
+		return err
+	}
+	for i, queues := range taps {
+		for q, f := range queues {
+			s.files.byName[fdNIC(i, q)] = f
+		}
+	}
+	return nil
+}
+
+func (s *starting) writeState(context.Context) error {
+	s.state = &State{Version: stateVersion, Run: newRun(), Boot: bootID(), UID: s.uid, Started: time.Now(),
+		Memory: s.spec.Memory, CPUs: s.spec.CPUs, Accel: s.p.Target.Accel, QEMU: s.p.QEMU.String(),
+		Agent: s.spec.Guest.Agent, Custom: s.spec.Custom(), Argv: s.p.Argv}
+	for i, n := range s.spec.NICs {
+		s.state.MACs = append(s.state.MACs, s.p.ABI.NICs[i].MAC.String())
+		s.state.Bridges = append(s.state.Bridges, n.Bridge)
+	}
+	if err := s.h.saveState(s.spec.Name, s.state); err != nil {
+		return err
+	}
+	// From here on a process of the guest's uid may exist that holds no lock yet.
+	return os.WriteFile(s.h.run(s.spec.Name, startingName), []byte(strconv.Itoa(os.Getpid())), 0o600)
+}
+
+func newRun() string { return rand.Text()[:8] }
+
+func newUUID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:])                      // never fails (crypto/rand)
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80 // RFC 9562, version 4
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}

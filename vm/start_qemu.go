@@ -1,0 +1,171 @@
+package vm
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"kvmctl/vm/qmp"
+)
+
+// exec starts QEMU. It is our child until kvmctl ends; then it belongs to init.
+func (s *starting) exec(context.Context) error {
+	files, err := s.files.inOrder(s.p.Wiring)
+	if err != nil {
+		return err
+	}
+	stderr, err := os.OpenFile(s.h.run(s.spec.Name, conDirName, stderrName), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return fmt.Errorf("open the log of QEMU's errors: %w", err)
+	}
+	defer stderr.Close()
+	plan := launchPlan{UID: s.uid, Groups: s.p.groups, Argv: s.p.Argv, Env: []string{"PATH=/usr/bin:/bin", "LC_ALL=C"}}
+	if s.cmd, err = launch(plan, files, stderr); err != nil {
+		return err
+	}
+	s.ended = make(chan struct{})
+	go func() { _ = s.cmd.Wait(); close(s.ended) }() // owner: undo, which waits for ended, or this process's own end
+	s.onUndo(s.kill)
+	recorder := s.files.recorder
+	s.files.recorder = nil
+	s.files.close()
+	s.files.recorder = recorder
+	// The fact is written while QEMU gets ready; a start that fails writes its end behind it.
+	return s.h.appendFacts(s.spec.Name, s.h.HistorySize, true, Fact{Time: s.state.Started, Run: s.state.Run, Kind: KindStart,
+		PID: s.cmd.Process.Pid, Boot: s.state.Boot, By: s.h.By})
+}
+
+func (s *starting) kill() {
+	_ = s.cmd.Process.Signal(unix.SIGKILL) // an error means that it has ended
+	<-s.ended
+}
+
+// recorder negotiates the flight recorder and leaves it: from then on QEMU writes every event to the log by itself.
+// A guest whose recorder was not negotiated is never let go.
+func (s *starting) recorder(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, greetingTime)
+	defer cancel()
+	_, err := qmp.Negotiate(ctx, s.files.recorder)
+	if err != nil {
+		return fmt.Errorf("start the flight recorder: %w", err)
+	}
+	return s.files.recorder.Close()
+}
+
+func (s *starting) openMonitor(ctx context.Context) error {
+	c, closeMonitor, err := s.h.Monitor(ctx, s.spec.Name)
+	if err != nil {
+		return err
+	}
+	s.mon = c
+	s.onUndo(closeMonitor)
+	s.closeMonitor = closeMonitor
+	return nil
+}
+
+// settings hands over what must not stand in argv, and reads back what QEMU chose.
+func (s *starting) settings(ctx context.Context) error {
+	if !s.spec.VNC.Enabled {
+		return nil
+	}
+	if f := s.spec.VNC.PasswordFile; f != "" {
+		password, err := readPassword(f)
+		if err != nil {
+			return err
+		}
+		args := map[string]any{"protocol": "vnc", "password": password}
+		if err := s.mon.Execute(ctx, "set_password", args, nil); err != nil {
+			return fmt.Errorf("set the VNC password: %w", err)
+		}
+	}
+	var v struct{ Host, Service string }
+	if err := s.mon.Execute(ctx, "query-vnc", nil, &v); err != nil {
+		return fmt.Errorf("ask for the VNC display: %w", err)
+	}
+	s.state.VNC = net.JoinHostPort(v.Host, v.Service)
+	return s.h.saveState(s.spec.Name, s.state)
+}
+
+// maxVNCPassword is what the protocol carries (RFC 6143, 7.2.2): QEMU drops the rest without a word.
+const maxVNCPassword = 8
+
+func readPassword(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", fmt.Errorf("read the VNC password: %w", err)
+	}
+	defer f.Close()
+	line, err := bufio.NewReader(io.LimitReader(f, 1024)).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", fmt.Errorf("read the VNC password: %w", err)
+	}
+	line = strings.TrimRight(line, "\r\n")
+	switch {
+	case line == "":
+		return "", fmt.Errorf("read the VNC password: %s is empty", path)
+	case len(line) > maxVNCPassword:
+		return "", fmt.Errorf("use the VNC password in %s: it has %d characters, and the protocol drops all after the eighth", path, len(line))
+	}
+	return line, nil
+}
+
+// release lets the guest run. From here on it is a running guest, whatever happens to us.
+func (s *starting) release(ctx context.Context) error {
+	if err := s.mon.Execute(ctx, "cont", nil, nil); err != nil {
+		return fmt.Errorf("let the guest go: %w", err)
+	}
+	return os.Remove(s.h.run(s.spec.Name, startingName))
+}
+
+// done lets go of what only a failed start would need.
+func (s *starting) done() {
+	s.closeMonitor()
+	s.undo = nil
+}
+
+// explain gives an error its best words: a QEMU that ended says itself why.
+func (s *starting) explain(err error) error {
+	if s.cmd == nil {
+		return err
+	}
+	select {
+	case <-s.ended:
+	case <-time.After(200 * time.Millisecond): // it lives: the error is not its end
+		return s.fail(err)
+	}
+	lines := lastLines(s.h.run(s.spec.Name, conDirName, stderrName), 8)
+	return s.fail(reword(&LaunchError{Stderr: lines, Exit: s.cmd.ProcessState.String()}, s.spec))
+}
+
+// fail notes the end of a start that came as far as QEMU.
+func (s *starting) fail(err error) error {
+	_ = s.h.appendFacts(s.spec.Name, s.h.HistorySize, false, Fact{Time: time.Now(), Run: s.state.Run, Kind: KindEnd,
+		State: StateStopped, Reason: "start failed: " + firstLine(err.Error())})
+	return err
+}
+
+func firstLine(s string) string {
+	s, _, _ = strings.Cut(s, "\n")
+	return s
+}
+
+// lastLines gives the end of a log file; what cannot be read has no lines.
+func lastLines(path string, n int) []string {
+	b, err := os.ReadFile(path) // bounded: the file lies in a small tmpfs
+	if err != nil {
+		return nil
+	}
+	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+	if len(lines) == 1 && lines[0] == "" {
+		return nil
+	}
+	return lines[max(0, len(lines)-n):]
+}

@@ -1,0 +1,318 @@
+package vm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"kvmctl/vm/qmp"
+)
+
+// Rung is a step of the stop ladder.
+type Rung int
+
+// The rungs, from asking to killing.
+const (
+	RungNone  Rung = iota // it did not run
+	RungAgent             // the guest agent was asked
+	RungACPI              // the power button was pressed
+	RungQuit              // QEMU was told to quit
+	RungTerm              // SIGTERM
+	RungKill              // SIGKILL
+	RungSelf              // it ended by itself before it was asked
+)
+
+func (r Rung) String() string {
+	switch r {
+	case RungNone:
+		return "not running"
+	case RungAgent:
+		return "agent"
+	case RungACPI:
+		return "acpi"
+	case RungQuit:
+		return "quit"
+	case RungTerm:
+		return "sigterm"
+	case RungKill:
+		return "sigkill"
+	case RungSelf:
+		return "by itself"
+	}
+	return fmt.Sprintf("rung %d", int(r))
+}
+
+// Times of the ladder. The guest's own time is the caller's; these are QEMU's.
+const (
+	agentPing  = time.Second            // an agent that does not answer a ping by then is not asked
+	secondPush = 500 * time.Millisecond // Windows wants the button twice
+	rungTime   = 2 * time.Second        // each of quit, SIGTERM, SIGKILL
+	hangTime   = 2 * time.Second        // SHUTDOWN seen, process alive: it hangs
+	watchEvery = 50 * time.Millisecond  // how often the recorder is looked at while the guest shuts down
+)
+
+// StopOptions say how to stop.
+type StopOptions struct {
+	Timeout time.Duration // the guest's time; 0: none, it is not asked at all
+	Force   bool          // begin at quit
+	Say     func(string)  // hears each rung as it begins; may be nil
+}
+
+// Stopped is what a stop did.
+type Stopped struct {
+	Rung   Rung // the rung that ended it
+	Took   time.Duration
+	Reason string // as the history has it
+	Clean  bool   // the guest shut down itself, or force was asked for
+	Notes  []string
+}
+
+// Stop climbs the ladder until the guest's QEMU has ended: its handle is readable and its lock is gone.
+func (h *Host) Stop(ctx context.Context, spec *Spec, o StopOptions) (*Stopped, error) {
+	g, err := h.lock(ctx, spec.Name, "stop", o.Timeout+lockWait)
+	if err != nil {
+		return nil, err
+	}
+	defer g.unlock()
+	began := time.Now()
+	p, err := h.settle(ctx, spec.Name)
+	if err != nil {
+		return nil, err
+	}
+	if p == nil {
+		return &Stopped{Rung: RungNone, Clean: true}, nil
+	}
+	defer p.Close()
+	st := &Stopped{}
+	s := &stopping{h: h, name: spec.Name, p: p, o: o, g: g}
+	if err := h.runHook(ctx, spec, hookPreStop); err != nil {
+		st.Notes = append(st.Notes, err.Error())
+	}
+	if st.Rung, err = s.climb(ctx); err != nil {
+		return nil, err
+	}
+	if err := h.gone(ctx, spec.Name); err != nil {
+		return nil, err
+	}
+	st.Took = time.Since(began)
+	if err := h.bury(spec.Name, false); err != nil {
+		return nil, err
+	}
+	_, end := lastRun(h.recent(spec.Name, maxFact))
+	if end != nil {
+		st.Reason = end.Reason
+	}
+	st.Clean = o.Force || st.Rung <= RungACPI || st.Rung == RungSelf
+	if err := h.runHook(ctx, spec, hookPostStop); err != nil {
+		st.Notes = append(st.Notes, err.Error())
+	}
+	return st, nil
+}
+
+// gone makes sure that the lock went with the process.
+func (h *Host) gone(ctx context.Context, name string) error {
+	deadline := time.Now().Add(time.Second)
+	for {
+		p, err := h.owner(name)
+		if errors.Is(err, ErrNotRunning) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		p.Close()
+		if time.Now().After(deadline) || ctx.Err() != nil {
+			return fmt.Errorf("QEMU ended, but its pidfile is locked again")
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+type stopping struct {
+	h    *Host
+	name string
+	p    *Process
+	o    StopOptions
+	g    *guestLock
+	run  string
+}
+
+// climb tries one rung after the other and gives the one that worked.
+func (s *stopping) climb(ctx context.Context) (Rung, error) {
+	if st, err := s.h.loadState(s.name); err == nil {
+		s.run = st.Run
+	}
+	if !s.o.Force && s.o.Timeout > 0 {
+		rung, ended, err := s.ask(ctx)
+		if ended || err != nil {
+			return rung, err
+		}
+	}
+	for _, r := range []Rung{RungQuit, RungTerm, RungKill} {
+		s.begin(r)
+		switch r {
+		case RungQuit:
+			if !s.quit(ctx) {
+				continue // its monitor is silent: waiting would tell nothing
+			}
+		case RungTerm:
+			if err := s.p.Signal(unix.SIGTERM); err != nil {
+				return r, err
+			}
+		default:
+			if err := s.p.Signal(unix.SIGKILL); err != nil {
+				return r, err
+			}
+		}
+		if s.p.waitPlain(rungTime) {
+			return r, nil
+		}
+	}
+	return RungKill, &StuckError{PID: s.p.PID}
+}
+
+// begin tells everybody about a rung: the terminal, the lock for other commands, and the history, so that the end is explained.
+func (s *stopping) begin(r Rung) {
+	if s.o.Say != nil {
+		s.o.Say(r.String())
+	}
+	s.g.note(r.String())
+	_ = s.h.appendFacts(s.name, s.h.HistorySize, false, Fact{Time: time.Now(), Run: s.run, Kind: KindStop, Reason: r.String(), By: s.h.By})
+}
+
+func (s *stopping) quit(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, rungTime)
+	defer cancel()
+	c, closeMonitor, err := s.h.Monitor(ctx, s.name)
+	if err != nil {
+		return s.p.waitPlain(0) // it may have ended while we dialled
+	}
+	defer closeMonitor()
+	err = c.Execute(ctx, "quit", nil, nil)
+	return err == nil || errors.Is(err, qmp.ErrClosed) || s.p.waitPlain(0)
+}
+
+// ask asks the guest to shut down and gives it its time: the agent if it answers, else the power button at 0, 0.5 s and half time.
+// ended is false when the guest did not go, or went but left its process hanging.
+func (s *stopping) ask(ctx context.Context) (r Rung, ended bool, err error) {
+	began := time.Now()
+	if s.seenShutdown() { // it went down before we came
+		return s.watch(ctx, RungSelf, began.Add(hangTime))
+	}
+	if !s.wake(ctx) {
+		return RungNone, s.p.waitPlain(0), nil // no monitor, no button: on to the hard rungs
+	}
+	deadline := began.Add(s.o.Timeout)
+	if s.askAgent(ctx) {
+		s.begin(RungAgent)
+		return s.watch(ctx, RungAgent, deadline)
+	}
+	s.begin(RungACPI)
+	for _, until := range []time.Time{began.Add(min(secondPush, s.o.Timeout)), began.Add(s.o.Timeout / 2), deadline} {
+		s.push(ctx)
+		r, ended, err = s.watch(ctx, RungACPI, until)
+		if ended || err != nil || s.seenShutdown() {
+			return r, ended, err
+		}
+	}
+	return RungACPI, false, nil
+}
+
+// wake lets a paused guest run: one that stands still can neither hear the button nor obey it. False when the monitor is silent.
+func (s *stopping) wake(ctx context.Context) bool {
+	c, closeMonitor, err := s.h.Monitor(ctx, s.name)
+	if err != nil {
+		return false
+	}
+	defer closeMonitor()
+	var st struct{ Status string }
+	if err := c.Execute(ctx, "query-status", nil, &st); err != nil {
+		return false
+	}
+	if st.Status == "paused" {
+		return c.Execute(ctx, "cont", nil, nil) == nil
+	}
+	return true
+}
+
+// askAgent asks by the agent if one listens. Whether the guest has opened the port costs no waiting.
+func (s *stopping) askAgent(ctx context.Context) bool {
+	if !s.h.agentListens(ctx, s.name) {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, agentPing)
+	defer cancel()
+	a, closeAgent, err := s.h.Agent(ctx, s.name)
+	if err != nil {
+		return false
+	}
+	defer closeAgent()
+	if err := a.Ping(ctx); err != nil {
+		return false
+	}
+	return a.Shutdown(ctx, "powerdown") == nil
+}
+
+// agentListens asks QEMU whether the guest has opened the agent's port.
+func (h *Host) agentListens(ctx context.Context, name string) bool {
+	c, closeMonitor, err := h.Monitor(ctx, name)
+	if err != nil {
+		return false
+	}
+	defer closeMonitor()
+	var devices []struct {
+		Label string
+		Open  bool `json:"frontend-open"`
+	}
+	if err := c.Execute(ctx, "query-chardev", nil, &devices); err != nil {
+		return false
+	}
+	for _, d := range devices {
+		if d.Label == agentChardev {
+			return d.Open
+		}
+	}
+	return false
+}
+
+func (s *stopping) push(ctx context.Context) {
+	c, closeMonitor, err := s.h.Monitor(ctx, s.name)
+	if err != nil {
+		return // the next push or rung will see
+	}
+	defer closeMonitor()
+	_ = c.Execute(ctx, "system_powerdown", nil, nil)
+}
+
+// watch waits until the process has ended or the time is over. Once the recorder says SHUTDOWN, a process that lives 2 s later hangs:
+// the rest of the guest's time would be waited in vain.
+func (s *stopping) watch(ctx context.Context, r Rung, until time.Time) (Rung, bool, error) {
+	var down time.Time
+	for {
+		if s.p.Wait(ctx, max(0, min(watchEvery, time.Until(until)))) {
+			return r, true, nil
+		}
+		if err := ctx.Err(); err != nil {
+			return r, false, fmt.Errorf("interrupted while the guest shuts down: %w", err)
+		}
+		now := time.Now()
+		if down.IsZero() && s.seenShutdown() {
+			down, until = now, now.Add(hangTime)
+		}
+		if !now.Before(until) {
+			return r, false, nil
+		}
+	}
+}
+
+// seenShutdown reads the recorder: QEMU has written SHUTDOWN in this run.
+func (s *stopping) seenShutdown() bool {
+	if err := s.h.Harvest(s.name); err != nil {
+		return false
+	}
+	run, _ := lastRun(s.h.recent(s.name, maxFact))
+	return !endTime(run).IsZero()
+}

@@ -1,0 +1,155 @@
+package vm
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxUIDs bounds the search for a free uid number.
+const maxUIDs = 4096
+
+// chooseUID gives the first number whose uid, base + number, nobody uses: no guest's ABI lock, no account, no subordinate range and no
+// running process. The caller holds the host's uid lock.
+func chooseUID(l Layout, base int) (int, error) {
+	taken, err := guestUIDs(l)
+	if err != nil {
+		return 0, err
+	}
+	accounts, err := accountUIDs()
+	if err != nil {
+		return 0, err
+	}
+	running := map[int]bool{}
+	for _, u := range processUIDs() {
+		running[u] = true
+	}
+	for n := 1; n <= maxUIDs; n++ {
+		uid := base + n
+		if !taken[n] && !running[uid] && !accounts.contains(uid) {
+			return n, nil
+		}
+	}
+	return 0, fmt.Errorf("find a free uid: %d … %d are all in use; set another uid_base in kvm.toml", base+1, base+maxUIDs)
+}
+
+// guestUIDs reads the numbers that guests have already. A lock that cannot be read is an error: its number is unknown.
+func guestUIDs(l Layout) (map[int]bool, error) {
+	files, err := filepath.Glob(filepath.Join(globEscape(l.LibDir()), "*", "abi.lock"))
+	if err != nil {
+		return nil, err
+	}
+	taken := map[int]bool{}
+	for _, f := range files {
+		a, err := LoadABI(f)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		taken[a.UID] = true
+	}
+	return taken, nil
+}
+
+func globEscape(s string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(s)
+}
+
+type uidRange struct{ first, count int }
+
+type uidRanges []uidRange
+
+func (r uidRanges) contains(uid int) bool {
+	for _, x := range r {
+		if uid >= x.first && uid-x.first < x.count {
+			return true
+		}
+	}
+	return false
+}
+
+// accountUIDs gives the uids and gids of local accounts and the ranges handed to users' own namespaces (subuid(5)).
+func accountUIDs() (uidRanges, error) {
+	var all uidRanges
+	for file, columns := range map[string][2]int{"/etc/passwd": {2, -1}, "/etc/group": {2, -1}, "/etc/subuid": {1, 2}, "/etc/subgid": {1, 2}} {
+		f, err := os.Open(file)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		for s := bufio.NewScanner(f); s.Scan(); {
+			fields := strings.Split(s.Text(), ":")
+			if len(fields) < 3 {
+				continue
+			}
+			r := uidRange{count: 1}
+			var err1, err2 error
+			r.first, err1 = strconv.Atoi(fields[columns[0]])
+			if columns[1] >= 0 {
+				r.count, err2 = strconv.Atoi(fields[columns[1]])
+			}
+			if err1 == nil && err2 == nil {
+				all = append(all, r)
+			}
+		}
+		f.Close()
+	}
+	return all, nil
+}
+
+// processUIDs maps every running process to its owner. A process that ends meanwhile is left out.
+func processUIDs() map[int]int {
+	owners := map[int]int{}
+	entries, _ := os.ReadDir("/proc")
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		if uid, err := realUID(pid); err == nil {
+			owners[pid] = uid
+		}
+	}
+	return owners
+}
+
+// killAll ends every process of a guest's uid. Nothing else runs as that uid, so whatever does is a QEMU (or its launcher) that a
+// killed kvmctl left behind before it could lock its pidfile.
+func killAll(uid int) error {
+	for pid, owner := range processUIDs() {
+		if owner != uid {
+			continue
+		}
+		p, err := openProcess(pid)
+		if errors.Is(err, syscall.ESRCH) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		// The pid may have changed hands between the list and the handle.
+		if now, err := realUID(pid); err == nil && now == uid {
+			err = p.Signal(unix.SIGKILL)
+			if err == nil && !p.waitPlain(rungTime) {
+				err = &StuckError{PID: pid}
+			}
+			if err != nil {
+				p.Close()
+				return err
+			}
+		}
+		p.Close()
+	}
+	return nil
+}
