@@ -57,8 +57,10 @@ func apply(ctx context.Context, k Kernel, s Step) (undo, error) {
 }
 
 // Ensure makes the wanted bridges complete and gives the steps that it took. When nothing is missing it looks at nothing but
-// the wanted bridges. Several at once end in the same state; yet one that fails takes back what it did, which another may
-// have found done: callers that may run at the same moment hold a lock around it.
+// the wanted bridges. Each bridge is applied for itself: one that was completed stays when a later one fails.
+//
+// Several at once, in one process or many, all succeed. Yet one that fails or is cancelled takes back its last bridge, which
+// another may just have found complete: callers that go on to use the bridge hold a lock until they do.
 func Ensure(ctx context.Context, k Kernel, want []Bridge) ([]Step, error) {
 	if len(want) == 0 {
 		return nil, nil
@@ -77,22 +79,39 @@ func Ensure(ctx context.Context, k Kernel, want []Bridge) ([]Step, error) {
 	if steps, err := Plan(have, want); err != nil || len(steps) == 0 {
 		return nil, err
 	}
-	for range ensureTries {
-		// Something is missing: only with all interfaces in hand can Plan tell whether a bridge has ports.
-		if have, err = k.Links(ctx); err != nil {
-			return nil, err
-		}
-		var steps []Step
-		if steps, err = Plan(have, want); err != nil {
-			return nil, err
-		}
-		if err = Apply(ctx, k, steps); err == nil {
-			return steps, nil
-		}
-		// A name was taken since: by another kvmctl, then less is left to do, or by a stranger, then Plan says so.
-		if !errors.Is(err, fs.ErrExist) {
-			return nil, err
+	var took []Step
+	for i := range want {
+		steps, err := ensureOne(ctx, k, want[i:i+1])
+		took = append(took, steps...)
+		if err != nil {
+			return took, err
 		}
 	}
-	return nil, err
+	return took, nil
+}
+
+// ensureOne makes one bridge complete, and plans anew when someone else makes it at the same moment.
+func ensureOne(ctx context.Context, k Kernel, want []Bridge) ([]Step, error) {
+	var last error
+	for range ensureTries {
+		have, err := k.Links(ctx, want[0].Name)
+		if l, exists := find(have, want[0].Name); err == nil && exists && !l.Ours() {
+			have, err = k.Links(ctx) // whether it is ours after all depends on its ports
+		}
+		if err != nil {
+			return nil, err
+		}
+		steps, err := Plan(have, want)
+		if err != nil {
+			return nil, err
+		}
+		if last = Apply(ctx, k, steps); last == nil {
+			return steps, nil
+		}
+		// The name was taken since: by another kvmctl, then less is left to do, or by a stranger, then Plan says so.
+		if !errors.Is(last, fs.ErrExist) {
+			return nil, last
+		}
+	}
+	return nil, last
 }

@@ -102,3 +102,17 @@ func TestTheKernelKeepsTheContract(t *testing.T) {
 	testenv.Need(t, testenv.Netns)
 	netbridgetest.RunContract(t, func(t *testing.T) netbridgetest.World { return newWorld(t) })
 }
+
+// mountSysfs gives the calling thread, which is locked, a mount namespace whose /sys shows its network namespace.
+func mountSysfs(t testing.TB) {
+	t.Helper()
+	if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("sysfs", "/sys", "sysfs", unix.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -259,19 +259,6 @@ func TestABadTAPIsRefusedAndLeavesNothing(t *testing.T) {
 	}
 }
 
-// countdown is a context that ends at the n-th look at it.
-type countdown struct {
-	context.Context
-	left int
-}
-
-func (c *countdown) Err() error {
-	if c.left--; c.left < 0 {
-		return context.Canceled
-	}
-	return nil
-}
-
 func TestATAPThatFailsHalfWayIsTakenBack(t *testing.T) {
 	w := withBridge(t, 1500)
 	for n := 0; ; n++ {
