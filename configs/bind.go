@@ -2,9 +2,11 @@ package configs
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -115,7 +117,7 @@ func (b binder) strings(path string, f *field, x any, v reflect.Value) {
 		if s, ok := b.leaf(element(path, i), one, list[i]).(*string); ok {
 			out = append(out, *s)
 		} else {
-			b.bad[path] = true
+			out = append(out, "") // keeps the others' indices; what is bad is told
 		}
 	}
 	v.Set(reflect.ValueOf(out))
@@ -168,7 +170,7 @@ func (b binder) parsed(path string, f *field, s string) any {
 	case kindDuration:
 		var v units.Duration
 		if err := v.UnmarshalText([]byte(s)); err != nil {
-			return b.unreadable(path, err.Error(), seconds(s))
+			return b.unreadable(path, err.Error(), inUnits(s, f.hi))
 		}
 		if b.within(path, f, int64(v), s) {
 			return &v
@@ -194,7 +196,11 @@ func (b binder) parsed(path string, f *field, s string) any {
 		if v, err := netip.ParsePrefix(s); err == nil {
 			return b.unreadable(path, fmt.Sprintf("wants %s, got %q", f.wants(), s), v.Addr().String())
 		}
-		return b.unreadable(path, fmt.Sprintf("wants %s, got %q", f.wants(), s), "")
+		fix := ""
+		if s == "localhost" {
+			fix = "127.0.0.1"
+		}
+		return b.unreadable(path, fmt.Sprintf("wants %s, got %q", f.wants(), s), fix)
 	case kindPrefix:
 		if v, err := netip.ParsePrefix(s); err == nil && !v.Addr().Is4In6() {
 			return &v
@@ -270,7 +276,11 @@ func describe(x any) string {
 	case int64:
 		return fmt.Sprintf("the number %d", x)
 	case float64:
-		return fmt.Sprintf("the number %v", x)
+		n := strconv.FormatFloat(x, 'g', -1, 64)
+		if x == math.Trunc(x) && !strings.ContainsAny(n, "e.In") {
+			n += ".0"
+		}
+		return "the number " + n
 	case bool:
 		return fmt.Sprint(x)
 	case time.Time:

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"unicode/utf8"
@@ -26,7 +27,7 @@ type document struct {
 
 // parseDocument checks the bytes and the syntax. A syntax error is the only problem that hides those behind it.
 func parseDocument(file string, text []byte) *document {
-	s := strings.TrimPrefix(string(text), "\ufeff")
+	s := strings.TrimLeft(string(text), "\ufeff")
 	d := &document{file: file, text: s, bad: map[string]bool{}}
 	d.locator = sync.OnceValue(func() *locator { return locate(s) })
 	switch nul := bytes.IndexByte(text, 0); {
@@ -38,7 +39,7 @@ func parseDocument(file string, text []byte) *document {
 		d.at(nul-(len(text)-len(s)), "", "a NUL byte: the file has to be plain UTF-8 text", "")
 		return d
 	case !utf8.ValidString(s):
-		d.at(firstInvalid(s), "", "bytes that are not UTF-8", "iconv -f latin1 -t utf-8 "+file)
+		d.at(firstInvalid(s), "", "bytes that are not UTF-8", "iconv -f latin1 -t utf-8 "+shellWord(file))
 		return d
 	}
 	if suspicious(s) {
@@ -115,6 +116,11 @@ var (
 	single   = regexp.MustCompile(`^\s*\[(disk|cdrom|nic|bridge)\]`)
 )
 
+func isNumber(s string) bool {
+	_, err := strconv.ParseFloat(s, 64)
+	return err == nil || errors.Is(err, strconv.ErrRange)
+}
+
 // syntax turns the decoder's error into a problem.
 func (d *document) syntax(err error) {
 	var pe toml.ParseError
@@ -131,11 +137,12 @@ func (d *document) syntax(err error) {
 	line := d.text[strings.LastIndexByte(d.text[:start], '\n')+1:]
 	line, _, _ = strings.Cut(line, "\n")
 	fix := ""
-	if m := unquoted.FindStringSubmatch(line); m != nil {
+	if m := unquoted.FindStringSubmatch(line); m != nil && !isNumber(m[2]) {
 		switch strings.ToLower(m[2]) {
-		case "yes", "on", "true":
+		case "true", "false": // well written: something else is wrong
+		case "yes", "on":
 			fix = m[1] + " = true"
-		case "no", "off", "false":
+		case "no", "off":
 			fix = m[1] + " = false"
 		default:
 			fix = m[1] + " = " + quote(m[2])

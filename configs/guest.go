@@ -2,6 +2,7 @@ package configs
 
 import (
 	"path/filepath"
+	"slices"
 	"time"
 
 	"kvmctl/internal/units"
@@ -25,6 +26,7 @@ const (
 
 // parsed is a guest with what is needed to complain about it later, beside the others.
 type parsed struct {
+	after  []string // spec.After with the file's indices: an element that could not be read is empty
 	spec   vm.Spec
 	doc    *document
 	broken bool // its own file has problems, apart from those with other guests
@@ -52,7 +54,7 @@ func parseGuest(file, name string, text []byte, host Host) parsed {
 	if d.tree != nil {
 		checkGuest(d, &raw, &spec, host)
 	}
-	return parsed{spec: spec, doc: d}
+	return parsed{spec: spec, after: raw.After, doc: d}
 }
 
 func hintOf(err error) string {
@@ -109,13 +111,13 @@ func fill(s *vm.Spec, raw *rawGuest, beside string, host Host) {
 	set(&s.Cmdline, raw.Cmdline)
 	if raw.Boot != nil {
 		s.Boot = nil
-		for _, b := range raw.Boot {
+		for _, b := range readable(raw.Boot) {
 			s.Boot = append(s.Boot, vm.BootDevice(b))
 		}
 	}
 	set(&s.Autostart, raw.Autostart)
 	set(&s.Order, raw.Order)
-	s.After = append(s.After, raw.After...)
+	s.After = append(s.After, readable(raw.After)...)
 	setTime(&s.StartDelay, raw.StartDelay)
 	setTime(&s.StopTimeout, raw.StopTimeout)
 	s.QEMUArgs = append(s.QEMUArgs, raw.QEMUArgs...)
@@ -154,6 +156,11 @@ func fill(s *vm.Spec, raw *rawGuest, beside string, host Host) {
 	setPath(&s.Hooks.PreStop, raw.Hooks.PreStop, beside)
 	setPath(&s.Hooks.PostStop, raw.Hooks.PostStop, beside)
 	setTime(&s.Hooks.Timeout, raw.Hooks.Timeout)
+}
+
+// readable leaves out the elements of a list that have a problem: bind made them empty.
+func readable(elements []string) []string {
+	return slices.DeleteFunc(slices.Clone(elements), func(s string) bool { return s == "" })
 }
 
 func fillVNC(v *vm.VNC, raw *rawVNC, beside string) {

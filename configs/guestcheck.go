@@ -13,6 +13,8 @@ import (
 
 var machineType = regexp.MustCompile(`^(q35|pc|pc-(q35|i440fx)-[0-9]{1,3}\.[0-9]{1,3}(\.[0-9]{1,3})?)$`)
 
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9/._+-]+$`)
+
 // Most devices of a kind: the ports of the guest's buses.
 const (
 	mostDisks  = 16
@@ -31,7 +33,7 @@ func checkGuest(d *document, raw *rawGuest, s *vm.Spec, host Host) {
 	if a := raw.Guest.Address; a != nil && (a.IsUnspecified() || a.IsMulticast() || a.IsLoopback()) {
 		d.value("guest.address", fmt.Sprintf("%s is no address of a guest", a), "")
 	}
-	checkQEMUArgs(d, s.QEMUArgs)
+	checkQEMUArgs(d, raw.QEMUArgs)
 }
 
 func checkMachine(d *document, raw *rawGuest, s *vm.Spec) {
@@ -80,12 +82,12 @@ func checkBoot(d *document, raw *rawGuest) {
 	}
 	seen := map[string]bool{}
 	for i, b := range raw.Boot {
-		if seen[b] && !d.bad["boot"] {
+		if seen[b] && b != "" {
 			d.value(element("boot", i), fmt.Sprintf("boot has %q twice", b), "")
 		}
 		seen[b] = true
 	}
-	if seen["network"] && len(raw.NICs) == 0 && !d.bad["nic"] && !d.bad["boot"] {
+	if seen["network"] && len(raw.NICs) == 0 && !d.bad["nic"] {
 		d.value("boot", `boot has "network", but the guest has no [[nic]]`, "")
 	}
 }
@@ -93,10 +95,8 @@ func checkBoot(d *document, raw *rawGuest) {
 func checkAfter(d *document, after []string, self string) {
 	seen := map[string]bool{}
 	for i, name := range after {
-		if d.bad["after"] {
-			return // the indices are no longer the file's
-		}
 		switch {
+		case name == "": // could not be read
 		case name == self:
 			d.value(element("after", i), fmt.Sprintf("after names %s itself", self), "")
 		case seen[name]:
@@ -154,7 +154,7 @@ func checkDisks(d *document, raw *rawGuest, s *vm.Spec) {
 		ports = 4 // two IDE channels
 	}
 	if sata > 0 && sata+len(s.CDROMs) > ports && len(s.CDROMs) <= mostCDROMs {
-		d.value("disk", fmt.Sprintf("%d SATA disks and %d CD drives, but a machine %q has %d ports", sata, len(s.CDROMs), s.Machine, ports), `bus = "scsi"`)
+		d.value("disk", fmt.Sprintf("%d SATA disks and CD drives, but a machine %q has %d ports for them", sata+len(s.CDROMs), s.Machine, ports), `bus = "scsi"`)
 	}
 }
 
@@ -205,11 +205,19 @@ func checkDeclared(d *document, path, bridge string, host Host) {
 		return
 	}
 	file := host.Root + configDir + "/kvm.toml"
-	fix := fmt.Sprintf(`printf '\n[[bridge]]\nname = "%s"\n' >>%s`, bridge, file)
+	fix := fmt.Sprintf(`printf '\n[[bridge]]\nname = "%s"\n' >>%s`, bridge, shellWord(file))
 	if n, ok := nearest.Find(bridge, names); ok {
 		fix = fmt.Sprintf("did you mean %q? else: %s", n, fix)
 	}
 	d.value(path, fmt.Sprintf("no [[bridge]] %q is declared in %s", bridge, file), fix)
+}
+
+// shellWord quotes a path for a shell where it has to.
+func shellWord(path string) string {
+	if plainWord.MatchString(path) {
+		return path
+	}
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
 }
 
 func atMost(d *document, table string, n, most int) {

@@ -75,10 +75,7 @@ var refusedValues = map[string][]struct{ prefix, why string }{
 // checkQEMUArgs refuses what would break a promise, at the array's element. Every element that looks like an option is
 // taken as one: that may refuse an odd value, and never lets an option through as one.
 func checkQEMUArgs(d *document, args []string) {
-	if d.bad["qemu_args"] {
-		return // the indices are no longer the file's
-	}
-	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") && !d.bad["qemu_args[0]"] {
 		d.value("qemu_args[0]", fmt.Sprintf("qemu_args begins with %q, which QEMU would take as a disk image", args[0]), "")
 	}
 	for i, arg := range args {

@@ -17,8 +17,10 @@ func retyped(key string, f *field, x any) string {
 	case string:
 		switch f.kind {
 		case kindInt, kindDisplay:
-			if _, err := strconv.Atoi(x); err == nil {
-				value = x
+			if n, err := strconv.Atoi(x); err == nil {
+				value = strconv.Itoa(n)
+			} else if f.kind == kindDisplay && (x == "off" || x == "no" || x == "false") {
+				value = `"none"`
 			}
 		case kindBool:
 			switch strings.ToLower(x) {
@@ -28,7 +30,11 @@ func retyped(key string, f *field, x any) string {
 				value = "false"
 			}
 		case kindStrings:
-			value = "[" + quote(x) + "]"
+			words := strings.Fields(x) // arguments are written one by one
+			if len(f.choices) == 0 && f.name != "qemu_args" {
+				words = []string{x}
+			}
+			value = list(words)
 		}
 	case int64:
 		switch {
@@ -40,8 +46,10 @@ func retyped(key string, f *field, x any) string {
 			value = quote(strconv.FormatInt(x, 10) + "s")
 		case f.kind == kindBool && (x == 0 || x == 1):
 			value = strconv.FormatBool(x == 1)
-		case f.kind == kindString && len(f.choices) == 0:
-			value = quote(strconv.FormatInt(x, 10))
+		}
+	case bool:
+		if f.kind == kindDisplay {
+			value = map[bool]string{true: `"auto"`, false: `"none"`}[x]
 		}
 	case float64:
 		if f.kind == kindInt && x == math.Trunc(x) && math.Abs(x) < 1<<31 {
@@ -100,12 +108,18 @@ func wholeSize(s string) string {
 	return units.Size(bytes).String()
 }
 
-// seconds turns "30" into "30s".
-func seconds(s string) string {
-	if n, err := strconv.ParseUint(s, 10, 31); err == nil {
-		return fmt.Sprintf("%ds", n)
+// inUnits turns "30" into "30s" and "2d" into "48h", but into no more than the key takes.
+func inUnits(s string, most int64) string {
+	unit := time.Second
+	days, ok := strings.CutSuffix(s, "d")
+	if ok {
+		unit = 24 * time.Hour
 	}
-	return ""
+	n, err := strconv.ParseUint(days, 10, 16)
+	if err != nil {
+		return ""
+	}
+	return short(min(time.Duration(n)*unit, time.Duration(most)))
 }
 
 // quote writes a TOML basic string.

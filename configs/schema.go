@@ -130,7 +130,10 @@ func bound(k kind, text string) int64 {
 
 // wants says in a user's words what a key takes.
 func (f *field) wants() string {
-	if len(f.choices) > 0 {
+	switch {
+	case len(f.choices) > 0 && f.kind == kindStrings:
+		return "a list of " + alternatives(f.choices)
+	case len(f.choices) > 0:
 		return alternatives(f.choices)
 	}
 	switch f.kind {

@@ -95,14 +95,39 @@ func Load(ctx context.Context, root string) (*Site, error) {
 		}
 		root = strings.TrimSuffix(abs, "/")
 	}
-	dir := root + configDir
-	s := &Site{Root: root, HostFile: dir + "/kvm.toml"}
-	entries, err := os.ReadDir(dir)
+	s := &Site{Root: root, HostFile: root + configDir + "/kvm.toml"}
+	s.loadHost()
+	guests, err := readGuests(ctx, root, s.Host)
+	if err != nil {
+		return nil, err
+	}
+	checkTogether(guests)
+	for _, p := range guests {
+		s.Guests = append(s.Guests, Guest{p.spec, p.doc.file, p.broken})
+		s.Problems = append(s.Problems, p.doc.problems...)
+	}
+	s.Problems.sort()
+	return s, nil
+}
+
+// Judge tells what would be wrong with a new guest's file, by itself and beside the guests that are there.
+func (s *Site) Judge(ctx context.Context, name string, text []byte) (Problems, error) {
+	guests, err := readGuests(ctx, s.Root, s.Host)
+	if err != nil {
+		return nil, err
+	}
+	p := parseGuest(guestFile(s.Root, name), name, text, s.Host)
+	checkTogether(append(guests, &p))
+	p.doc.problems.sort()
+	return p.doc.problems, nil
+}
+
+// readGuests parses every guest's file, sorted by name.
+func readGuests(ctx context.Context, root string, host Host) ([]*parsed, error) {
+	entries, err := os.ReadDir(root + configDir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("list guests: %w", err)
 	}
-	s.loadHost()
-
 	found := make([]*parsed, len(entries))
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))
@@ -111,7 +136,7 @@ func Load(ctx context.Context, root string) (*Site, error) {
 			continue
 		}
 		group.Go(func() error {
-			found[i] = loadGuest(root, e.Name(), s.Host)
+			found[i] = loadGuest(root, e.Name(), host)
 			return gctx.Err()
 		})
 	}
@@ -125,13 +150,7 @@ func Load(ctx context.Context, root string) (*Site, error) {
 		}
 	}
 	slices.SortFunc(guests, func(a, b *parsed) int { return strings.Compare(a.spec.Name, b.spec.Name) })
-	checkTogether(guests)
-	for _, p := range guests {
-		s.Guests = append(s.Guests, Guest{p.spec, p.doc.file, p.broken})
-		s.Problems = append(s.Problems, p.doc.problems...)
-	}
-	s.Problems.sort()
-	return s, nil
+	return guests, nil
 }
 
 func (s *Site) loadHost() {

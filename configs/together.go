@@ -79,8 +79,8 @@ func checkOrder(guests []*parsed) {
 		byName[g.spec.Name], names[i] = g, g.spec.Name
 	}
 	for _, g := range guests {
-		for i, name := range g.spec.After {
-			if byName[name] != nil || g.doc.bad["after"] {
+		for i, name := range g.after {
+			if name == "" || byName[name] != nil {
 				continue
 			}
 			fix := ""
@@ -92,10 +92,10 @@ func checkOrder(guests []*parsed) {
 	}
 	left := cyclic(guests, byName)
 	for _, g := range guests {
-		if !left[g.spec.Name] || g.doc.bad["after"] {
+		if !left[g.spec.Name] {
 			continue
 		}
-		for i, name := range g.spec.After {
+		for i, name := range g.after {
 			if path := way(byName, left, name, g.spec.Name); path != nil && name != g.spec.Name {
 				cycle := strings.Join(append([]string{g.spec.Name}, path...), " after ")
 				g.doc.value(element("after", i), "after makes a cycle: "+cycle, "")
