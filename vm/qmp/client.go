@@ -301,10 +301,10 @@ func (c *Client) read() {
 	var offset int64
 	greeted := false
 	for {
-		line, err := readLine(br, c.limit)
+		line, n, err := readLine(br, c.limit)
 		if err != nil {
-			c.partial = len(line)
-			c.end(readError(err, offset, len(line)))
+			c.partial = n
+			c.end(readError(err, offset, n))
 			return
 		}
 		m, err := decode(line)
@@ -324,7 +324,7 @@ func (c *Client) read() {
 			c.end(readError(err, offset, 0))
 			return
 		}
-		offset += int64(len(line)) + 1
+		offset += int64(n)
 	}
 }
 

@@ -53,24 +53,24 @@ func ctxFirst(ctx context.Context, err error) error {
 
 // readGreeting also returns how many bytes it took.
 func readGreeting(br *bufio.Reader) (Greeting, int64, error) {
-	line, err := readLine(br, negotiateLine)
+	line, n, err := readLine(br, negotiateLine)
 	if err != nil {
-		return Greeting{}, int64(len(line)), readError(err, 0, len(line))
+		return Greeting{}, int64(n), readError(err, 0, n)
 	}
 	m, err := decode(line)
 	if err == nil && m.greeting == nil {
 		err = errLine("a first line that is no greeting")
 	}
 	if err != nil {
-		return Greeting{}, int64(len(line)), readError(err, 0, 0)
+		return Greeting{}, int64(n), readError(err, 0, 0)
 	}
-	return *m.greeting, int64(len(line)) + 1, nil
+	return *m.greeting, int64(n), nil
 }
 
 func readConsent(br *bufio.Reader, offset int64) error {
-	line, err := readLine(br, negotiateLine)
+	line, n, err := readLine(br, negotiateLine)
 	if err != nil {
-		return readError(err, offset, len(line))
+		return readError(err, offset, n)
 	}
 	m, err := decode(line)
 	switch {

@@ -120,20 +120,19 @@ func decode(line []byte) (message, error) {
 	return message{reply: r}, nil
 }
 
-// readLine returns a copy of the next line without its end of line. At an error it returns what there was of the line.
-func readLine(br *bufio.Reader, limit int) ([]byte, error) {
-	var line []byte
+// readLine returns a copy of the next line without its end of line, and how many bytes it took. At an error it returns what there was of the line.
+func readLine(br *bufio.Reader, limit int) (line []byte, n int, err error) {
 	for {
 		part, err := br.ReadSlice('\n')
 		if len(line)+len(part) > limit {
-			return nil, errLine(fmt.Sprintf("a line longer than %d bytes", limit))
+			return nil, 0, errLine(fmt.Sprintf("a line longer than %d bytes", limit))
 		}
 		line = append(line, part...)
 		if err == nil {
-			return bytes.TrimRight(line, "\r\n"), nil
+			return bytes.TrimRight(line, "\r\n"), len(line), nil
 		}
 		if !errors.Is(err, bufio.ErrBufferFull) {
-			return line, err
+			return line, len(line), err
 		}
 	}
 }
