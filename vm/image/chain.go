@@ -40,7 +40,15 @@ func (e *FormatError) Hint() string {
 	case e.Got == Raw:
 		return fmt.Sprintf("set format = %q, or give an image that is %s", Raw, e.Want)
 	}
-	return fmt.Sprintf("kvmctl image convert %s NEW.%s", e.Path, QCOW2)
+	return convertHint(e.Path, e.Got)
+}
+
+// convertHint says how to make an image of ours from one of a foreign format; empty: we cannot.
+func convertHint(path, format string) string {
+	if !importable[format] || format == Raw || format == QCOW2 {
+		return ""
+	}
+	return fmt.Sprintf("kvmctl image convert %s NEW.%s", path, QCOW2)
 }
 
 // ChainError says why a backing chain cannot be used.
@@ -111,7 +119,7 @@ func named(links []Link, err error) error {
 func usable(path, format string, h Header) error {
 	switch {
 	case format != Raw && format != QCOW2:
-		return &ChainError{Path: path, Reason: fmt.Sprintf("format %q: want %s or %s", format, QCOW2, Raw), hint: "kvmctl image convert " + path + " NEW." + QCOW2}
+		return &ChainError{Path: path, Reason: fmt.Sprintf("format %q: want %s or %s", format, QCOW2, Raw), hint: convertHint(path, h.Format)}
 	case format == Raw && (h.Format == Raw || h.Format == "luks"): // a guest may well encrypt its disk
 		return nil
 	case format != h.Format:
@@ -119,7 +127,7 @@ func usable(path, format string, h Header) error {
 	case h.Unknown != 0:
 		return &ChainError{Path: path, Reason: fmt.Sprintf("made by a newer QEMU: unknown incompatible features %#x", h.Unknown)}
 	case h.ExternalData:
-		return &ChainError{Path: path, Reason: "keeps its data in another file, " + h.DataFile + ": not supported", hint: "kvmctl image convert " + path + " NEW." + QCOW2}
+		return &ChainError{Path: path, Reason: fmt.Sprintf("keeps its data in another file, %q: not supported", h.DataFile)}
 	case h.Encrypted:
 		return &ChainError{Path: path, Reason: "is encrypted: not supported"}
 	case h.Corrupt:
