@@ -130,9 +130,6 @@ func (h *Host) open(spec *Spec, w *Wiring) (o *openFiles, err error) {
 // openChannels makes the logs, the listening sockets and the recorder's socketpair.
 func (h *Host) openChannels(spec *Spec, o *openFiles) (err error) {
 	name := spec.Name
-	if o.byName[fdPidfile], err = os.OpenFile(h.Pidfile(name), os.O_RDWR|syscall.O_NOFOLLOW, 0); err != nil {
-		return fmt.Errorf("open the pidfile: %w", err)
-	}
 	logs := map[string]string{fdRecorderLog: h.run(name, recDirName, eventsName), fdConsoleLog: h.ConsoleLive(name)}
 	for fd, path := range logs {
 		// Write only: QEMU asks its fdset for exactly that access.

@@ -48,8 +48,8 @@ type guestLock struct {
 
 // lock takes a guest's lock and writes down what for. It waits for another kvmctl as long as wait, then returns a BusyError.
 func (h *Host) lock(ctx context.Context, name, op string, wait time.Duration) (*guestLock, error) {
-	if err := os.MkdirAll(h.RunRoot(), 0o711); err != nil {
-		return nil, fmt.Errorf("make %s: %w", h.RunRoot(), err)
+	if err := MakeDirs(h.RunRoot(), 0o711); err != nil {
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()

@@ -60,6 +60,52 @@ func (l Layout) saveState(name string, s *State) error {
 	return atomicfile.WriteVolatile(l.run(name, stateName), b, 0o600)
 }
 
+// MakeDirs makes a directory and what is missing above it, whatever the umask: perm for the last one, 0755 for those above.
+func MakeDirs(path string, perm fs.FileMode) error {
+	st, err := os.Stat(path)
+	if err == nil && st.IsDir() {
+		return nil
+	}
+	if parent := filepath.Dir(path); parent != path {
+		if err := MakeDirs(parent, 0o755); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(path, perm); err != nil {
+		if errors.Is(err, fs.ErrExist) {
+			return nil // another kvmctl was faster
+		}
+		return fmt.Errorf("make a directory: %w", err)
+	}
+	return os.Chmod(path, perm)
+}
+
+// ClosedDirError says that a directory keeps the guest's uid from its pidfile, whose path QEMU resolves (util/oslib-posix.c).
+type ClosedDirError struct{ Dir string }
+
+func (e *ClosedDirError) Error() string {
+	return "the guest's uid has no way through " + e.Dir + " to its pidfile"
+}
+
+// Hint opens the way and nothing else.
+func (e *ClosedDirError) Hint() string { return "chmod o+x " + e.Dir }
+
+// reachable makes sure that every directory down to dir lets others through.
+func reachable(dir string) error {
+	for ; ; dir = filepath.Dir(dir) {
+		st, err := os.Stat(dir)
+		if err != nil {
+			return err
+		}
+		if st.Mode().Perm()&0o001 == 0 {
+			return &ClosedDirError{dir}
+		}
+		if dir == "/" {
+			return nil
+		}
+	}
+}
+
 // makeRunDir makes a guest's run directory afresh: two small tmpfs that bound what the guest can make QEMU write, and the pidfile,
 // the only thing that belongs to the guest's uid.
 func (l Layout) makeRunDir(name string, uid int, recorder, console units.Size) error {

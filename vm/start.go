@@ -62,7 +62,7 @@ func (h *Host) Prepare(ctx context.Context, spec *Spec) (*Prepared, error) {
 		return nil, err
 	}
 	p.Wiring = Wire(spec, layers)
-	p.Target = Target{QEMU: h.QEMU, Pidfile: p.Wiring.procPath(fdPidfile)}
+	p.Target = Target{QEMU: h.QEMU, Pidfile: h.Pidfile(spec.Name)}
 	if err := h.chooseAccel(ctx, spec, p); err != nil {
 		return nil, err
 	}
@@ -144,7 +144,7 @@ func (h *Host) Start(ctx context.Context, spec *Spec) (*Started, error) {
 
 // pin chooses the guest's uid number at its first start and writes the ABI lock if it changed.
 func (h *Host) pin(p *Prepared, name string) error {
-	if err := os.MkdirAll(h.GuestLibDir(name), 0o711); err != nil {
+	if err := MakeDirs(h.GuestLibDir(name), 0o711); err != nil {
 		return err
 	}
 	if p.ABI.UID == 0 {
@@ -259,6 +259,9 @@ func (s *starting) run(ctx context.Context) error {
 func (s *starting) makeRunDir(context.Context) error {
 	name := s.spec.Name
 	s.onUndo(func() { _ = s.h.removeRunDir(name) }) // what it leaves, the next start removes
+	if err := reachable(s.h.RunRoot()); err != nil {
+		return err
+	}
 	return s.h.makeRunDir(name, s.uid, s.h.RecorderSize, s.h.ConsoleSize)
 }
 

@@ -23,7 +23,6 @@ const firstFD = 4
 
 // Names of the descriptors. Disks, CDs and NICs add a number: disk0.0 is image 0 (read-write), disk0.0.ro the same read-only.
 const (
-	fdPidfile     = "pidfile"
 	fdRecorder    = "recorder"
 	fdRecorderLog = "recorder.log"
 	fdQMP         = "qmp"
@@ -46,7 +45,7 @@ func fdNIC(n, queue int) string       { return fmt.Sprintf("nic%d.%d", n, queue)
 // Wire plans the descriptors of spec, whose disks consist of the given chains of files.
 func Wire(spec *Spec, chains [][]Layer) *Wiring {
 	w := &Wiring{Chains: chains}
-	w.add(fdPidfile, fdRecorder, fdRecorderLog, fdQMP, fdMonitor, fdConsole, fdConsoleLog)
+	w.add(fdRecorder, fdRecorderLog, fdQMP, fdMonitor, fdConsole, fdConsoleLog)
 	if spec.Guest.Agent {
 		w.add(fdAgent)
 	}
@@ -97,6 +96,5 @@ func (w *Wiring) number(name string) int {
 // fdset is the path under which QEMU opens a descriptor that -add-fd gave it; a set carries the number of its first descriptor.
 func (w *Wiring) fdset(name string) string { return "/dev/fdset/" + w.fd(name) }
 
-// procPath is for what QEMU re-opens by path: the pidfile, and kernel and initramfs, which are memfds. So a guest's uid needs no way
-// through any directory, and a long root costs nothing.
+// procPath is for what QEMU re-opens by path: kernel and initramfs, which are memfds.
 func (w *Wiring) procPath(name string) string { return "/proc/self/fd/" + w.fd(name) }

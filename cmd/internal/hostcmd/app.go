@@ -92,8 +92,8 @@ func (a *app) addCommands(root *cobra.Command) {
 	}{
 		{groupGuests, []*cobra.Command{newCreate(a), newCheck(a), newList(a), newShow(a), newStart(a), newStop(a), newRestart(a),
 			newStatus(a)}},
-		{groupScreens, []*cobra.Command{}},
-		{groupThings, []*cobra.Command{}},
+		{groupScreens, a.screenCommands()},
+		{groupThings, a.thingCommands()},
 	}
 	for _, g := range groups {
 		for _, c := range g.commands {

@@ -110,12 +110,15 @@ func (a *app) newSpec(s *configs.Site, o createOptions) (*vm.Spec, error) {
 	refuse := func(err error) (*vm.Spec, error) {
 		return nil, cli.Usage("kvmctl create --help", "cannot create %s: %w", o.name, err)
 	}
-	spec, _ := configs.ParseGuest(a.layout().GuestToml(o.name), o.name, nil, s.Host) // the defaults
-	var err error
-	if spec.Memory, err = units.ParseSize(o.memory); err != nil {
+	if _, err := units.ParseSize(o.memory); err != nil {
 		return refuse(fmt.Errorf("--memory: %w", err))
 	}
-	spec.MemoryMax, spec.CPUs, spec.CPUsMax = 0, o.cpus, 0
+	// The defaults, and what follows from memory and cpus.
+	spec, problems := configs.ParseGuest(a.layout().GuestToml(o.name), o.name, fmt.Appendf(nil, "memory = %q\ncpus = %d\n", o.memory, o.cpus), s.Host)
+	if len(problems) > 0 {
+		return refuse(errors.New(problems[0].Msg))
+	}
+	var err error
 	spec.Autostart = o.autostart
 	for flag, path := range map[string]*string{"--kernel": &o.kernel, "--initrd": &o.initrd} {
 		if *path == "" {
@@ -180,7 +183,7 @@ func (a *app) create(ctx context.Context, s *configs.Site, spec *vm.Spec, o crea
 		}
 	}()
 	for dir, mode := range map[string]os.FileMode{l.GuestEtcDir(o.name): 0o755, l.GuestLibDir(o.name): 0o711} {
-		if err := os.MkdirAll(dir, mode); err != nil {
+		if err := vm.MakeDirs(dir, mode); err != nil {
 			return err
 		}
 		undo = append(undo, func() { _ = os.Remove(dir) }) // only if empty
@@ -195,11 +198,7 @@ func (a *app) create(ctx context.Context, s *configs.Site, spec *vm.Spec, o crea
 		return err
 	}
 	if len(problems) > 0 {
-		var all []error
-		for _, p := range problems {
-			all = append(all, cli.Usage(p.Hint(), "%s", p.Msg))
-		}
-		return errors.Join(all...)
+		return cli.Usage(problems[0].Hint(), "%s", problems[0].Msg) // flags carry one mistake after the other
 	}
 	for _, d := range spec.Disks {
 		if err := a.createImage(ctx, d, o.preallocation); err != nil {
