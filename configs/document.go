@@ -125,7 +125,7 @@ func isNumber(s string) bool {
 func (d *document) syntax(err error) {
 	var pe toml.ParseError
 	if !errors.As(err, &pe) {
-		d.at(0, "", err.Error(), "")
+		d.at(0, "", printable(err.Error()), "")
 		return
 	}
 	start := min(max(pe.Position.Start, 0), len(d.text))
@@ -150,5 +150,5 @@ func (d *document) syntax(err error) {
 	} else if m := single.FindStringSubmatch(line); m != nil {
 		fix = "[[" + m[1] + "]]"
 	}
-	d.at(start, "", msg, fix)
+	d.at(start, "", printable(msg), fix)
 }

@@ -144,3 +144,48 @@ func quote(s string) string {
 	b.WriteByte('"')
 	return b.String()
 }
+
+func describe(x any) string {
+	switch x := x.(type) {
+	case string:
+		if r := []rune(x); len(r) > 40 {
+			x = string(r[:40]) + "…"
+		}
+		return fmt.Sprintf("the string %q", x)
+	case int64:
+		return fmt.Sprintf("the number %d", x)
+	case float64:
+		n := strconv.FormatFloat(x, 'g', -1, 64)
+		if x == math.Trunc(x) && !strings.ContainsAny(n, "e.In") {
+			n += ".0"
+		}
+		return "the number " + n
+	case bool:
+		return fmt.Sprint(x)
+	case time.Time:
+		return "a date or time"
+	case map[string]any:
+		return "a table"
+	case []map[string]any:
+		return "a list of tables"
+	}
+	return "a list"
+}
+
+// label gives the key as a user knows it: "disk[1].image" is disk.image.
+func label(path string) string {
+	var b strings.Builder
+	for part := range strings.SplitSeq(path, "[") {
+		if _, rest, ok := strings.Cut(part, "]"); ok {
+			part = rest
+		}
+		b.WriteString(part)
+	}
+	return b.String()
+}
+
+// last gives the key without the tables around it and without indices.
+func last(path string) string {
+	l := label(path)
+	return l[strings.LastIndexByte(l, '.')+1:]
+}
