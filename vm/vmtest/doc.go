@@ -1,0 +1,2 @@
+// Package vmtest gives tests a host of their own and small guests on it that are gone when the test ends, however it ends.
+package vmtest
