@@ -1,0 +1,61 @@
+# The verbs of the house; `make help` lists them. Everything that is made stays in bin/ and .cache/.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help deps build check test demo bench install clean
+
+PREFIX  ?= /usr/local
+DESTDIR ?=
+BIN     ?= bin
+
+# A Go that `make deps` had to fetch comes first; one in the usual place is found even where PATH lacks it.
+export PATH := $(CURDIR)/.cache/go/bin:$(PATH):/usr/local/go/bin
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS  = -s -w -X kvmctl/internal/version.Version=$(VERSION)
+ROOMS    = $(wildcard cmd configs vm netbridge ha internal test)
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+
+deps: ## install what is missing (apt-get; a Go that is new enough from the module proxy)
+	@contrib/deps.sh
+
+build: ## build bin/kvmctl: static, without cgo
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o $(BIN)/kvmctl ./cmd/kvmctl
+
+check: ## gofmt, vet, staticcheck, tidy go.mod, the import rule
+	@out=$$(gofmt -s -l $(ROOMS)); if [ -n "$$out" ]; then echo "not formatted (gofmt -s -w):"; echo "$$out"; exit 1; fi
+	go vet ./...
+	go tool staticcheck ./...
+	go mod tidy -diff
+	go mod verify
+	go test ./internal/archtest
+
+test: ## install, build, check, then run every test; the last line counts them
+	@contrib/deps.sh
+	@$(MAKE) --no-print-directory build check
+	KVM_TEST_TIERS=all go run ./test/runtests -race -shuffle=on -timeout 20m ./...
+
+demo: ## show the main job on a guest of its own (KEEP=1 leaves it running)
+	@contrib/deps.sh
+	@$(MAKE) --no-print-directory build
+	KEEP=$(KEEP) go run ./test/demo
+
+bench: ## measure against raw QEMU and libvirt, which it installs
+	@contrib/deps.sh bench
+	@$(MAKE) --no-print-directory build
+	go run ./test/bench
+
+install: ## install into $(DESTDIR)$(PREFIX): program, completions, reference files
+	@test -x $(BIN)/kvmctl || $(MAKE) --no-print-directory build
+	install -D -m 755 $(BIN)/kvmctl $(DESTDIR)$(PREFIX)/bin/kvmctl
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/,bash-completion/completions zsh/site-functions fish/vendor_completions.d doc/kvmctl/examples)
+	$(BIN)/kvmctl completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/kvmctl
+	$(BIN)/kvmctl completion zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_kvmctl
+	$(BIN)/kvmctl completion fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/kvmctl.fish
+	install -m 644 $(wildcard configs/*.toml) $(DESTDIR)$(PREFIX)/share/doc/kvmctl/examples/
+	install -m 644 LICENSE $(wildcard README.md CHANGELOG.md) $(DESTDIR)$(PREFIX)/share/doc/kvmctl/
+
+clean: ## remove what was built (downloads stay in .cache)
+	rm -rf bin $(wildcard .cache/guest/*.json) $(filter-out .cache/guest/packages .cache/guest/lock,$(wildcard .cache/guest/*))
