@@ -25,8 +25,8 @@ const (
 	agentShutdown = 500 * time.Millisecond // how long a refusal of guest-shutdown may take; success has no answer
 )
 
-// maxStale bounds what is thrown away while looking for an answer to our sync: more is not an old answer but a flood.
-const maxStale = 64 << 20
+// staleLines bounds what is thrown away while looking for an answer to our sync, in lines of the greatest length: more is no old answer but a flood.
+const staleLines = 4
 
 // Agent is a connection to the QEMU guest agent. Its methods may be called from several goroutines, one command is under way at a time. It has
 // no goroutine.
@@ -141,10 +141,11 @@ func (a *Agent) locked(ctx context.Context, f func(context.Context) error) error
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	start := time.Now()
 	select {
 	case a.turn <- struct{}{}:
 	case <-ctx.Done():
-		return late(ctx.Err(), "an earlier command is under way", time.Now())
+		return late(ctx.Err(), "an earlier command is under way", start)
 	}
 	defer func() { <-a.turn }()
 	if a.err != nil {
@@ -184,7 +185,7 @@ func (a *Agent) sync(ctx context.Context) error {
 		err = a.findSync(id)
 	}
 	if err != nil {
-		err = a.worded(ctx, err, "waited", start)
+		err = a.worded(ctx, err, "no answer to a sync", start)
 		if errors.Is(err, context.DeadlineExceeded) {
 			return fmt.Errorf("%w: %w", ErrNoAgent, err)
 		}
@@ -196,7 +197,7 @@ func (a *Agent) sync(ctx context.Context) error {
 
 // findSync reads until the answer that carries id. All before is stale or garbage.
 func (a *Agent) findSync(id int64) error {
-	for limit := a.offset + maxStale; a.offset < limit; {
+	for limit := a.offset + int64(staleLines*a.limit); a.offset < limit; {
 		line, err := a.line()
 		var bad errLine
 		if errors.As(err, &bad) {
@@ -237,13 +238,12 @@ func (a *Agent) reply() (*reply, error) {
 func (a *Agent) line() ([]byte, error) {
 	var line []byte
 	long := false
-	for n := int64(0); ; {
+	for n := int64(1); ; n++ {
 		b, err := a.br.ReadByte()
 		if err != nil {
 			return nil, err
 		}
 		a.offset++
-		n++
 		switch {
 		case b == 0xFF:
 			line, long = line[:0], false
@@ -259,7 +259,7 @@ func (a *Agent) line() ([]byte, error) {
 		default:
 			line = append(line, b)
 		}
-		if n >= maxStale {
+		if n >= int64(staleLines*a.limit) {
 			return nil, &floodError{n}
 		}
 	}

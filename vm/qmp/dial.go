@@ -49,34 +49,38 @@ func DialUnix(ctx context.Context, path string) (*net.UnixConn, error) {
 			return nil, fmt.Errorf("socket %q: %w", path, unix.ENAMETOOLONG)
 		}
 	}
-	for {
+	full := false
+	for ctx.Err() == nil {
 		var d net.Dialer
 		conn, err := d.DialContext(ctx, "unix", short)
 		if err == nil {
 			return conn.(*net.UnixConn), nil
 		}
+		var op *net.OpError
+		if errors.As(err, &op) {
+			if op.Timeout() && !errors.Is(err, unix.EAGAIN) {
+				break
+			}
+			err = op.Err // without net's frame, which repeats the path as the kernel saw it
+		}
 		// The kernel never queues a non-blocking connect on a full backlog.
 		if !errors.Is(err, unix.EAGAIN) {
-			return nil, fmt.Errorf("socket %q: %w", path, dialCause(ctx, err))
+			return nil, fmt.Errorf("socket %q: %w", path, err)
 		}
+		full = true
 		t := time.NewTimer(redial)
 		select {
 		case <-t.C:
 		case <-ctx.Done():
 			t.Stop()
-			return nil, fmt.Errorf("socket %q: %w (too many clients wait): %w", path, ErrBusy, ctx.Err())
 		}
 	}
-}
-
-// dialCause takes net's frame off an error, which repeats the path as the kernel saw it.
-func dialCause(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return ctx.Err()
+	err := ctx.Err()
+	if err == nil { // the dialer saw the deadline first
+		err = context.DeadlineExceeded
 	}
-	var op *net.OpError
-	if errors.As(err, &op) {
-		return op.Err
+	if full {
+		return nil, fmt.Errorf("socket %q: %w (too many clients wait): %w", path, ErrBusy, err)
 	}
-	return err
+	return nil, fmt.Errorf("socket %q: %w", path, err)
 }

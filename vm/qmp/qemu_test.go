@@ -71,6 +71,8 @@ func (g *guest) start(t testing.TB, argv []string, files []*os.File) {
 	})
 }
 
+func needQEMU(t testing.TB) { t.Helper(); testenv.Need(t, testenv.QEMU) }
+
 // within is a context for what has to be done on a slow and busy machine.
 func within(t testing.TB, d time.Duration) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), d)

@@ -16,8 +16,8 @@ var secretKeys = []string{"password", "passwd", "data", "buf-b64", "input-data"}
 // secretHMP are the human monitor's commands whose words after the name may be secrets.
 var secretHMP = []string{"set_password", "change", "object_add", "block_passwd"}
 
-// blankSecrets replaces in desc whatever the command's arguments declare secret. QEMU does quote them: a secret object with broken
-// base64 is refused with the data in the description.
+// blankSecrets replaces in desc whatever the command's arguments declare secret: what a peer quotes in a refusal is its own choice, and an
+// agent is the guest's.
 func blankSecrets(desc string, args json.RawMessage) string {
 	if len(args) == 0 {
 		return desc
