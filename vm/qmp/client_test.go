@@ -8,6 +8,8 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +17,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"kvmctl/vm/qmp"
 	"kvmctl/vm/qmp/qmptest"
@@ -492,4 +495,63 @@ func TestDescriptionsAreSafeForATerminal(t *testing.T) {
 		want := "run \"stop\": Weird\uFFFD: a\uFFFD[2Jb c\uFFFD" + strings.Repeat("x", 1024-9) + "…"
 		wantError(t, err, want)
 	})
+}
+
+func TestFilesTakeTurnsUntilEachIsAnswered(t *testing.T) {
+	p := qmptest.New()
+	defer p.Close()
+	path := filepath.Join(t.TempDir(), "s")
+	if err := p.Listen(path); err != nil {
+		t.Fatal(err)
+	}
+	c := dial(t, path)
+	f, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	p.On("add-fd", qmptest.Late())
+	err = c.ExecuteWithFile(within(t, 20*time.Millisecond), "add-fd", nil, nil, f)
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("error %v", err)
+	}
+	sent := len(p.Commands())
+	// QEMU may not have taken the first file yet, and a second would replace it.
+	err = c.ExecuteWithFile(within(t, 20*time.Millisecond), "getfd", nil, nil, f)
+	if err == nil || !strings.HasPrefix(err.Error(), `run "getfd": an earlier file is still unanswered after `) {
+		t.Fatalf("error %v", err)
+	}
+	wantStatus(t, c, "prelaunch")
+	if got := p.Commands()[sent:]; len(got) != 1 {
+		t.Errorf("sent %q", got)
+	}
+	p.Release()
+	const none = `run "add-fd": No file descriptor supplied via SCM_RIGHTS`
+	for range 3 {
+		wantError(t, c.ExecuteWithFile(within(t, time.Minute), "add-fd", nil, nil, f), none)
+	}
+	f.Close()
+	err = c.ExecuteWithFile(within(t, time.Minute), "add-fd", nil, nil, f)
+	wantError(t, err, `run "add-fd": send file "/dev/null": use of closed file`)
+	wantStatus(t, c, "prelaunch")
+}
+
+func TestDialOfNothing(t *testing.T) {
+	dir := t.TempDir()
+	for _, path := range []string{filepath.Join(dir, "none"), filepath.Join(dir, strings.Repeat("x", 60), strings.Repeat("y", 60)), "/nonexistent/" + strings.Repeat("z", 100)} {
+		_, err := qmp.Dial(t.Context(), path)
+		if !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), strconv.Quote(path)) && !strings.Contains(err.Error(), strconv.Quote(filepath.Dir(path))) {
+			t.Errorf("error %v", err)
+		}
+	}
+	_, err := qmp.Dial(t.Context(), dir+"/"+strings.Repeat("n", 200))
+	if !errors.Is(err, unix.ENAMETOOLONG) {
+		t.Errorf("error %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = qmp.Dial(ctx, filepath.Join(dir, "none"))
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
 }

@@ -257,16 +257,24 @@ func (p *Peer) command(c *client, line string) bool {
 	if in.ID != nil {
 		id = `, "id": ` + string(in.ID)
 	}
+	for _, e := range events {
+		c.send(e) // QEMU reports before it answers
+	}
 	ok := true
 	if f, found := p.fault(cmd); found {
 		ok = p.misbehave(c, f, body, id)
 	} else {
-		c.send("{" + body + id + "}")
-	}
-	for _, e := range events {
-		c.send(e)
+		c.send(object(body, id))
 	}
 	return ok && cmd != "quit"
+}
+
+// object puts an answer together in QEMU's order of keys: the id follows a return and precedes an error.
+func object(body, id string) string {
+	if strings.HasPrefix(body, `"error"`) && id != "" {
+		return "{" + strings.TrimPrefix(id, ", ") + ", " + body + "}"
+	}
+	return "{" + body + id + "}"
 }
 
 // act is the model: what a command does and answers.
@@ -304,10 +312,16 @@ func (p *Peer) act(c *client, cmd string) (body string, events []string) {
 		return done, []string{event("POWERDOWN", "")}
 	case "quit":
 		return done, []string{event("SHUTDOWN", `{"guest": false, "reason": "host-qmp-quit"}`)}
-	case "set_password", "add-fd", "object-add":
+	case "set_password", "object-add":
 		return done, nil
-	case "human-monitor-command":
-		return `"return": "VM status: paused (` + p.state + `)\r\n"`, nil
+	case "add-fd": // the model looks at no file that came along
+		return `"error": {"class": "GenericError", "desc": "No file descriptor supplied via SCM_RIGHTS"}`, nil
+	case "human-monitor-command": // whatever the line, it is taken for "info status"
+		text := p.state
+		if text == "prelaunch" {
+			text = "paused (prelaunch)"
+		}
+		return `"return": "VM status: ` + text + `\r\n"`, nil
 	}
 	return fmt.Sprintf(`"error": {"class": "CommandNotFound", "desc": "The command %s has not been found"}`, cmd), nil
 }
@@ -316,7 +330,7 @@ func (p *Peer) act(c *client, cmd string) (body string, events []string) {
 func (p *Peer) misbehave(c *client, f Fault, body, id string) bool {
 	line := body
 	if !strings.HasPrefix(body, "{") {
-		line = "{" + body + id + "}"
+		line = object(body, id)
 	}
 	switch f.kind {
 	case stall:
@@ -351,7 +365,7 @@ func (p *Peer) misbehave(c *client, f Fault, body, id string) bool {
 	case refuse:
 		class, desc, _ := strings.Cut(f.text, "\x00")
 		e, _ := json.Marshal(map[string]string{"class": class, "desc": desc})
-		c.send(`{"error": ` + string(e) + id + "}")
+		c.send(object(`"error": `+string(e), id))
 	}
 	return true
 }
