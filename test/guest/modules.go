@@ -44,7 +44,7 @@ func softPre(value string) []string {
 			in = true
 		case word == "post:":
 			in = false
-		case in:
+		case in && validName(canonical(word)):
 			pre = append(pre, canonical(word))
 		}
 	}
@@ -58,10 +58,15 @@ func canonical(name string) string { return strings.ReplaceAll(name, "-", "_") }
 func moduleName(file string) string {
 	base := strings.TrimSuffix(path.Base(file), ".xz")
 	name, ok := strings.CutSuffix(base, ".ko")
-	if !ok {
+	if !ok || !validName(canonical(name)) {
 		return ""
 	}
 	return canonical(name)
+}
+
+// validName keeps everything else out of the shell library that is made of the names.
+func validName(name string) bool {
+	return name != "" && strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") == ""
 }
 
 // readModinfo finds and parses the section in a module's ELF image.

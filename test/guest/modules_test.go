@@ -25,6 +25,7 @@ func TestModinfoGivesWhatHasToBeLoadedFirst(t *testing.T) {
 		{"dashes are underscores", "depends=virtio-ring\x00", modinfo{depends: []string{"virtio_ring"}}},
 		{"a soft dependency before and after", "softdep=pre: crc32c x-y post: z\x00depends=\x00",
 			modinfo{soft: []string{"crc32c", "x_y"}}},
+		{"a wish that is no module's name", "softdep=pre: ,000 a\x00", modinfo{soft: []string{"a"}}},
 		{"padding between records", "\x00\x00depends=a\x00\x00\x00", modinfo{depends: []string{"a"}}},
 		{"a record without =", "depends\x00nonsense\x00", modinfo{}},
 		{"empty", "", modinfo{}},
@@ -97,6 +98,7 @@ func TestModuleNamesComeFromFileNames(t *testing.T) {
 		"lib/modules/6.1/kernel/drivers/char/hw_random/virtio-rng.ko":    "virtio_rng",
 		"usr/lib/modules/6.12/kernel/drivers/virtio/virtio_pci.ko.xz":    "virtio_pci",
 		"lib/modules/6.1/modules.builtin":                                "",
+		"lib/modules/6.1/$(reboot).ko":                                   "",
 		"usr/share/doc/linux-image-6.1.0-56-cloud-amd64/changelog.ko.gz": "",
 	} {
 		if got := moduleName(file); got != want {
