@@ -38,7 +38,8 @@ func busy(t *testing.T) *netbridgetest.Fake {
 	f := netbridgetest.NewFake()
 	for _, l := range []netbridge.Link{
 		{Name: "old", Alias: "kvmctl:bridge:old", Kind: "bridge", MAC: mac1, MTU: 1400,
-			Addresses: []netip.Prefix{netip.MustParsePrefix("10.2.0.1/24")}},
+			// The same address with another length may not be there twice: the way back has to be walked in reverse.
+			Addresses: []netip.Prefix{netip.MustParsePrefix("fd02::1/48")}},
 		{Name: "half", Kind: "bridge", MAC: mac1, MTU: 65535},
 		{Name: "gone", Alias: "kvmctl:bridge:gone", Kind: "bridge", MAC: mac1, MTU: 9000, Up: true,
 			Addresses: []netip.Prefix{addr0, addr6}},
@@ -56,7 +57,7 @@ func everyStep(t *testing.T, f *netbridgetest.Fake) []netbridge.Step {
 	t.Helper()
 	have := state(t, f)
 	steps, err := netbridge.Plan(have, []netbridge.Bridge{
-		{Name: "old", MAC: mac0, MTU: 1500, Address: addr0},
+		{Name: "old", MAC: mac0, MTU: 1500, Address: addr6},
 		{Name: "half", MAC: mac1, MTU: 1500, Address: addr6},
 		{Name: "new", MAC: mac0, MTU: 1500, Address: addr0},
 		{Name: "lan", MAC: mac0, MTU: 1500},
@@ -158,6 +159,60 @@ func TestApplyThatIsCancelledLeavesTheStateAsItWas(t *testing.T) {
 	if want := 2 * len(everyStep(t, busy(t))); n != want {
 		t.Errorf("the context was looked at %d times, want %d", n, want)
 	}
+}
+
+func TestAPlanThatSomeoneElseCarriedOutMeanwhileIsDoneAndNotUndone(t *testing.T) {
+	t.Parallel()
+	f := busy(t)
+	var steps []netbridge.Step
+	for _, s := range everyStep(t, f) {
+		if !strings.HasSuffix(s.String(), " new") && !strings.Contains(s.String(), " new ") { // a bridge is made by one only
+			steps = append(steps, s)
+		}
+	}
+	if !strings.Contains(lines(steps), "remove address") || !strings.Contains(lines(steps), "delete bridge") {
+		t.Fatalf("the plan is too small: %s", lines(steps))
+	}
+	if err := netbridge.Apply(t.Context(), f, steps); err != nil {
+		t.Fatal(err)
+	}
+	done := state(t, f)
+	if err := netbridge.Apply(t.Context(), f, steps); err != nil {
+		t.Error(err)
+	}
+	sameState(t, done, state(t, f))
+	// What the other did to addresses and by deletion is not this one's to take back when it fails at the end.
+	f.FailAt("CreateBridge", 1, errFault)
+	only := append(steps[:1:1], netbridge.RemoveAddress{Name: "old", Address: netip.MustParsePrefix("fd02::1/48")},
+		netbridge.AddAddress{Name: "old", Address: addr6}, netbridge.CreateBridge{Name: "new", MAC: mac0})
+	if err := netbridge.Apply(t.Context(), f, only); !errors.Is(err, errFault) {
+		t.Errorf("error %v, want the fault", err)
+	}
+	sameState(t, done, state(t, f))
+}
+
+// interrupted is a kernel on which the caller's context ends when a bridge is to go up.
+type interrupted struct {
+	*netbridgetest.Fake
+	stop context.CancelFunc
+}
+
+func (k interrupted) SetUp(ctx context.Context, name string, up bool) error {
+	k.stop()
+	return k.Fake.SetUp(ctx, name, up)
+}
+
+func TestTheWayBackIsWalkedAlthoughTheContextHasEnded(t *testing.T) {
+	t.Parallel()
+	f := busy(t)
+	before := state(t, f)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	err := netbridge.Apply(ctx, interrupted{f, cancel}, everyStep(t, f))
+	if want := `bring old up: SetUp of "old": context canceled`; err == nil || err.Error() != want || !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want %s", err, want)
+	}
+	sameState(t, before, state(t, f))
 }
 
 func TestApplyReportsWhatCouldNotBeUndone(t *testing.T) {

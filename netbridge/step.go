@@ -128,6 +128,9 @@ func (s SetUp) apply(ctx context.Context, k Kernel) (undo, error) {
 
 func (s DeleteBridge) apply(ctx context.Context, k Kernel) (undo, error) {
 	err := k.DeleteBridge(ctx, s.Name)
+	if errors.Is(err, syscall.ENODEV) { // gone since the plan was made
+		return nil, nil
+	}
 	return func(ctx context.Context) error {
 		for _, again := range s.remake() {
 			if _, err := again.apply(ctx, k); err != nil {
