@@ -32,6 +32,7 @@ need_file() {
 
 need_program qemu-system-x86_64 qemu-system-x86
 need_program qemu-img qemu-utils
+need_program ping iputils-ping # make demo
 need_file ovmf /usr/share/OVMF/OVMF_CODE_4M.fd /usr/share/OVMF/OVMF_CODE.fd
 need_program gcc gcc # go test -race
 need_file libc6-dev /usr/include/stdlib.h

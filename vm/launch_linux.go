@@ -28,7 +28,7 @@ type launchPlan struct {
 	Env    []string `json:"env"`
 }
 
-// launch starts QEMU by way of the launcher. files become descriptors firstFD, firstFD+1, …; stderr goes to the given file.
+// launch starts QEMU by way of the launcher. files become descriptors FirstFD, FirstFD+1, …; stderr goes to the given file.
 func launch(plan launchPlan, files []*os.File, stderr *os.File) (*exec.Cmd, error) {
 	b, err := json.Marshal(plan)
 	if err != nil {

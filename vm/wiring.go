@@ -2,6 +2,7 @@ package vm
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 )
 
@@ -14,12 +15,12 @@ type Layer struct {
 // Wiring says which open file a guest gets under which descriptor. It is a value: a dry run prints it, a start opens the same
 // files in the same order.
 type Wiring struct {
-	names  []string // descriptor firstFD+i carries names[i]
+	names  []string // descriptor FirstFD+i carries names[i]
 	Chains [][]Layer
 }
 
-// firstFD is the first descriptor that QEMU inherits beyond stdin, stdout and stderr; the launcher's plan sits below it.
-const firstFD = 4
+// FirstFD is the first descriptor that QEMU inherits beyond stdin, stdout and stderr; the launcher's plan sits below it.
+const FirstFD = 4
 
 // Names of the descriptors. Disks, CDs and NICs add a number: disk0.0 is image 0 (read-write), disk0.0.ro the same read-only.
 const (
@@ -87,7 +88,7 @@ func (w *Wiring) fd(name string) string { return strconv.Itoa(w.number(name)) }
 func (w *Wiring) number(name string) int {
 	for i, n := range w.names {
 		if n == name {
-			return firstFD + i
+			return FirstFD + i
 		}
 	}
 	panic("vm: descriptor " + name + " was not planned")
@@ -98,3 +99,6 @@ func (w *Wiring) fdset(name string) string { return "/dev/fdset/" + w.fd(name) }
 
 // procPath is for what QEMU re-opens by path: kernel and initramfs, which are memfds.
 func (w *Wiring) procPath(name string) string { return "/proc/self/fd/" + w.fd(name) }
+
+// Names gives what each descriptor is, the first one being FirstFD.
+func (w *Wiring) Names() []string { return slices.Clone(w.names) }
