@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -21,7 +20,6 @@ import (
 // goroutine, which reads.
 type Client struct {
 	conn     io.ReadWriteCloser
-	limit    int
 	greeting Greeting
 
 	prefix string // of our ids: a late answer to an earlier client of this monitor is never taken for ours
@@ -33,12 +31,12 @@ type Client struct {
 	pending map[string]*call
 	err     error // why the connection ended; set once
 
-	greeted chan Greeting
 	events  chan Event
 	dropped atomic.Uint64
 	strays  atomic.Uint64
-	partial int // bytes of an unfinished line when reading ended; read after done
 	done    chan struct{}
+
+	in input // the reader's own
 }
 
 // call is a command that waits for its answer.
@@ -72,53 +70,22 @@ func NewClient(ctx context.Context, conn io.ReadWriteCloser, opts ...Option) (*C
 	_, _ = rand.Read(seed[:]) // never fails (crypto/rand)
 	c := &Client{
 		conn:    conn,
-		limit:   o.maxLine,
 		prefix:  hex.EncodeToString(seed[:]) + "-",
 		write:   make(chan struct{}, 1),
 		files:   make(chan struct{}, 1),
 		pending: make(map[string]*call),
-		greeted: make(chan Greeting, 1),
 		events:  make(chan Event, EventQueue),
 		done:    make(chan struct{}),
+		in:      input{br: bufio.NewReaderSize(conn, 8<<10), limit: o.maxLine},
 	}
-	go c.read()
 	ctx, cancel := withTimeout(ctx, handshakeTimeout)
 	defer cancel()
 	if err := c.handshake(ctx); err != nil {
-		c.Close()
+		_ = conn.Close()
 		return nil, err
 	}
+	go c.read()
 	return c, nil
-}
-
-func (c *Client) handshake(ctx context.Context) error {
-	start := time.Now()
-	select {
-	case c.greeting = <-c.greeted:
-	case <-c.done:
-		// The greeting may have come right before the end; then the command below meets the end.
-		select {
-		case c.greeting = <-c.greeted:
-		default:
-			return fmt.Errorf("read the QMP greeting: %w", c.Err())
-		}
-	case <-ctx.Done():
-		c.Close()
-		switch {
-		case errors.Is(ctx.Err(), context.Canceled):
-			return fmt.Errorf("read the QMP greeting: %w", ctx.Err())
-		case c.partial > 0:
-			return fmt.Errorf("read the QMP greeting: only %d bytes of it came within %v: %w", c.partial, since(start), ctx.Err())
-		}
-		return fmt.Errorf("%w (waited %v): %w", ErrBusy, since(start), ctx.Err())
-	}
-	var args any
-	if slices.Contains(c.greeting.Capabilities, "oob") {
-		args = struct {
-			Enable []string `json:"enable"`
-		}{[]string{"oob"}}
-	}
-	return c.Execute(ctx, "qmp_capabilities", args, nil)
 }
 
 // Greeting is what QEMU said when the connection began.
@@ -173,7 +140,7 @@ func (c *Client) roundTrip(ctx context.Context, cmd string, req request, f *os.F
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	req.ID = c.prefix + strconv.FormatUint(c.seq.Add(1), 10)
+	req.ID = c.nextID()
 	line, err := encode(req)
 	if err != nil {
 		return nil, err
@@ -214,6 +181,8 @@ func (c *Client) roundTrip(ctx context.Context, cmd string, req request, f *os.F
 	}
 	return r.value, nil
 }
+
+func (c *Client) nextID() string { return c.prefix + strconv.FormatUint(c.seq.Add(1), 10) }
 
 // late words a wait that its context ended.
 func late(err error, what string, start time.Time) error {
@@ -297,46 +266,22 @@ func (c *Client) end(reason error) {
 func (c *Client) read() {
 	defer close(c.done)
 	defer close(c.events)
-	br := bufio.NewReaderSize(c.conn, 8<<10)
-	var offset int64
-	greeted := false
 	for {
-		line, n, err := readLine(br, c.limit)
+		m, err := c.in.next()
 		if err != nil {
-			c.partial = n
-			c.end(readError(err, offset, n))
+			c.end(err)
 			return
 		}
-		m, err := decode(line)
-		switch {
-		case err != nil:
-		case m.greeting != nil && greeted:
-			err = errLine("a second greeting")
-		case m.greeting != nil:
-			greeted = true
-			c.greeted <- *m.greeting
-		case m.event != nil:
-			c.enqueue(*m.event)
-		default:
-			c.deliver(m.reply)
-		}
-		if err != nil {
-			c.end(readError(err, offset, 0))
-			return
-		}
-		offset += int64(n)
+		c.take(m)
 	}
 }
 
-func readError(err error, offset int64, partial int) error {
-	var bad errLine
-	switch {
-	case errors.As(err, &bad):
-		err = &ProtocolError{Offset: offset, Reason: string(bad)}
-	case errors.Is(err, io.EOF) && partial > 0:
-		err = io.ErrUnexpectedEOF
+func (c *Client) take(m message) {
+	if m.event != nil {
+		c.enqueue(*m.event)
+	} else {
+		c.deliver(m.reply)
 	}
-	return &closedError{err}
 }
 
 func (c *Client) deliver(r *reply) {

@@ -162,6 +162,15 @@ func TestBadGreetings(t *testing.T) {
 			wantError(t, err, "read the QMP greeting: context canceled", context.Canceled)
 		})
 	})
+	t.Run("no answer to the negotiation", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			p := qmptest.New()
+			defer p.Close()
+			p.On("qmp_capabilities", qmptest.Stall())
+			_, err := qmp.NewClient(t.Context(), p.Pipe())
+			wantError(t, err, `run "qmp_capabilities": no answer after 1s: context deadline exceeded`, context.DeadlineExceeded)
+		})
+	})
 	t.Run("negotiation refused", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			p := qmptest.New()
@@ -275,6 +284,25 @@ func TestAnswersOfOthersAreSkipped(t *testing.T) {
 		}
 		if c.Strays() != 4 {
 			t.Errorf("%d strays, want 4", c.Strays())
+		}
+	})
+}
+
+func TestAnswersToAnEarlierClientBeforeOurHandshake(t *testing.T) {
+	// A screendump's answer goes to whoever is connected when it is done.
+	synctest.Test(t, func(t *testing.T) {
+		p := qmptest.New()
+		defer p.Close()
+		p.On("", qmptest.Garbage("{\"return\": {}, \"id\": \"01234567-1\"}\r\n"))
+		p.On("qmp_capabilities", qmptest.Garbage("{\"return\": {}, \"id\": \"01234567-2\"}\r\n"))
+		c, err := qmp.NewClient(t.Context(), p.Pipe())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		wantStatus(t, c, "prelaunch")
+		if c.Strays() != 2 {
+			t.Errorf("%d strays, want 2", c.Strays())
 		}
 	})
 }

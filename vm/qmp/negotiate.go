@@ -21,26 +21,37 @@ func Negotiate(ctx context.Context, conn net.Conn) (Greeting, error) {
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(longAgo) })
 	defer stop()
 	start := time.Now()
-	br := bufio.NewReader(conn)
-	g, offset, err := readGreeting(br)
+	in := &input{br: bufio.NewReader(conn), limit: negotiateLine}
+	m, err := in.next()
+	if err == nil && m.greeting == nil {
+		err = readError(errLine("a first line that is no greeting"), 0, 0)
+	}
 	if err != nil {
-		if ctx.Err() != nil && offset == 0 && !errors.Is(ctx.Err(), context.Canceled) {
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) && in.partial == 0 {
 			return Greeting{}, fmt.Errorf("%w (waited %v): %w", ErrBusy, since(start), ctx.Err())
 		}
 		return Greeting{}, fmt.Errorf("read the QMP greeting: %w", ctxFirst(ctx, err))
 	}
+	greeting := *m.greeting
 	// Without an id, so that the recorder's file holds the plain {"return": {}}.
 	line, err := encode(request{Execute: "qmp_capabilities"})
 	if err == nil {
 		_, err = conn.Write(line)
 	}
 	if err == nil {
-		err = readConsent(br, offset)
+		m, err = in.next()
 	}
-	if err != nil {
-		return Greeting{}, fmt.Errorf("run %q: %w", "qmp_capabilities", ctxFirst(ctx, err))
+	switch {
+	case err != nil:
+		err = ctxFirst(ctx, err)
+	case m.reply == nil:
+		err = readError(errLine("no answer to qmp_capabilities"), in.offset, 0)
+	case m.reply.err != nil:
+		err = &Error{Class: m.reply.err.Class, Desc: printable(m.reply.err.Desc)}
+	default:
+		return greeting, nil
 	}
-	return g, nil
+	return Greeting{}, fmt.Errorf("run %q: %w", "qmp_capabilities", err)
 }
 
 // ctxFirst prefers the reason why a deadline was set off to the deadline's own error.
@@ -49,37 +60,4 @@ func ctxFirst(ctx context.Context, err error) error {
 		return ctx.Err()
 	}
 	return err
-}
-
-// readGreeting also returns how many bytes it took.
-func readGreeting(br *bufio.Reader) (Greeting, int64, error) {
-	line, n, err := readLine(br, negotiateLine)
-	if err != nil {
-		return Greeting{}, int64(n), readError(err, 0, n)
-	}
-	m, err := decode(line)
-	if err == nil && m.greeting == nil {
-		err = errLine("a first line that is no greeting")
-	}
-	if err != nil {
-		return Greeting{}, int64(n), readError(err, 0, 0)
-	}
-	return *m.greeting, int64(n), nil
-}
-
-func readConsent(br *bufio.Reader, offset int64) error {
-	line, n, err := readLine(br, negotiateLine)
-	if err != nil {
-		return readError(err, offset, n)
-	}
-	m, err := decode(line)
-	switch {
-	case err != nil:
-		return readError(err, offset, 0)
-	case m.reply == nil:
-		return readError(errLine("no answer to qmp_capabilities"), offset, 0)
-	case m.reply.err != nil:
-		return &Error{Class: m.reply.err.Class, Desc: printable(m.reply.err.Desc)}
-	}
-	return nil
 }

@@ -1,17 +1,22 @@
 package qmp_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"kvmctl/vm/qmp"
+	"kvmctl/vm/qmp/qmptest"
 )
 
 // socketpair gives the recorder's two ends: ours as a connection, QEMU's as a file.
@@ -114,14 +119,38 @@ func logNames(t *testing.T, f *os.File, from int64) ([]string, qmp.LogReport) {
 	return names, report
 }
 
-func TestNegotiateOfASilentPeerIsBusyAndOfADeadOneClosed(t *testing.T) {
-	conn, theirs := socketpair(t)
-	if _, err := qmp.Negotiate(within(t, 50*time.Millisecond), conn); !errors.Is(err, qmp.ErrBusy) {
-		t.Errorf("silent: %v", err)
+func TestNegotiateThatFails(t *testing.T) {
+	const hello = qmptest.Greeting + "\r\n"
+	for _, tt := range []struct {
+		name, says, text string
+		is               error
+	}{
+		{"silence", "", "no greeting: another client holds this monitor, or QEMU is silent (waited 1s): context deadline exceeded", qmp.ErrBusy},
+		{"half a greeting", hello[:20], "read the QMP greeting: context deadline exceeded", context.DeadlineExceeded},
+		{"no greeting", "{\"return\": {}}\n", "read the QMP greeting: QMP connection closed: protocol error after 0 bytes: a first line that is no greeting", qmp.ErrClosed},
+		{"no consent", hello, `run "qmp_capabilities": context deadline exceeded`, context.DeadlineExceeded},
+		{"refused", hello + "{\"error\": {\"class\": \"GenericError\", \"desc\": \"no\"}}\n", `run "qmp_capabilities": no`, nil},
+		{"an event", hello + logStop, fmt.Sprintf(`run "qmp_capabilities": QMP connection closed: protocol error after %d bytes: no answer to qmp_capabilities`, len(hello+logStop)), qmp.ErrClosed},
+		{"garbage", hello + "x\n", fmt.Sprintf(`run "qmp_capabilities": QMP connection closed: protocol error after %d bytes: a line that is no JSON object`, len(hello)), qmp.ErrClosed},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ours, theirs := net.Pipe()
+				defer theirs.Close()
+				defer ours.Close()
+				go io.Copy(io.Discard, theirs)
+				go io.WriteString(theirs, tt.says)
+				_, err := qmp.Negotiate(t.Context(), ours)
+				if tt.is == nil {
+					tt.is = err
+				}
+				wantError(t, err, tt.text, tt.is)
+			})
+		})
 	}
-	conn, theirs = socketpair(t)
+	conn, theirs := socketpair(t)
 	theirs.Close()
-	if _, err := qmp.Negotiate(within(t, time.Minute), conn); !errors.Is(err, qmp.ErrClosed) {
+	if _, err := qmp.Negotiate(within(t, time.Minute), conn); !errors.Is(err, qmp.ErrClosed) || !errors.Is(err, io.EOF) {
 		t.Errorf("dead: %v", err)
 	}
 }

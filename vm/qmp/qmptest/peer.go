@@ -33,20 +33,40 @@ const (
 	refuse
 )
 
-// The faults. Each is used up by one command.
-func Stall() Fault               { return Fault{kind: stall} }                // never answer
-func Late() Fault                { return Fault{kind: late} }                 // answer when Release is called
-func Truncate() Fault            { return Fault{kind: truncate} }             // half of the answer, then the end
-func Big(n int) Fault            { return Fault{kind: big, n: n} }            // answer with a string of n bytes
-func Reset() Fault               { return Fault{kind: reset} }                // the end, without reading what was sent
-func Garbage(bytes string) Fault { return Fault{kind: garbage, text: bytes} } // these bytes, then the answer
-func Flood(n int) Fault          { return Fault{kind: flood, n: n} }          // n events FLOOD {"n": i}, then the answer
-func Twice() Fault               { return Fault{kind: twice} }                // the answer twice
-func WrongID() Fault             { return Fault{kind: wrongID} }              // somebody else's answer, then the right one
-func NoID() Fault                { return Fault{kind: noID} }                 // an answer without id, then the right one
-func Refuse(class, desc string) Fault { // an error
-	return Fault{kind: refuse, text: class + "\x00" + desc}
-}
+// Each fault is used up by one command.
+
+// Stall never answers.
+func Stall() Fault { return Fault{kind: stall} }
+
+// Late answers when Release is called (an Agent: before its next answer).
+func Late() Fault { return Fault{kind: late} }
+
+// Truncate sends half of the answer, then the end.
+func Truncate() Fault { return Fault{kind: truncate} }
+
+// Big answers with a string of n bytes.
+func Big(n int) Fault { return Fault{kind: big, n: n} }
+
+// Reset ends the connection in place of an answer.
+func Reset() Fault { return Fault{kind: reset} }
+
+// Garbage sends these bytes, then the answer.
+func Garbage(bytes string) Fault { return Fault{kind: garbage, text: bytes} }
+
+// Flood sends n events FLOOD {"n": i}, then the answer.
+func Flood(n int) Fault { return Fault{kind: flood, n: n} }
+
+// Twice sends the answer twice.
+func Twice() Fault { return Fault{kind: twice} }
+
+// WrongID sends somebody else's answer, then the right one.
+func WrongID() Fault { return Fault{kind: wrongID} }
+
+// NoID sends an answer without an id, then the right one.
+func NoID() Fault { return Fault{kind: noID} }
+
+// Refuse answers with an error.
+func Refuse(class, desc string) Fault { return Fault{kind: refuse, text: class + "\x00" + desc} }
 
 // Greeting is what a QEMU 7.2 with out-of-band support says.
 const Greeting = `{"QMP": {"version": {"qemu": {"micro": 22, "minor": 2, "major": 7}, "package": "Debian 1:7.2+dfsg-7+deb12u18+b3"}, "capabilities": ["oob"]}}`
