@@ -22,6 +22,11 @@ func (l Layout) GuestEtcDir(name string) string { return l.path("etc/kvm", name)
 // GuestToml is a guest's configuration.
 func (l Layout) GuestToml(name string) string { return l.path("etc/kvm", name, "vm.toml") }
 
+// GuestTomlDeleted is vm.toml while its guest is being deleted: the guest is no more, and the rest of it can still be found.
+func (l Layout) GuestTomlDeleted(name string) string {
+	return l.path("etc/kvm", name, ".vm.toml.deleted")
+}
+
 // LibDir holds what survives a reboot.
 func (l Layout) LibDir() string { return l.path("var/lib/kvm") }
 
