@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"io"
 	"strings"
 	"text/tabwriter"
@@ -10,17 +11,26 @@ import (
 // Table writes rows below a header in aligned columns. Empty cells become "-", so that a column can be cut out by number, and
 // control characters, which may come from a guest, are made visible.
 func Table(w io.Writer, header []string, rows [][]string) error {
-	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	var b bytes.Buffer
+	t := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
 	for _, row := range append([][]string{header}, rows...) {
 		cells := make([]string, len(row))
 		for i, c := range row {
 			cells[i] = cell(c, i == len(row)-1)
 		}
-		if _, err := io.WriteString(t, strings.TrimRight(strings.Join(cells, "\t"), " ")+"\n"); err != nil {
+		if _, err := io.WriteString(t, strings.Join(cells, "\t")+"\n"); err != nil {
 			return err
 		}
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for line := range strings.Lines(b.String()) { // the last column may be empty
+		if _, err := io.WriteString(w, strings.TrimRight(line, " \n")+"\n"); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func cell(s string, last bool) string {
