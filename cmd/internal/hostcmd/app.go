@@ -16,6 +16,7 @@ import (
 
 	"kvmctl/cmd/internal/cli"
 	"kvmctl/configs"
+	"kvmctl/internal/nearest"
 	"kvmctl/internal/version"
 	"kvmctl/vm"
 )
@@ -78,7 +79,7 @@ func New(env *cli.Env) *cobra.Command {
 		return cli.Usage(cmd.CommandPath()+" --help", "cannot run %s: %w", cmd.CommandPath(), err)
 	})
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.SetHelpCommand(&cobra.Command{Use: "no-help", Hidden: true})
+	root.SetHelpCommand(&cobra.Command{Use: "no-help", Hidden: true, GroupID: groupThings})
 	root.AddGroup(&cobra.Group{ID: groupGuests, Title: "Guests:"}, &cobra.Group{ID: groupScreens, Title: "Screens, consoles, monitors:"},
 		&cobra.Group{ID: groupThings, Title: "Images, networks, this program:"})
 	a.addCommands(root)
@@ -91,7 +92,7 @@ func (a *app) addCommands(root *cobra.Command) {
 		commands []*cobra.Command
 	}{
 		{groupGuests, []*cobra.Command{newCreate(a), newCheck(a), newList(a), newShow(a), newStart(a), newStop(a), newRestart(a),
-			newStatus(a)}},
+			newStatus(a), newDelete(a)}},
 		{groupScreens, a.screenCommands()},
 		{groupThings, a.thingCommands()},
 	}
@@ -104,11 +105,17 @@ func (a *app) addCommands(root *cobra.Command) {
 }
 
 func unknownCommand(cmd *cobra.Command, name string) error {
-	hint := "kvmctl --help"
-	if near := cmd.SuggestionsFor(name); len(near) > 0 {
-		hint = "did you mean `kvmctl " + near[0] + "`?"
+	var names []string
+	for _, c := range cmd.Commands() {
+		if c.IsAvailableCommand() {
+			names = append(names, c.Name())
+		}
 	}
-	return cli.Usage(hint, "cannot run %q: no such command", name)
+	hint := cmd.CommandPath() + " --help"
+	if near, ok := nearest.Find(name, names); ok {
+		hint = fmt.Sprintf("did you mean `%s %s`?", cmd.CommandPath(), near)
+	}
+	return cli.Usage(hint, "cannot run %q: no such command of %s", name, cmd.CommandPath())
 }
 
 // layout gives the names on disk.
