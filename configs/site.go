@@ -117,6 +117,8 @@ func (s *Site) Judge(ctx context.Context, name string, text []byte) (Problems, e
 		return nil, err
 	}
 	p := parseGuest(guestFile(s.Root, name), name, text, s.Host)
+	// A guest of that name that is there already is the one to be replaced, not a rival.
+	guests = slices.DeleteFunc(guests, func(g *parsed) bool { return g.spec.Name == name })
 	checkTogether(append(guests, &p))
 	p.doc.problems.sort()
 	return p.doc.problems, nil

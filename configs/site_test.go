@@ -203,6 +203,25 @@ func TestAnUnknownGuestComesWithAHint(t *testing.T) {
 	}
 }
 
+func TestANewFileIsJudgedBesideTheOthers(t *testing.T) {
+	root := t.TempDir()
+	put(t, root, "etc/kvm/a/vm.toml", "[vnc]\ndisplay = 1\n")
+	put(t, root, "etc/kvm/b/vm.toml", "cpus = 0\n")
+	s := load(t, root)
+	tests := []struct{ name, text, want string }{
+		{"c", "after = [\"a\"]\n[vnc]\ndisplay = 2\n", ""},
+		{"c", "[vnc]\ndisplay = 1\n", root + "/etc/kvm/c/vm.toml:2:11: vnc.display 1 is also that of a (" + root + "/etc/kvm/a/vm.toml:2)"},
+		{"c", "order = -1\n", root + "/etc/kvm/c/vm.toml:1:9: order wants 0 to 9999, got -1"},
+		{"a", "[vnc]\ndisplay = 1\n", ""},
+	}
+	for _, tt := range tests {
+		problems, err := s.Judge(t.Context(), tt.name, []byte(tt.text))
+		if err != nil || problems.Error() != tt.want {
+			t.Errorf("%s, %q: got %q, %v; want %q", tt.name, tt.text, problems.Error(), err, tt.want)
+		}
+	}
+}
+
 func TestProblemsAreAnErrorALine(t *testing.T) {
 	_, problems := ParseGuest(testFile, "vm-olorin", []byte("cpuss = 1\naccel = \"xen\"\n"), testHost())
 	want := testFile + ":1:1: unknown key \"cpuss\"\n" + testFile + ":2:9: accel wants \"auto\", \"kvm\" or \"tcg\", got \"xen\""
@@ -243,6 +262,19 @@ func TestNames(t *testing.T) {
 		var ne *NameError
 		if !errors.As(err, &ne) || ne.Rule != tt.rule || ne.Hint() != tt.hint {
 			t.Errorf("%q: got %v (hint %q), want %s (hint %q)", tt.name, err, hintOf(err), tt.rule, tt.hint)
+		}
+	}
+}
+
+func TestGrowthOfMemoryIsWholeBlocks(t *testing.T) {
+	tests := []struct{ memory, want units.Size }{
+		{512 * units.MiB, 2 * units.GiB},
+		{5 * units.MiB, 21 * units.MiB}, // 4 times 5M would be 15M of growth, an odd number of MiB
+		{4 * units.TiB, 16 * units.TiB},
+	}
+	for _, tt := range tests {
+		if got := defaultMemoryMax(tt.memory); got != tt.want || (got-tt.memory)%memoryBlock != 0 {
+			t.Errorf("memory_max of memory %s is %s, want %s", tt.memory, got, tt.want)
 		}
 	}
 }
