@@ -5,12 +5,16 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"time"
 
 	"kvmctl/configs"
 	"kvmctl/internal/flock"
 	"kvmctl/netbridge"
 	"kvmctl/vm"
 )
+
+// netLockWait bounds the wait for other kvmctls that change networks; each takes milliseconds.
+const netLockWait = 20 * time.Second
 
 // network joins vm and netbridge, which do not know each other: it makes the declared bridges that a guest needs and opens its TAPs.
 func (a *app) network(s *configs.Site) func(context.Context, *vm.Spec, int) ([][]*os.File, error) {
@@ -25,14 +29,16 @@ func (a *app) network(s *configs.Site) func(context.Context, *vm.Spec, int) ([][
 				closeTAPs(taps)
 			}
 		}()
-		wanted := bridgesOf(s, spec)
-		l, err := flock.Wait(ctx, a.layout().NetLock())
+		// Held until the TAPs are ports: a bridge without ports may be taken back by whoever made it and failed.
+		wait, cancel := context.WithTimeout(ctx, netLockWait)
+		defer cancel()
+		l, err := flock.Wait(wait, a.layout().NetLock())
 		if err != nil {
 			return nil, fmt.Errorf("change the networks: %w", err)
 		}
-		_, err = netbridge.Ensure(ctx, k, wanted)
-		l.Unlock()
-		if err != nil {
+		defer l.Unlock()
+		wanted := bridgesOf(s, spec)
+		if _, err := netbridge.Ensure(ctx, k, wanted); err != nil {
 			return nil, err
 		}
 		for i, n := range spec.NICs {
