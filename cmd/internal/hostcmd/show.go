@@ -79,11 +79,7 @@ func (a *app) runShow(ctx context.Context, o showOptions) error {
 		return fmt.Errorf("cannot show %s: %w", o.name, err)
 	}
 	if o.json {
-		return a.env.JSON(struct {
-			Spec *vm.Spec `json:"spec"`
-			ABI  *vm.ABI  `json:"abi,omitempty"`
-			File string   `json:"file"`
-		}{&g.Spec, abi, g.File})
+		return a.env.JSON(newGuestJSON(&g.Spec, abi, g.File))
 	}
 	return a.printGuest(&g.Spec, abi, g.File)
 }

@@ -1,0 +1,116 @@
+package hostcmd
+
+import (
+	"net/netip"
+	"strconv"
+
+	"kvmctl/vm"
+)
+
+// guestJSON is a guest in `show --json`: the keys of vm.toml where they mean the same, sizes in bytes, times in seconds.
+type guestJSON struct {
+	Name           string     `json:"name"`
+	File           string     `json:"file"`
+	Description    string     `json:"description,omitempty"`
+	Memory         int64      `json:"memory_bytes"`
+	MemoryMax      int64      `json:"memory_max_bytes"`
+	CPUs           int        `json:"cpus"`
+	CPUsMax        int        `json:"cpus_max"`
+	Accel          string     `json:"accel"`
+	Machine        string     `json:"machine"`
+	Firmware       string     `json:"firmware"`
+	Kernel         string     `json:"kernel,omitempty"`
+	Initrd         string     `json:"initrd,omitempty"`
+	Cmdline        string     `json:"cmdline,omitempty"`
+	Boot           []string   `json:"boot"`
+	Autostart      bool       `json:"autostart"`
+	Order          int        `json:"order"`
+	After          []string   `json:"after"`
+	StartDelay     float64    `json:"start_delay_seconds"`
+	StopTimeout    float64    `json:"stop_timeout_seconds"`
+	VNC            vncJSON    `json:"vnc"`
+	Disks          []diskJSON `json:"disks"`
+	CDROMs         []string   `json:"cdroms"`
+	NICs           []nicJSON  `json:"nics"`
+	Profile        string     `json:"profile"`
+	Agent          bool       `json:"agent"`
+	Address        string     `json:"address,omitempty"`
+	QEMUArgs       []string   `json:"qemu_args"`
+	UUID           string     `json:"uuid,omitempty"`       // from the first start on
+	UIDNumber      int        `json:"uid_number,omitempty"` // likewise
+	MachineVersion string     `json:"machine_version,omitempty"`
+}
+
+type vncJSON struct {
+	Display  string `json:"display"` // auto, none or a number
+	Listen   string `json:"listen,omitempty"`
+	Password bool   `json:"password"`
+}
+
+type diskJSON struct {
+	Image    string `json:"image"`
+	Format   string `json:"format"`
+	Bus      string `json:"bus"`
+	Cache    string `json:"cache"`
+	Discard  bool   `json:"discard"`
+	ReadOnly bool   `json:"readonly"`
+}
+
+type nicJSON struct {
+	Bridge string `json:"bridge"`
+	MAC    string `json:"mac,omitempty"` // with "auto" from the first start on
+	Model  string `json:"model"`
+	Queues int    `json:"queues"`
+}
+
+func newGuestJSON(s *vm.Spec, abi *vm.ABI, file string) guestJSON {
+	g := guestJSON{
+		Name: s.Name, File: file, Description: s.Description, Memory: int64(s.Memory), MemoryMax: int64(s.MemoryMax), CPUs: s.CPUs,
+		CPUsMax: s.CPUsMax, Accel: string(s.Accel), Machine: s.Machine, Firmware: string(s.Firmware), Kernel: s.Kernel, Initrd: s.Initrd,
+		Cmdline: s.Cmdline, Boot: []string{}, Autostart: s.Autostart, Order: s.Order, After: append([]string{}, s.After...),
+		StartDelay: s.StartDelay.Seconds(), StopTimeout: s.StopTimeout.Seconds(), VNC: newVNCJSON(s.VNC), Disks: []diskJSON{}, CDROMs: []string{},
+		NICs: []nicJSON{}, Profile: s.Guest.Profile, Agent: s.Guest.Agent, Address: addr(s.Guest.Address), QEMUArgs: append([]string{}, s.QEMUArgs...),
+	}
+	for _, b := range s.Boot {
+		g.Boot = append(g.Boot, string(b))
+	}
+	for _, d := range s.Disks {
+		g.Disks = append(g.Disks, diskJSON{d.Image, d.Format, string(d.Bus), d.Cache, d.Discard, d.ReadOnly})
+	}
+	for _, c := range s.CDROMs {
+		g.CDROMs = append(g.CDROMs, c.Image)
+	}
+	for i, n := range s.NICs {
+		mac := n.MAC
+		if mac.IsZero() && abi != nil && i < len(abi.NICs) {
+			mac = abi.NICs[i].MAC
+		}
+		j := nicJSON{Bridge: n.Bridge, Model: n.Model, Queues: n.Queues}
+		if !mac.IsZero() {
+			j.MAC = mac.String()
+		}
+		g.NICs = append(g.NICs, j)
+	}
+	if abi != nil {
+		g.UUID, g.UIDNumber, g.MachineVersion = abi.UUID, abi.UID, abi.Machine
+	}
+	return g
+}
+
+func newVNCJSON(v vm.VNC) vncJSON {
+	j := vncJSON{Display: "none"}
+	if v.Enabled {
+		j = vncJSON{Display: "auto", Listen: addr(v.Listen), Password: v.PasswordFile != ""}
+		if !v.Auto {
+			j.Display = strconv.Itoa(v.Display)
+		}
+	}
+	return j
+}
+
+func addr(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
+}
