@@ -66,6 +66,9 @@ func (h *Host) Prepare(ctx context.Context, spec *Spec) (*Prepared, error) {
 	if err := h.chooseAccel(ctx, spec, p); err != nil {
 		return nil, err
 	}
+	if v := spec.VNC; v.Enabled && !v.Listen.IsLoopback() && v.PasswordFile == "" {
+		p.Notes = append(p.Notes, fmt.Sprintf("its screen is open to anyone who can reach %v: set password_file under [vnc]", v.Listen))
+	}
 	p.Argv = Args(spec, &p.ABI, p.Wiring, p.Target)
 	return p, nil
 }
