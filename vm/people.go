@@ -1,0 +1,91 @@
+package vm
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"kvmctl/vm/qmp"
+)
+
+// PeopleMonitor opens a running guest's monitor for people; close ends the use and leaves the guest alone. One person uses it at a
+// time: the others get a TakenError at once. It is a QMP monitor; the human monitor's commands go through Client.HMP.
+func (h *Host) PeopleMonitor(ctx context.Context, name string) (c *qmp.Client, close func(), err error) {
+	s, err := takeSeat(ctx, h.MonitorLock(name), "the monitor", h.By)
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err = qmp.Dial(ctx, h.MonitorSocket(name))
+	if err != nil {
+		s.leave()
+		return nil, nil, fmt.Errorf("%w: %w", ErrNoMonitor, err)
+	}
+	return c, func() { c.Close(); s.leave() }, nil
+}
+
+// Console is the writer's end of a guest's serial console.
+type Console struct {
+	*net.UnixConn
+	seat *seat
+}
+
+// consoleFree is how long QEMU may take to notice that the last writer has gone.
+const consoleFree = time.Second
+
+// Console connects to a running guest's serial console as its one writer; a TakenError says who is it already. What the guest
+// says from now on is read from it; what it said before is in its log.
+func (h *Host) Console(ctx context.Context, name string) (*Console, error) {
+	s, err := takeSeat(ctx, h.ConsoleLock(name), "the console", h.By)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, consoleFree)
+	defer cancel()
+	for h.consoleConnected(ctx, name) { // a second client of a chardev would be let in and hear nothing
+		select {
+		case <-ctx.Done():
+			s.leave()
+			return nil, &TakenError{What: "the console"}
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	conn, err := qmp.DialUnix(ctx, h.ConsoleSocket(name))
+	if err != nil {
+		s.leave()
+		return nil, fmt.Errorf("connect to the console: %w", err)
+	}
+	return &Console{conn, s}, nil
+}
+
+// Close leaves the console; the guest is not touched.
+func (c *Console) Close() error {
+	err := c.UnixConn.Close()
+	c.seat.leave()
+	return err
+}
+
+// consoleConnected asks QEMU whether a program has the console already. A QEMU that does not answer is no reason to keep the admin out.
+func (h *Host) consoleConnected(ctx context.Context, name string) bool {
+	c, closeMonitor, err := h.Monitor(ctx, name)
+	if err != nil {
+		return false
+	}
+	defer closeMonitor()
+	var devices []json.RawMessage
+	if c.Execute(ctx, "query-chardev", nil, &devices) != nil {
+		return false
+	}
+	for _, raw := range devices {
+		var d struct{ Label, Filename string }
+		if json.Unmarshal(raw, &d) == nil && d.Label == consoleChardev {
+			return !strings.HasPrefix(d.Filename, "disconnected:") // chardev/char-socket.c
+		}
+	}
+	return false
+}
+
+// consoleChardev is the label that Args gives the console.
+const consoleChardev = "con"
