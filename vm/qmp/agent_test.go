@@ -91,6 +91,22 @@ func TestStaleAndGarbageBytesBeforeTheSync(t *testing.T) {
 	}
 }
 
+func TestHalfACommandOfAnEarlierClientIsDropped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, conn := qmptest.NewAgent(false)
+		defer p.Close()
+		if _, err := io.WriteString(conn, `{"execute": "guest-sh`); err != nil {
+			t.Fatal(err)
+		}
+		a, err := qmp.NewAgent(t.Context(), conn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer a.Close()
+		wantCommands(t, p.Commands(), "guest-sync-delimited")
+	})
+}
+
 func TestFloodInPlaceOfASync(t *testing.T) {
 	for name, chunk := range map[string]string{"lines": strings.Repeat("x", 1<<16) + "\n", "one line": strings.Repeat("x", 1<<16)} {
 		t.Run(name, func(t *testing.T) {
@@ -152,6 +168,22 @@ func TestShutdown(t *testing.T) {
 		if err := a.Ping(t.Context()); err != nil {
 			t.Errorf("a guest that is slow to go down: %v", err)
 		}
+	})
+	t.Run("a deadline before the end of the wait", func(t *testing.T) {
+		inGuest(t, func(t *testing.T, p *qmptest.Agent, a *qmp.Agent) {
+			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			defer cancel()
+			if err := a.Shutdown(ctx, qmp.Halt); err != nil || p.Down() != "halt" {
+				t.Errorf("%v, down %q", err, p.Down())
+			}
+		})
+	})
+	t.Run("cancelled", func(t *testing.T) {
+		inGuest(t, func(t *testing.T, p *qmptest.Agent, a *qmp.Agent) {
+			ctx, cancel := context.WithCancel(t.Context())
+			time.AfterFunc(100*time.Millisecond, cancel)
+			wantError(t, a.Shutdown(ctx, qmp.Halt), `run "guest-shutdown" in the guest: context canceled`, context.Canceled)
+		})
 	})
 	t.Run("refused", func(t *testing.T) {
 		inGuest(t, func(t *testing.T, p *qmptest.Agent, a *qmp.Agent) {

@@ -294,7 +294,7 @@ func TestAnswersToAnEarlierClientBeforeOurHandshake(t *testing.T) {
 		p := qmptest.New()
 		defer p.Close()
 		p.On("", qmptest.Garbage("{\"return\": {}, \"id\": \"01234567-1\"}\r\n"))
-		p.On("qmp_capabilities", qmptest.Garbage("{\"return\": {}, \"id\": \"01234567-2\"}\r\n"))
+		p.On("qmp_capabilities", qmptest.Garbage("{\"id\": \"01234567-2\", \"error\": {\"class\": \"GenericError\", \"desc\": \"not yours\"}}\r\n"))
 		c, err := qmp.NewClient(t.Context(), p.Pipe())
 		if err != nil {
 			t.Fatal(err)
@@ -340,6 +340,17 @@ func TestQuitIsAnsweredAndItsEventsCanBeReadAfterTheEnd(t *testing.T) {
 			t.Error(d)
 		}
 	})
+}
+
+func TestAnswerThatComesWithTheEndCounts(t *testing.T) {
+	// Both are there when the caller looks, and which it sees first is chance.
+	for range 50 {
+		inMemory(t, func(t *testing.T, p *qmptest.Peer, c *qmp.Client) {
+			if err := c.Execute(t.Context(), "quit", nil, nil); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
 }
 
 func TestUnreadEventsNeverBlockAndTheNewestAreKept(t *testing.T) {

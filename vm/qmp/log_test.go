@@ -52,6 +52,7 @@ func TestLogOfARecorder(t *testing.T) {
 		{"the last line cut before its end of line", logStop + strings.TrimSuffix(logDown, "\r\n"), 0, []qmp.LogEntry{stopAt(0)}, qmp.LogReport{End: stop, Cut: down - 2}},
 		{"garbage between", "hello\n\n[1]\r\n" + logDown, 0, []qmp.LogEntry{downAt(12)}, qmp.LogReport{End: 12 + down, Garbage: 3}},
 		{"an overlong line", long + "\n" + logDown, 0, []qmp.LogEntry{downAt(70<<10 + 1)}, qmp.LogReport{End: 70<<10 + 1 + down, Garbage: 1}},
+		{"an overlong event", `{"event": "STOP", "data": {"x": "` + long + "\"}}\n" + logDown, 0, []qmp.LogEntry{downAt(70<<10 + 37)}, qmp.LogReport{End: 70<<10 + 37 + down, Garbage: 1}},
 		{"an overlong last line", logDown + long, 0, []qmp.LogEntry{downAt(0)}, qmp.LogReport{End: down, Cut: 70 << 10}},
 		{"written on behind a cut line", logStop + logStop[:20] + logDown, 0, []qmp.LogEntry{stopAt(0), downAt(stop + 20)}, qmp.LogReport{End: stop + 20 + down, Torn: 1}},
 		{"negotiated again behind a cut line", logStop[:20] + logHello + logDown, 0, []qmp.LogEntry{downAt(20 + hello)}, qmp.LogReport{End: 20 + hello + down, Greetings: 1, Torn: 1}},

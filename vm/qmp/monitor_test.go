@@ -107,4 +107,15 @@ func TestMonitorEndsWithUnreadEvents(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	inMemory(t, func(t *testing.T, p *qmptest.Peer, c *qmp.Client) {
+		m := c.Monitor()
+		if _, err := m.Events(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		p.Emit("X", "")
+		synctest.Wait()
+		if err := m.Disconnect(); err != nil { // while the event waits for a reader
+			t.Error(err)
+		}
+	})
 }

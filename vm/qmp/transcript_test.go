@@ -18,10 +18,10 @@ import (
 
 var update = flag.Bool("update", false, "write testdata from what the real QEMU says")
 
-const transcriptFile = "testdata/session.txt"
+const transcriptFile = "testdata/transcript.txt"
 
-// session is a guest's short life, as a client meets it. It is run on the real QEMU, on the model, and on the recorded transcript.
-func session(t *testing.T, conn net.Conn) {
+// shortLife is a guest's short life, as a client meets it. It is run on the real QEMU, on the model, and on the recorded transcript.
+func shortLife(t *testing.T, conn net.Conn) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -99,7 +99,7 @@ func TestRealQEMUSpeaksTheTranscript(t *testing.T) {
 		t.Fatal(err)
 	}
 	rec := &qmptest.Recorder{Conn: conn}
-	session(t, rec)
+	shortLife(t, rec)
 	if *update {
 		if err := os.WriteFile(transcriptFile, []byte(rec.Transcript()), 0o644); err != nil {
 			t.Fatal(err)
@@ -115,7 +115,7 @@ func TestModelSpeaksTheTranscript(t *testing.T) {
 		p := qmptest.New()
 		defer p.Close()
 		rec := &qmptest.Recorder{Conn: p.Pipe()}
-		session(t, rec)
+		shortLife(t, rec)
 		if d := cmp.Diff(golden(t), rec.Transcript()); d != "" {
 			t.Error(d)
 		}
@@ -131,7 +131,7 @@ func TestTranscriptPlayedBack(t *testing.T) {
 			defer theirs.Close()
 			played <- qmptest.Play(theirs, script)
 		}()
-		session(t, ours)
+		shortLife(t, ours)
 		if err := <-played; err != nil {
 			t.Error(err)
 		}
