@@ -46,6 +46,11 @@ func run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	say("the guest: Debian's cloud kernel and busybox (the first time it is downloaded and packed)")
+	images, err := guest.Build(ctx, guest.DefaultDir())
+	if err != nil {
+		return err
+	}
 	root, err := os.MkdirTemp("", "kvmctl-demo-")
 	if err != nil {
 		return err
@@ -60,12 +65,6 @@ func run(ctx context.Context) (err error) {
 			err = errors.Join(err, d.cleanUp())
 		}
 	}()
-	d.say("the guest: Debian's cloud kernel and busybox (the first time it is downloaded and packed)")
-	images, err := guest.Build(ctx, "")
-	if err != nil {
-		return err
-	}
-	d.began = time.Now()
 	if err := d.play(ctx, images, keep); err != nil {
 		return err
 	}
@@ -95,7 +94,7 @@ type demo struct {
 	began time.Time
 }
 
-func (d *demo) say(format string, args ...any) {
+func say(format string, args ...any) {
 	fmt.Printf("\n\033[1m# "+format+"\033[0m\n", args...)
 }
 

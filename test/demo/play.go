@@ -20,7 +20,7 @@ address = "` + network + `.1/24"
 
 // play is the session. It is the one that the README shows.
 func (d *demo) play(ctx context.Context, images guest.Images, keep bool) error {
-	d.say("a host with one bridge; everything lives below %s", d.root)
+	say("a host with one bridge; everything lives below %s", d.root)
 	toml := filepath.Join(d.root, "etc/kvm/kvm.toml")
 	if err := os.MkdirAll(filepath.Dir(toml), 0o755); err != nil {
 		return err
@@ -31,40 +31,40 @@ func (d *demo) play(ctx context.Context, images guest.Images, keep bool) error {
 	if _, err := d.command(ctx, "cat", []string{"cat", toml}, []string{toml}); err != nil {
 		return err
 	}
-	d.say("a guest, from nothing")
+	say("a guest, from nothing")
 	if err := d.each(ctx,
 		[]string{"create", name, "--disk", "8G", "--kernel", images.Kernel, "--initrd", images.AgentInitrd,
-			"--append", guest.Cmdline + " ip=" + guestAddr + "/24"},
+			"--append", guest.Cmdline + " host=" + name + " ip=" + guestAddr + "/24"},
 		[]string{"start", name},
 		[]string{"wait", name, "--for", "console:" + guest.Ready, "--timeout", "60s"},
 		[]string{"status"}); err != nil {
 		return err
 	}
-	d.say("it is on the network: three pings through its TAP")
+	say("it is on the network: three pings through its TAP")
 	if _, err := d.command(ctx, "ping", []string{"ping", "-n", "-c", "3", "-i", "0.2", "-w", "10", guestAddr},
 		[]string{"-n", "-c", "3", guestAddr}); err != nil {
 		return err
 	}
-	d.say("its monitor")
+	say("its monitor")
 	if err := d.each(ctx, []string{"monitor", name, "-c", "info block"}); err != nil {
 		return err
 	}
-	d.say("its console: a line typed there")
+	say("its console: a line typed there")
 	if err := d.typeOnConsole(ctx); err != nil {
 		return err
 	}
-	d.say("its screen")
+	say("its screen")
 	if err := d.screenshot(ctx); err != nil {
 		return err
 	}
-	d.say("power off, typed inside the guest")
+	say("power off, typed inside the guest")
 	if err := d.powerOffInside(ctx); err != nil {
 		return err
 	}
 	if err := d.each(ctx, []string{"status"}, []string{"log", name, "-n", "8"}); err != nil {
 		return err
 	}
-	d.say("and again: start, then a graceful stop from outside")
+	say("and again: start, then a graceful stop from outside")
 	if err := d.each(ctx, []string{"start", name},
 		[]string{"wait", name, "--for", "console:" + guest.Ready, "--timeout", "60s"}); err != nil {
 		return err
@@ -129,7 +129,7 @@ func (d *demo) screenshot(ctx context.Context) error {
 func (d *demo) cleanUp() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	d.say("clean up")
+	say("clean up")
 	var err error
 	for _, args := range [][]string{{"stop", "--all", "--force"}, {"net", "down"}, {"delete", name, "--disks", "--yes"}} {
 		if _, e := d.kvmctl(ctx, args...); e != nil && err == nil {
