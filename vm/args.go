@@ -75,7 +75,7 @@ func (b *builder) identity() {
 }
 
 func (b *builder) machine() {
-	m := newOpt(b.abi.Machine).set("accel", string(b.t.Accel)).on("vmport", false).on("dump-guest-core", false)
+	m := newOpt(escape(b.abi.Machine)).set("accel", string(b.t.Accel)).on("vmport", false).on("dump-guest-core", false)
 	if b.spec.Firmware == FirmwareUEFI {
 		m.set("pflash0", "firmware").set("pflash1", "nvram")
 	}
