@@ -14,7 +14,7 @@ import (
 // PeopleMonitor opens a running guest's monitor for people; close ends the use and leaves the guest alone. One person uses it at a
 // time: the others get a TakenError at once. It is a QMP monitor; the human monitor's commands go through Client.HMP.
 func (h *Host) PeopleMonitor(ctx context.Context, name string) (c *qmp.Client, close func(), err error) {
-	s, err := takeSeat(ctx, h.MonitorLock(name), "the monitor", h.By)
+	s, err := takeSeat(ctx, h.MonitorLock(name), monitorSeat, h.By)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -38,18 +38,17 @@ const consoleFree = time.Second
 // Console connects to a running guest's serial console as its one writer; a TakenError says who is it already. What the guest
 // says from now on is read from it; what it said before is in its log.
 func (h *Host) Console(ctx context.Context, name string) (*Console, error) {
-	s, err := takeSeat(ctx, h.ConsoleLock(name), "the console", h.By)
+	s, err := takeSeat(ctx, h.ConsoleLock(name), consoleSeat, h.By)
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, consoleFree)
+	ctx, cancel := context.WithTimeout(ctx, 2*consoleFree)
 	defer cancel()
-	for h.consoleConnected(ctx, name) { // a second client of a chardev would be let in and hear nothing
-		select {
-		case <-ctx.Done():
+	// A second client of a chardev would be let in and hear nothing.
+	for until := time.Now().Add(consoleFree); h.consoleConnected(ctx, name); pause(ctx, 20*time.Millisecond) {
+		if time.Now().After(until) {
 			s.leave()
-			return nil, &TakenError{What: "the console"}
-		case <-time.After(20 * time.Millisecond):
+			return nil, &TakenError{What: consoleSeat}
 		}
 	}
 	conn, err := qmp.DialUnix(ctx, h.ConsoleSocket(name))

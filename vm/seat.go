@@ -42,6 +42,20 @@ func (e *TakenError) Error() string {
 	return fmt.Sprintf("%s is in use by %s since %s", e.What, e.By, e.By.Since.Local().Format("2006-01-02 15:04:05"))
 }
 
+// Hint says where to see more.
+func (e *TakenError) Hint() string {
+	if e.What == monitorSeat {
+		return "kvmctl monitors"
+	}
+	return ""
+}
+
+// The seats there are.
+const (
+	monitorSeat = "the monitor"
+	consoleSeat = "the console"
+)
+
 // seat is the one place from which a person types. It is free again when its process ends, however it ends.
 type seat struct{ l *flock.Lock }
 

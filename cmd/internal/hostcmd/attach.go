@@ -234,7 +234,7 @@ func (a *app) readConsole(ctx context.Context, g *seen, log *vm.ConsoleReader, i
 		if err != nil {
 			return 0, err
 		}
-		if !told && n > 0 {
+		if !told && n > 0 && buf[0] != esc { // the terminal itself may answer a question of the guest's
 			told = true
 			io.WriteString(a.env.Err, "\r\n[kvmctl: read only; ^] leaves]\r\n")
 		}

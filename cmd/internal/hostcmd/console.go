@@ -37,7 +37,7 @@ Without a terminal, stdin is typed and what the guest says goes to stdout; after
 that goes on until the guest has been silent for a second, one minute at most.
 
 --replay prints all that is kept of what the console said, also of a stopped guest: at least the
-last half of console_size (kvm.toml).`,
+last half of console_size (kvm.toml). On a terminal it is text and colours; elsewhere every byte.`,
 		Example: `  kvmctl console vm-olorin
   kvmctl console vm-olorin --replay | less -R
   echo uptime | kvmctl console vm-olorin`,
@@ -93,7 +93,11 @@ func (a *app) replay(ctx context.Context, name string) error {
 	if err := a.known(s, name, act); err != nil {
 		return err
 	}
-	if err := a.host(s, "console").ReplayConsole(ctx, name, a.env.Out); err != nil {
+	out := a.env.Out
+	if _, tty := a.env.OutTerminal(); tty {
+		out = &calm{w: out}
+	}
+	if err := a.host(s, "console").ReplayConsole(ctx, name, out); err != nil {
 		return fmt.Errorf("cannot %s %s: %w", act, name, err)
 	}
 	return nil
@@ -181,7 +185,7 @@ func showLast(out io.Writer, log *vm.ConsoleReader) error {
 		}
 		last = append(last, b...)
 	}
-	_, err := out.Write(wholeLines(last))
+	_, err := (&calm{w: out}).Write(wholeLines(last))
 	return err
 }
 

@@ -27,6 +27,8 @@ func rawTerminal(fd int) (restore func(), err error) {
 		return nil, fmt.Errorf("make the terminal raw: %w", err)
 	}
 	return func() {
+		// A terminal that was asked something on our screen may answer late: the shell must not take that for typing.
+		_ = unix.IoctlSetInt(fd, unix.TCFLSH, unix.TCIFLUSH)
 		_ = term.Restore(fd, old) // if the terminal is gone, so is its state
 		signal.Stop(pipe)
 	}, nil

@@ -1,0 +1,9 @@
+package hostcmd
+
+import (
+	"testing"
+
+	"kvmctl/vm/vmtest"
+)
+
+func TestMain(m *testing.M) { vmtest.Main(m) }
