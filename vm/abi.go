@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"slices"
@@ -80,6 +81,9 @@ func Pin(old *ABI, spec *Spec, qemuMachine, uuid string) (ABI, error) {
 	if spec.Machine != "q35" && spec.Machine != "pc" {
 		a.Machine = spec.Machine // the admin names one exactly
 	}
+	if most := a.portsFor(0); len(spec.CDROMs) > most {
+		return ABI{}, fmt.Errorf("%d CD drives: at most %d", len(spec.CDROMs), most)
+	}
 	if err := a.pinNICs(spec); err != nil {
 		return ABI{}, err
 	}
@@ -87,6 +91,14 @@ func Pin(old *ABI, spec *Spec, qemuMachine, uuid string) (ABI, error) {
 		return ABI{}, err
 	}
 	return a, nil
+}
+
+// portsFor gives the number of SATA (on pc: IDE) places that so many CD drives, which sit at the end, leave to disks.
+func (a *ABI) portsFor(cdroms int) int {
+	if a.isPC() {
+		return maxIDE - cdroms
+	}
+	return maxSATA - cdroms
 }
 
 func (a *ABI) pinNICs(spec *Spec) error {
@@ -116,31 +128,28 @@ func (a *ABI) pinDisks(spec *Spec) error {
 	}
 	for i, d := range spec.Disks {
 		k := slices.IndexFunc(a.Disks, func(x ABIDisk) bool { return x.Image == d.Image && x.Bus == d.Bus })
-		if k >= 0 {
-			continue
-		}
-		if i < len(a.Disks) && a.Disks[i].Bus == d.Bus && !named[a.Disks[i].Image] {
+		switch {
+		case k >= 0:
+		case i < len(a.Disks) && a.Disks[i].Bus == d.Bus && !named[a.Disks[i].Image]:
 			a.Disks[i].Image = d.Image // renamed or moved
-			continue
+		default:
+			slot, err := a.freeSlot(d.Bus, len(spec.CDROMs))
+			if err != nil {
+				return fmt.Errorf("disk %d: %w", i, err)
+			}
+			a.Disks = append(a.Disks, ABIDisk{Image: d.Image, Bus: d.Bus, Slot: slot})
 		}
-		slot, err := a.freeSlot(d.Bus, len(spec.CDROMs))
-		if err != nil {
-			return fmt.Errorf("disk %d: %w", i, err)
+		if d.Bus == BusSATA && a.slotOf(d) >= a.portsFor(len(spec.CDROMs)) {
+			return fmt.Errorf("disk %d: its place on bus %q is the CD drive's; another bus may have one", i, d.Bus)
 		}
-		a.Disks = append(a.Disks, ABIDisk{Image: d.Image, Bus: d.Bus, Slot: slot})
 	}
 	return nil
 }
 
 func (a *ABI) freeSlot(bus DiskBus, cdroms int) (int, error) {
-	first, end := slotDisk, slotDiskEnd
-	switch {
-	case bus == BusSCSI:
-		first, end = 0, maxSCSI
-	case bus == BusSATA && a.isPC():
-		first, end = 0, maxIDE-cdroms // CD drives sit at the end
-	case bus == BusSATA:
-		first, end = 0, maxSATA-cdroms
+	first, end := a.places(bus)
+	if bus == BusSATA {
+		end = a.portsFor(cdroms)
 	}
 	for slot := first; slot < end; slot++ {
 		if !slices.ContainsFunc(a.Disks, func(x ABIDisk) bool { return x.Bus == bus && x.Slot == slot }) {
@@ -148,6 +157,19 @@ func (a *ABI) freeSlot(bus DiskBus, cdroms int) (int, error) {
 		}
 	}
 	return 0, fmt.Errorf("no place is left on bus %q (%d at most); another bus may have one", bus, end-first)
+}
+
+// places gives the range of a bus's places; end is the first that is none.
+func (a *ABI) places(bus DiskBus) (first, end int) {
+	switch bus {
+	case BusVirtio:
+		return slotDisk, slotDiskEnd
+	case BusSCSI:
+		return 0, maxSCSI
+	case BusSATA:
+		return 0, a.portsFor(0)
+	}
+	return 0, 0
 }
 
 // slotOf gives the pinned place of a disk; Pin made sure that there is one.
@@ -163,11 +185,22 @@ func (a *ABI) slotOf(d Disk) int {
 // isPC reports whether the machine is of the i440fx kind, which has no PCI Express.
 func (a *ABI) isPC() bool { return strings.HasPrefix(a.Machine, "pc-i440fx") || a.Machine == "pc" }
 
+// maxABI bounds the file, in bytes; a real one has some hundreds.
+const maxABI = 256 << 10
+
 // LoadABI reads a guest's ABI lock; fs.ErrNotExist before the first start.
 func LoadABI(path string) (*ABI, error) {
-	b, err := os.ReadFile(path)
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxABI+1))
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	if len(b) > maxABI {
+		return nil, fmt.Errorf("read %s: it is larger than %d bytes", path, maxABI)
 	}
 	var a ABI
 	if err := json.Unmarshal(b, &a); err != nil {
@@ -176,10 +209,35 @@ func LoadABI(path string) (*ABI, error) {
 	if a.Version != abiVersion {
 		return nil, fmt.Errorf("read %s: version %d is not one that this kvmctl knows", path, a.Version)
 	}
-	if a.UID < 1 || a.Machine == "" || a.UUID == "" {
-		return nil, fmt.Errorf("read %s: uuid, uid_number or machine is missing", path)
+	if err := a.check(); err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
 	return &a, nil
+}
+
+// check refuses what Pin never wrote: places out of range or given twice would end as a QEMU that does not start.
+func (a *ABI) check() error {
+	if a.UID < 1 || a.Machine == "" || a.UUID == "" {
+		return errors.New("uuid, uid_number or machine is missing")
+	}
+	if len(a.Headers) != 2 {
+		return errors.New("smbios: want manufacturer and product")
+	}
+	for i, n := range a.NICs {
+		if n.MAC.IsZero() {
+			return fmt.Errorf("nic %d: no mac", i)
+		}
+		if n.Slot < slotNIC || n.Slot >= slotNICEnd || slices.ContainsFunc(a.NICs[:i], func(x ABINIC) bool { return x.Slot == n.Slot }) {
+			return fmt.Errorf("nic %d: no card sits at slot %d", i, n.Slot)
+		}
+	}
+	for i, d := range a.Disks {
+		first, end := a.places(d.Bus)
+		if d.Slot < first || d.Slot >= end || slices.ContainsFunc(a.Disks[:i], func(x ABIDisk) bool { return x.Bus == d.Bus && x.Slot == d.Slot }) {
+			return fmt.Errorf("disk %q: no %s disk sits at %d", d.Image, d.Bus, d.Slot)
+		}
+	}
+	return nil
 }
 
 // saveABI writes the lock durably if it differs from what is there.
