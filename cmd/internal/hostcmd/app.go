@@ -59,6 +59,9 @@ func New(env *cli.Env) *cobra.Command {
 			return cmd.Help()
 		},
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if cmd.ValidateFlagGroups() != nil {
+				return cli.Usage(useLine(cmd), "cannot run %s: some of its flags exclude each other", cmd.CommandPath())
+			}
 			if a.root == "" || a.root == "/" {
 				a.root = ""
 				return nil
@@ -172,6 +175,9 @@ func (a *app) guest(s *configs.Site, name, act string) (*configs.Guest, error) {
 	return &g, nil
 }
 
+// useLine is how a command is called; cobra adds a word that says nothing.
+func useLine(cmd *cobra.Command) string { return strings.TrimSuffix(cmd.UseLine(), " [flags]") }
+
 // usable wraps an unknown or impossible name.
 func usable(act, name string, err error) error {
 	var bad *configs.NameError
@@ -238,11 +244,11 @@ func (a *app) completeGuest(cmd *cobra.Command, args []string, toComplete string
 	return a.completeGuests(cmd, args, toComplete)
 }
 
-// args wraps cobra's argument checks in our words.
+// args puts cobra's argument checks in our words.
 func args(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, got []string) error {
 		if err := check(cmd, got); err != nil {
-			return cli.Usage(cmd.UseLine(), "cannot run %s: %w", cmd.CommandPath(), err)
+			return cli.Usage(useLine(cmd), "cannot run %s with %s", cmd.CommandPath(), count(len(got), "argument"))
 		}
 		return nil
 	}

@@ -3,6 +3,7 @@ package hostcmd
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -51,7 +52,15 @@ func (a *app) runCheck(ctx context.Context, names []string) error {
 		errs = append(errs, cli.Usage(p.Hint(), "%w", p))
 	}
 	if len(errs) == 0 {
-		a.env.Talk("%d guests, no mistakes", checked)
+		a.env.Talk("%s, no mistakes", count(checked, "guest"))
 	}
 	return errors.Join(errs...)
+}
+
+// count says how many there are of what.
+func count(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
 }

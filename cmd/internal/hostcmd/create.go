@@ -212,6 +212,6 @@ func (a *app) create(ctx context.Context, s *configs.Site, spec *vm.Spec, o crea
 func (a *app) createImage(ctx context.Context, d vm.Disk, preallocation string) error {
 	bar := a.progress("making " + filepath.Base(d.Image))
 	defer bar.end()
-	return imageTool().Create(ctx, image.CreateOptions{Path: d.Image, Format: d.Format, Size: d.Size,
-		Preallocation: image.Preallocation(preallocation)}, bar.set)
+	return imageError(imageTool().Create(ctx, image.CreateOptions{Path: d.Image, Format: d.Format, Size: d.Size,
+		Preallocation: image.Preallocation(preallocation)}, bar.set))
 }

@@ -69,6 +69,9 @@ func (a *app) runStatus(ctx context.Context, o statusOptions) error {
 	if err != nil {
 		return err
 	}
+	if len(names) == 0 && bad != nil {
+		return bad
+	}
 	rows := a.statusRows(s, a.host(s, "status").Status(ctx, names))
 	if o.json {
 		return errors.Join(bad, a.env.JSON(rows))
