@@ -69,6 +69,10 @@ func (a *app) runDelete(ctx context.Context, o deleteOptions) error {
 	if err != nil {
 		return deleteFailed(o.name, err)
 	}
+	h := a.host(s, "delete")
+	if st := h.Status(ctx, []string{o.name})[0]; st.PID > 0 {
+		return deleteFailed(o.name, runs(o.name))
+	}
 	a.sayFollowers(s, o.name)
 	if err := a.confirmDelete(o, plan); err != nil {
 		return err
@@ -79,11 +83,10 @@ func (a *app) runDelete(ctx context.Context, o deleteOptions) error {
 			return deleteFailed(o.name, err)
 		}
 	}
-	h := a.host(s, "delete")
 	var kept []string
 	err = h.WithLock(ctx, o.name, "delete", func(running bool) (err error) {
 		if running {
-			return cli.Refused("kvmctl stop "+o.name, "it runs")
+			return runs(o.name)
 		}
 		now, _, err := a.planDelete(ctx, o) // the world may have moved while we asked
 		if err != nil {
@@ -91,6 +94,9 @@ func (a *app) runDelete(ctx context.Context, o deleteOptions) error {
 		}
 		if !slices.Equal(now.images, plan.images) {
 			return cli.Refused("kvmctl delete "+o.name, "its images changed meanwhile")
+		}
+		if err := now.unused(ctx); err != nil {
+			return err
 		}
 		kept, err = now.carryOut(l, o.name)
 		return err
@@ -116,6 +122,8 @@ func (a *app) runDelete(ctx context.Context, o deleteOptions) error {
 	return nil
 }
 
+func runs(name string) error { return cli.Refused("kvmctl stop "+name, "it runs") }
+
 func deleteFailed(name string, err error) error {
 	return permission(fmt.Errorf("cannot delete %s: %w", name, err))
 }
@@ -129,6 +137,18 @@ func (a *app) sayFollowers(s *configs.Site, name string) {
 	}
 }
 
+// commandLine is what was typed, as far as it matters.
+func (o deleteOptions) commandLine() string {
+	words := []string{"kvmctl", "delete", o.name}
+	if o.disks {
+		words = append(words, "--disks")
+	}
+	for _, path := range o.images {
+		words = append(words, "--image", path)
+	}
+	return vm.CommandLine(words)
+}
+
 // confirmDelete asks on a terminal, for images by the guest's name: a habit of typing y must not cost data.
 func (a *app) confirmDelete(o deleteOptions, plan *deletePlan) error {
 	if o.yes {
@@ -137,7 +157,7 @@ func (a *app) confirmDelete(o deleteOptions, plan *deletePlan) error {
 	destroys := o.disks || len(o.images) > 0
 	if _, ok := a.env.InTerminal(); !ok {
 		if destroys {
-			return cli.Refused("kvmctl delete "+o.name+" --disks --yes", "cannot delete %s: nobody is there to confirm the loss of its disks", o.name)
+			return cli.Refused(o.commandLine()+" --yes", "cannot delete %s: nobody is there to confirm the loss of its disks", o.name)
 		}
 		return nil
 	}
@@ -146,12 +166,12 @@ func (a *app) confirmDelete(o deleteOptions, plan *deletePlan) error {
 		for _, path := range plan.images {
 			fmt.Fprintf(a.env.Err, "  %s\n", cli.Printable(path))
 		}
-		question, wanted = fmt.Sprintf("delete %s and %d images for ever? Type its name: ", o.name, len(plan.images)), []string{o.name}
+		question, wanted = fmt.Sprintf("delete %s and %s for ever? Type its name: ", o.name, count(len(plan.images), "image")), []string{o.name}
 	}
 	fmt.Fprint(a.env.Err, question)
 	answer, err := bufio.NewReader(io.LimitReader(a.env.In, 256)).ReadString('\n')
 	if err != nil || !slices.Contains(wanted, strings.ToLower(strings.TrimSpace(answer))) {
-		return cli.Failed("kvmctl delete "+o.name+" --yes", "cannot delete %s: not confirmed", o.name)
+		return cli.Failed(o.commandLine()+" --yes", "cannot delete %s: not confirmed", o.name)
 	}
 	return nil
 }

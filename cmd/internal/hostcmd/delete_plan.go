@@ -59,7 +59,7 @@ func (a *app) planDelete(ctx context.Context, o deleteOptions) (*deletePlan, *co
 		}
 	}
 	for _, path := range o.images {
-		if err := ownImage(own, path); err != nil {
+		if err := ownImage(own, o.name, path); err != nil {
 			return nil, nil, err
 		}
 		plan.images = append(plan.images, path)
@@ -73,20 +73,10 @@ func (a *app) planDelete(ctx context.Context, o deleteOptions) (*deletePlan, *co
 		return nil, nil, err
 	}
 	for _, path := range plan.images {
-		st, err := os.Lstat(path)
-		if err != nil {
-			continue
-		}
-		if st.Mode()&fs.ModeSymlink != 0 { // the link goes, what it leads to stays
+		if symlink(path) { // the link goes, what it leads to stays
 			if to, err := filepath.EvalSymlinks(path); err == nil {
 				plan.disks = append(plan.disks, to)
 			}
-		}
-		if !st.Mode().IsRegular() {
-			continue
-		}
-		if err := image.CheckUnlocked(ctx, path, true); err != nil {
-			return nil, nil, imageError(err)
 		}
 	}
 	return plan, s, nil
@@ -111,6 +101,24 @@ func doomed(s *configs.Site, l vm.Layout, name string) (*vm.Spec, error) {
 		return nil, nil
 	}
 	return nil, cli.Failed(nearGuest(unknown), "%w", unknown)
+}
+
+// unused proves that no process has one of the images open.
+func (p *deletePlan) unused(ctx context.Context) error {
+	for _, path := range p.images {
+		if symlink(path) {
+			continue
+		}
+		if err := image.CheckUnlocked(ctx, path, true); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+func symlink(path string) bool {
+	st, err := os.Lstat(path)
+	return err == nil && st.Mode()&fs.ModeSymlink != 0
 }
 
 func present(path string) bool {
@@ -176,7 +184,7 @@ func isFile(path, name string) bool {
 		return path == name
 	}
 	look := os.Stat
-	if st.Mode()&fs.ModeSymlink != 0 {
+	if symlink(path) {
 		look = os.Lstat
 	}
 	other, err := look(name)
@@ -212,7 +220,7 @@ func spared(images []string, name string, uses []imageUse) error {
 }
 
 // ownImage proves that --image names an image of the guest's, and a plain file.
-func ownImage(own []imageUse, path string) error {
+func ownImage(own []imageUse, name, path string) error {
 	st, err := os.Lstat(path)
 	if err != nil {
 		return fmt.Errorf("--image: %w", err)
@@ -232,7 +240,7 @@ func ownImage(own []imageUse, path string) error {
 			return nil
 		}
 	}
-	return cli.Refused("", "--image: %s is none of its images", path)
+	return cli.Refused("kvmctl image info "+name, "--image: %s is none of its images", path)
 }
 
 // imagesIn gives the files in a guest's folder that are images by their name.

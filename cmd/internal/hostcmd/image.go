@@ -91,7 +91,7 @@ func (a *app) oneTarget(ctx context.Context, s *configs.Site, arg, act, format s
 	case len(all) == 0:
 		return target{}, cli.Failed("kvmctl show "+arg, "cannot %s %s: the guest has no disk", act, arg)
 	case len(all) > 1:
-		return target{}, cli.Usage(arg+":0", "cannot %s %s: the guest has %d disks; say which one", act, arg, len(all))
+		return target{}, cli.Usage("kvmctl image "+act+" "+arg+":0 …", "cannot %s %s: the guest has %d disks; say which one", act, arg, len(all))
 	}
 	return all[0], nil
 }

@@ -88,7 +88,7 @@ func (a *app) runImageCreate(ctx context.Context, o imageCreateOptions) error {
 	err = imageTool().Create(ctx, opts, bar.set)
 	bar.end()
 	if err != nil {
-		return permission(fmt.Errorf("cannot create image %s: %w", o.file, imageError(err)))
+		return permission(fmt.Errorf("cannot create an image: %w", imageError(err)))
 	}
 	info, err := imageTool().Info(ctx, opts.Path, opts.Format)
 	if err != nil {

@@ -61,7 +61,7 @@ func (a *app) runNetDown(ctx context.Context, names []string) error {
 	}
 	if len(names) == 0 {
 		if names = a.ownBridges(all); len(names) == 0 {
-			a.env.Talk("kvmctl has no bridge up that is declared here")
+			a.env.Talk("nothing to remove: no declared bridge is there that kvmctl made")
 			return nil
 		}
 	}

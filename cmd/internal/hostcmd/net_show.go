@@ -149,6 +149,8 @@ func (r netRow) note() string {
 		return "not declared in kvm.toml"
 	case len(r.Pending) > 0:
 		return "at the next start: " + strings.Join(r.Pending, ", ")
+	case !r.Ours:
+		return "used as it is"
 	}
 	return ""
 }
