@@ -42,6 +42,7 @@ need_file ca-certificates /etc/ssl/certs/ca-certificates.crt
 if [[ ${1-} == bench ]]; then
 	need_program virsh libvirt-clients
 	need_program libvirtd libvirt-daemon-system
+	need_program strace strace
 fi
 
 # Go: the one in PATH, or the one fetched here earlier, if it is new enough.
