@@ -45,6 +45,7 @@ func scripts(t *testing.T, dir string, vars map[string]string) {
 		RequireUniqueNames:  true,
 		UpdateScripts:       *update,
 		Setup: func(env *testscript.Env) error {
+			env.Setenv("GORACE", "atexit_sleep_ms=0") // a second after each command, otherwise
 			for name, value := range vars {
 				env.Setenv(name, value)
 			}
