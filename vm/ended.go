@@ -90,31 +90,36 @@ func shutdownReason(s shutdown, asked *Fact, panicked bool) string {
 	return fmt.Sprintf("QEMU shut down: %.40s%s", s.Reason, byUs)
 }
 
-// lastRun cuts the facts of the last run out of a history: from its start on, and whether its end is noted already.
+// lastRun cuts the facts of the last run out of a history, and its end if that is noted already. A guest can flood its history until
+// the start of its run is rotated away: then what the last event belongs to is the last run.
 func lastRun(facts []Fact) (run []Fact, end *Fact) {
-	begin := -1
-	for i := len(facts) - 1; i >= 0; i-- {
-		if facts[i].Kind == KindStart {
-			begin = i
-			break
+	name, found := "", false
+	for _, f := range facts {
+		if f.Kind == KindStart || f.Kind == KindEnd || f.Kind == KindEvent {
+			name, found = f.Run, true
 		}
 	}
-	if begin < 0 {
-		for i := len(facts) - 1; i >= 0; i-- { // its start was rotated away; its end may still be there
-			if facts[i].Kind == KindEnd {
-				return nil, &facts[i]
-			}
-		}
+	if !found {
 		return nil, nil
 	}
-	for i := begin; i < len(facts); i++ {
+	return factsOf(facts, name)
+}
+
+// factsOf gives what a history holds of one run, its end apart; nil: not noted.
+func factsOf(facts []Fact, name string) (run []Fact, end *Fact) {
+	for i, f := range facts {
 		switch {
-		case facts[i].Run != facts[begin].Run:
-		case facts[i].Kind == KindEnd:
+		case f.Run != name:
+		case f.Kind == KindEnd:
 			end = &facts[i]
 		default:
-			run = append(run, facts[i])
+			run = append(run, f)
 		}
 	}
 	return run, end
+}
+
+// sameBoot reports whether a run began since the host is up. One whose start is not known any more is so old that it did not.
+func sameBoot(run []Fact) bool {
+	return len(run) > 0 && run[0].Kind == KindStart && run[0].Boot == bootID()
 }

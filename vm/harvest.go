@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,6 +22,7 @@ import (
 type cursor struct {
 	Events  int64 `json:"events"`
 	Console int64 `json:"console"`
+	LetGo   bool  `json:"let_go"` // the recorder had a RESUME: the guest ran
 }
 
 // Harvest moves what is new in a guest's recorder and console into its history and console log, and gives the room back by punching holes.
@@ -84,30 +86,38 @@ func (h *Host) harvestEvents(name, run string, c *cursor) error {
 	if err != nil {
 		return err
 	}
-	entries, report, err := qmp.ParseLog(io.NewSectionReader(f, start, maxHarvest), start)
-	if err != nil {
-		return fmt.Errorf("read %s: %w", f.Name(), err)
-	}
 	// A kvmctl that was killed between history and cursor left facts that are there already.
-	noted := int64(0)
-	if len(entries) > 0 {
-		noted = h.notedUpTo(name, run)
-	}
+	noted := int64(-1)
 	var facts []Fact
-	for _, e := range entries {
-		if e.End <= noted {
-			continue
+	for more, torn := true, false; more; {
+		entries, report, err := qmp.ParseLog(io.NewSectionReader(f, start, maxHarvest), start)
+		if err != nil {
+			return fmt.Errorf("read %s: %w", f.Name(), err)
 		}
-		facts = fold(facts, Fact{Time: e.Event.Time, Run: run, Kind: KindEvent, Event: e.Event.Name, Data: e.Event.Data, Offset: e.End})
-	}
-	if full || report.Torn > 0 {
-		facts = append(facts, Fact{Time: time.Now(), Run: run, Kind: KindLogFull, Reason: "the recorder was full: events are missing"})
+		if len(entries) > 0 && noted < 0 {
+			noted = h.notedUpTo(name, run)
+		}
+		for _, e := range entries {
+			c.LetGo = c.LetGo || e.Event.Name == "RESUME"
+			if e.End > noted {
+				facts = fold(facts, Fact{Time: e.Event.Time, Run: run, Kind: KindEvent, Event: e.Event.Name, Data: e.Event.Data, Offset: e.End})
+			}
+		}
+		more, torn, start = report.More, torn || report.Torn > 0, report.End
+		if !more && (full || torn) {
+			facts = append(facts, Fact{Time: time.Now(), Run: run, Kind: KindLogFull, Reason: "the recorder was full: events are missing"})
+		}
 	}
 	if err := h.appendFacts(name, h.HistorySize, false, facts...); err != nil {
 		return err
 	}
-	c.Events = report.End
+	c.Events = start
 	return punch(f, c.Events)
+}
+
+// letGo asks the recorder whether a guest ever ran: its starter may have been killed right after.
+func (h *Host) letGo(name string) bool {
+	return h.harvestNow(name) == nil && h.loadCursor(name).LetGo
 }
 
 // fold adds a fact, counting repeats of the last one instead of listing them.
@@ -141,11 +151,19 @@ func (h *Host) harvestConsole(name string, c *cursor) error {
 		return err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.NewSectionReader(f, c.Console, maxHarvest))
+	start, err := qmp.LogStart(f, c.Console)
+	if err != nil {
+		return err
+	}
+	data, err := io.ReadAll(io.NewSectionReader(f, start, maxHarvest))
 	if err != nil {
 		return fmt.Errorf("read %s: %w", f.Name(), err)
 	}
-	c.Console += int64(len(data))
+	lost := c.Console == 0 // or the beginning
+	c.Console = start + int64(len(data))
+	if lost {
+		data = bytes.TrimLeft(data, "\x00") // what was harvested is a hole, up to the middle of a page
+	}
 	if full {
 		data = append(data, "\r\n[kvmctl: the console's log was full here: output is missing]\r\n"...)
 	}
@@ -193,10 +211,13 @@ func (h *Host) bury(name string, unfinished bool) error {
 		return err
 	}
 	facts := h.recent(name, 1<<20)
-	run, end := lastRun(facts)
-	st, stErr := h.loadState(name)
-	if end == nil && len(run) > 0 && stErr == nil && run[0].Run == st.Run {
-		state, reason := Ended(run, run[0].Boot == bootID())
+	st, err := h.loadState(name)
+	if err != nil { // it never came to a run
+		return h.removeRunDir(name)
+	}
+	run, end := factsOf(facts, st.Run)
+	if end == nil && len(run) > 0 { // without a fact QEMU was never executed
+		state, reason := Ended(run, st.Boot == bootID())
 		if unfinished {
 			state, reason = StateStopped, "its start was interrupted before it ran"
 		}

@@ -11,6 +11,8 @@ import (
 	"os"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"kvmctl/internal/units"
 )
 
@@ -57,6 +59,12 @@ func (l Layout) appendFacts(name string, limit units.Size, sync bool, facts ...F
 	if len(facts) == 0 {
 		return nil
 	}
+	// Starts and stops write under the guest's lock, harvests under another: two that rotate at once would lose a half.
+	dir, err := lockDir(l.GuestLibDir(name))
+	if err != nil {
+		return fmt.Errorf("write the history: %w", err)
+	}
+	defer dir.Close()
 	var buf bytes.Buffer
 	if cutShort(l.History(name)) {
 		buf.WriteByte('\n') // a crash cut the last line: it must not swallow the next
@@ -71,6 +79,27 @@ func (l Layout) appendFacts(name string, limit units.Size, sync bool, facts ...F
 		buf.WriteByte('\n')
 	}
 	return appendRotated(l.History(name), l.HistoryOld(name), int64(limit)/2, buf.Bytes(), sync)
+}
+
+// historyWait bounds the waiting for another writer of a history, who needs a write and at most an fsync.
+const historyWait = 10 * time.Second
+
+// lockDir locks a directory for one writer; closing it ends the lock.
+func lockDir(path string) (*os.File, error) {
+	dir, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	for deadline := time.Now().Add(historyWait); ; time.Sleep(time.Millisecond) {
+		err := unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return dir, nil
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) || time.Now().After(deadline) {
+			dir.Close()
+			return nil, fmt.Errorf("lock %s: %w", path, err)
+		}
+	}
 }
 
 func cutShort(path string) bool {
@@ -131,39 +160,52 @@ func (l Layout) Log(name string) ([]Fact, error) {
 	return all, nil
 }
 
-// recent gives the facts in the last part of the history: enough for a status without reading it all.
+// recent gives the facts in the last part of the history, over a rotation: enough for a status without reading it all.
 func (l Layout) recent(name string, bytes int64) []Fact {
-	f, err := os.Open(l.History(name))
+	now, read := tailFacts(l.History(name), bytes, nil)
+	if read >= bytes {
+		return now
+	}
+	st, _ := os.Stat(l.History(name))
+	old, _ := tailFacts(l.HistoryOld(name), bytes-read, st)
+	return append(old, now...)
+}
+
+// tailFacts gives the facts in the last part of a file and that part's size. A file that is the same as other has none.
+func tailFacts(path string, bytes int64, other fs.FileInfo) ([]Fact, int64) {
+	f, err := os.Open(path)
 	if err != nil {
-		return nil
+		return nil, 0
 	}
 	defer f.Close()
 	st, err := f.Stat()
-	if err != nil {
-		return nil
+	if err != nil || other != nil && os.SameFile(st, other) {
+		return nil, 0
 	}
-	if st.Size() > bytes {
-		if _, err := f.Seek(st.Size()-bytes, io.SeekStart); err != nil {
-			return nil
-		}
-	}
-	facts, _ := readFacts(f) // the first line may be cut: it is passed over like any damaged one
-	return facts
+	part := min(st.Size(), bytes)
+	facts, _ := readFacts(io.NewSectionReader(f, st.Size()-part, part)) // a first line that is cut is passed over like any damaged one
+	return facts, part
 }
 
 func readFacts(r io.Reader) ([]Fact, error) {
 	var facts []Fact
 	br := bufio.NewReaderSize(r, maxFact)
+	long := false
 	for {
 		line, err := br.ReadSlice('\n')
 		if errors.Is(err, bufio.ErrBufferFull) {
-			continue // the rest of it fails to parse and is passed over too
+			long = true
+			continue
 		}
 		if errors.Is(err, io.EOF) { // a line without its end was cut by a crash
 			return facts, nil
 		}
 		if err != nil {
 			return nil, err
+		}
+		if long { // the rest of a line that was too long
+			long = false
+			continue
 		}
 		var f Fact
 		if json.Unmarshal(line, &f) == nil && f.V == factVersion && f.Kind != "" {

@@ -3,9 +3,7 @@ package vm
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"slices"
@@ -90,7 +88,7 @@ func (h *Host) chooseAccel(ctx context.Context, spec *Spec, p *Prepared) error {
 		return nil
 	}
 	v, err := accel.Cached(ctx, h.KVMCache(), h.KVMDevice)
-	if err != nil {
+	if err != nil && v.Cause == accel.Interrupted { // an answer that could not be kept is as good
 		return fmt.Errorf("probe %s: %w", h.KVMDevice, err)
 	}
 	switch {
@@ -165,45 +163,6 @@ func (h *Host) pin(p *Prepared, name string) error {
 	return saveABI(h.ABILock(name), p.old, p.ABI)
 }
 
-// settle finds out whether the guest runs. If not, or if its start was never finished, it clears away what is left of it.
-// The caller holds the guest's lock.
-func (h *Host) settle(ctx context.Context, name string) (*Process, error) {
-	p, err := h.owner(name)
-	if err != nil && !errors.Is(err, ErrNotRunning) {
-		return nil, err
-	}
-	unfinished := exists(h.run(name, startingName))
-	if p != nil && !unfinished {
-		return p, nil
-	}
-	if p != nil {
-		p.Close()
-	}
-	st, err := h.loadState(name)
-	if unfinished {
-		uid := 0
-		if err == nil {
-			uid = st.UID
-		} else if abi, err := loadABI(h.ABILock(name)); err == nil && abi != nil {
-			uid = h.UIDBase + abi.UID
-		}
-		if uid > 0 {
-			if err := killAll(uid); err != nil {
-				return nil, fmt.Errorf("end an unfinished start: %w", err)
-			}
-		}
-	}
-	if !exists(h.RunDir(name)) {
-		return nil, nil
-	}
-	return nil, h.bury(name, unfinished)
-}
-
-func exists(path string) bool {
-	_, err := os.Lstat(path)
-	return !errors.Is(err, fs.ErrNotExist)
-}
-
 // starting is a start under way: each step registers its undo before the next begins.
 type starting struct {
 	h            *Host
@@ -216,6 +175,7 @@ type starting struct {
 	state        *State
 	mon          *qmp.Client
 	closeMonitor func()
+	stuck        bool // QEMU outlived SIGKILL
 	undo         []func()
 }
 
@@ -261,7 +221,11 @@ func (s *starting) run(ctx context.Context) error {
 
 func (s *starting) makeRunDir(context.Context) error {
 	name := s.spec.Name
-	s.onUndo(func() { _ = s.h.removeRunDir(name) }) // what it leaves, the next start removes
+	s.onUndo(func() {
+		if !s.stuck { // its files are all that the next start will know of it
+			_ = s.h.removeRunDir(name) // what it leaves, the next start removes
+		}
+	})
 	if err := reachable(s.h.RunRoot()); err != nil {
 		return err
 	}

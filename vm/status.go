@@ -28,17 +28,15 @@ type Status struct {
 	Err     error  // what kept us from knowing more
 }
 
-// statusTime bounds a whole status: a guest that does not answer by then is wedged. With 200 ms a table stays under 300 ms.
+// statusTime bounds the asking: a guest that does not answer by then is wedged. With 200 ms a table stays under 300 ms.
 const statusTime = 200 * time.Millisecond
 
-// statusWorkers bounds how many guests are asked at once.
-const statusWorkers = 16
+// statusWorkers bounds how many guests are asked at once: so many may be wedged before the others have to wait for them.
+const statusWorkers = 256
 
 // Status tells the state of each named guest, in the given order. A guest that ended since the last command is noticed here: its end is
 // noted in its history and its run directory cleared away.
 func (h *Host) Status(ctx context.Context, names []string) []Status {
-	ctx, cancel := context.WithTimeout(ctx, statusTime)
-	defer cancel()
 	all := make([]Status, len(names))
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, statusWorkers)
@@ -50,6 +48,8 @@ func (h *Host) Status(ctx context.Context, names []string) []Status {
 		wg.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
+			ctx, cancel := context.WithTimeout(ctx, statusTime)
+			defer cancel()
 			all[i] = h.liveStatus(ctx, name)
 		})
 	}
@@ -61,6 +61,9 @@ func (h *Host) Status(ctx context.Context, names []string) []Status {
 func (h *Host) stoppedStatus(name string) Status {
 	s := Status{Name: name, State: StateStopped}
 	run, end := lastRun(h.recent(name, 8<<10))
+	if run == nil && end == nil { // hooks said much since
+		run, end = lastRun(h.recent(name, 1<<20))
+	}
 	switch {
 	case end != nil:
 		s.State, s.Note, s.Since = end.State, end.Reason, end.Time
@@ -68,7 +71,7 @@ func (h *Host) stoppedStatus(name string) Status {
 			s.Note += fmt.Sprintf(" (noticed %s later)", end.Noticed.Sub(end.Time).Round(time.Minute))
 		}
 	case len(run) > 0: // started, no end noted and no run directory: /run was emptied
-		s.State, s.Note = Ended(run, run[0].Boot == bootID())
+		s.State, s.Note = Ended(run, sameBoot(run))
 		s.Since = run[0].Time
 	default:
 		s.Note = "never started"
@@ -91,8 +94,11 @@ func (h *Host) liveStatus(ctx context.Context, name string) Status {
 	} else {
 		s.Note, s.Err = "its state file is missing", err
 	}
-	who, busy := h.heldBy(name)
 	unfinished := exists(h.run(name, startingName))
+	who, busy := h.heldBy(name)
+	if unfinished && !busy && h.letGo(name) {
+		unfinished = false // its starter was killed in the last moment
+	}
 	switch {
 	case busy && who.Op == "stop":
 		s.State, s.Note = StateStopping, who.Note
@@ -105,6 +111,9 @@ func (h *Host) liveStatus(ctx context.Context, name string) Status {
 		return s
 	}
 	h.askState(ctx, name, &s)
+	if p.waitPlain(0) { // it ended while we asked
+		return h.endedStatus(ctx, name)
+	}
 	if err := h.Harvest(name); err != nil && s.Err == nil {
 		s.Err = err
 	}
@@ -178,7 +187,7 @@ func (h *Host) endedStatus(ctx context.Context, name string) Status {
 // heldBy tells whether a kvmctl is at work on the guest, and on what. What a killed one left written is not believed.
 func (h *Host) heldBy(name string) (holder, bool) {
 	who := h.lockHolder(name)
-	if who.Op == "" {
+	if who.Op == "" && !exists(h.run(name, startingName)) {
 		return holder{}, false
 	}
 	l, err := flock.TryLock(h.GuestLock(name))

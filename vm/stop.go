@@ -203,7 +203,7 @@ func (s *stopping) ask(ctx context.Context) (r Rung, ended bool, err error) {
 		return s.watch(ctx, RungSelf, began.Add(hangTime))
 	}
 	if !s.wake(ctx) {
-		return RungNone, s.p.waitPlain(0), nil // no monitor, no button: on to the hard rungs
+		return RungSelf, s.p.waitPlain(0), nil // no monitor, no button: on to the hard rungs
 	}
 	deadline := began.Add(s.o.Timeout)
 	if s.askAgent(ctx) {
@@ -313,6 +313,6 @@ func (s *stopping) seenShutdown() bool {
 	if err := s.h.Harvest(s.name); err != nil {
 		return false
 	}
-	run, _ := lastRun(s.h.recent(s.name, maxFact))
+	run, _ := factsOf(s.h.recent(s.name, maxFact), s.run)
 	return !endTime(run).IsZero()
 }
