@@ -18,6 +18,8 @@ func (h *Host) PeopleMonitor(ctx context.Context, name string) (c *qmp.Client, c
 	if err != nil {
 		return nil, nil, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, greetTime)
+	defer cancel()
 	c, err = qmp.Dial(ctx, h.MonitorSocket(name))
 	if err != nil {
 		s.leave()
@@ -32,6 +34,9 @@ type Console struct {
 	seat *seat
 }
 
+// greetTime is how long QEMU may take to greet or to take a connection, whatever time the caller has: one that is well does so in milliseconds.
+const greetTime = time.Second
+
 // consoleFree is how long QEMU may take to notice that the last writer has gone.
 const consoleFree = time.Second
 
@@ -42,8 +47,6 @@ func (h *Host) Console(ctx context.Context, name string) (*Console, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 2*consoleFree)
-	defer cancel()
 	// A second client of a chardev would be let in and hear nothing.
 	for until := time.Now().Add(consoleFree); h.consoleConnected(ctx, name); pause(ctx, 20*time.Millisecond) {
 		if time.Now().After(until) {
@@ -51,6 +54,8 @@ func (h *Host) Console(ctx context.Context, name string) (*Console, error) {
 			return nil, &TakenError{What: consoleSeat}
 		}
 	}
+	ctx, cancel := context.WithTimeout(ctx, greetTime)
+	defer cancel()
 	conn, err := qmp.DialUnix(ctx, h.ConsoleSocket(name))
 	if err != nil {
 		s.leave()
