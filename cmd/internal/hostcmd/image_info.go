@@ -19,7 +19,8 @@ func newImageInfo(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "info <vm>|FILE [--json]",
 		Short: "Show what an image is, or all images of a guest",
-		Long:  "Show an image's format, its size as the guest sees it and on the disk, what it is based on and who uses it. The guest may be running.",
+		Long: `Show an image's format, its size as the guest sees it and on the disk, what it is based on and who
+uses it. The guest may be running.`,
 		Example: `  kvmctl image info vm-olorin
   kvmctl image info /srv/data.qcow2 --json`,
 		Args:              args(cobra.ExactArgs(1)),
