@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"kvmctl/internal/units"
 	"kvmctl/vm/image"
 )
 
@@ -175,21 +176,29 @@ func (o *openFiles) openImage(name, path string, access int) error {
 	return nil
 }
 
+// maxKernel bounds a kernel and an initramfs: they are copied to memory.
+const maxKernel = units.GiB
+
 // copyToMemory gives a memfd with a file's content: QEMU re-opens kernels by path, which a file of root's would refuse to its uid.
 func copyToMemory(name, path string) (*os.File, error) {
-	src, err := os.Open(path)
+	src, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // never wait for a FIFO's writer
 	if err != nil {
 		return nil, err
 	}
 	defer src.Close()
-	if st, err := src.Stat(); err != nil || !st.Mode().IsRegular() {
+	switch st, err := src.Stat(); {
+	case err != nil:
+		return nil, err
+	case !st.Mode().IsRegular():
 		return nil, fmt.Errorf("%s is not a regular file", path)
+	case st.Size() > int64(maxKernel):
+		return nil, fmt.Errorf("%s has %v: it is copied to memory, and kernels are at most %v", path, units.Size(st.Size()), maxKernel)
 	}
 	dst, err := memfd(name, nil)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := io.Copy(dst, src); err != nil {
+	if _, err := io.Copy(dst, io.LimitReader(src, int64(maxKernel))); err != nil {
 		dst.Close()
 		return nil, fmt.Errorf("copy %s to memory: %w", path, err)
 	}

@@ -222,6 +222,9 @@ func TestARunIsBuriedWhoseStartWasRotatedAway(t *testing.T) {
 	if err := r.bury("g", false); err != nil {
 		t.Fatal(err)
 	}
+	if facts := history(t, r.Layout); facts[len(facts)-1].Kind != KindEnd {
+		t.Errorf("its end is not noted: %+v", facts[len(facts)-1])
+	}
 	if got := r.stoppedStatus("g"); got.State != StateStopped || !strings.HasPrefix(got.Note, "guest shut down") {
 		t.Errorf("%s %q", got.State, got.Note)
 	}

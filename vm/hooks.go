@@ -60,7 +60,10 @@ func (h *Host) runHook(ctx context.Context, spec *Spec, which hook) error {
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = time.Second
 	err := cmd.Run()
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+	if errors.Is(err, exec.ErrWaitDelay) {
+		err = nil // it ended well; what it left in the background has our pipe and may keep it
+	}
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		err = fmt.Errorf("no end within %v", spec.Hooks.Timeout)
 	}
 	words := strings.TrimSpace(out.String())

@@ -51,9 +51,12 @@ func (h *Host) lock(ctx context.Context, name, op string, wait time.Duration) (*
 	if err := MakeDirs(h.RunRoot(), 0o711); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, wait)
+	patience, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	l, err := flock.Wait(ctx, h.GuestLock(name))
+	l, err := flock.Wait(patience, h.GuestLock(name))
+	if errors.Is(err, flock.ErrLocked) && ctx.Err() != nil {
+		return nil, fmt.Errorf("interrupted while another kvmctl is at work on it: %w", ctx.Err())
+	}
 	if errors.Is(err, flock.ErrLocked) {
 		who := h.lockHolder(name)
 		return nil, &BusyError{Op: who.Op, PID: who.PID}
@@ -101,6 +104,9 @@ func (l Layout) lockHolder(name string) holder {
 // qmpBusy is how long the tool waits for another kvmctl to finish a command on a guest's monitor.
 const qmpBusy = 2 * time.Second
 
+// qmpGreet is how long QEMU has to greet the tool, whatever time the caller has.
+const qmpGreet = 2 * time.Second
+
 // Monitor opens the tool's monitor of a running guest; close ends the use. One kvmctl uses it at a time and for a moment only:
 // a second client of a QMP socket gets no greeting, which must never look like a hung QEMU.
 func (h *Host) Monitor(ctx context.Context, name string) (c *qmp.Client, close func(), err error) {
@@ -113,7 +119,9 @@ func (h *Host) Monitor(ctx context.Context, name string) (c *qmp.Client, close f
 	if err != nil {
 		return nil, nil, fmt.Errorf("use the monitor of %s: %w", name, err)
 	}
-	c, err = qmp.Dial(ctx, h.QMPSocket(name))
+	greet, cancelGreet := context.WithTimeout(ctx, qmpGreet)
+	defer cancelGreet()
+	c, err = qmp.Dial(greet, h.QMPSocket(name))
 	if err != nil {
 		l.Unlock()
 		return nil, nil, fmt.Errorf("%w: %w", ErrNoMonitor, err)

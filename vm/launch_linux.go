@@ -22,6 +22,7 @@ const planFD = 3
 
 // launchPlan is all that the launcher does, in the order of its fields.
 type launchPlan struct {
+	Parent int      `json:"parent"` // who started the launcher; see RunLauncher
 	UID    int      `json:"uid"`
 	Groups []int    `json:"groups"`
 	Argv   []string `json:"argv"`
@@ -30,6 +31,7 @@ type launchPlan struct {
 
 // launch starts QEMU by way of the launcher. files become descriptors FirstFD, FirstFD+1, …; stderr goes to the given file.
 func launch(plan launchPlan, files []*os.File, stderr *os.File) (*exec.Cmd, error) {
+	plan.Parent = os.Getpid()
 	b, err := json.Marshal(plan)
 	if err != nil {
 		return nil, err
@@ -81,8 +83,8 @@ func RunLauncher() error {
 	if err := json.Unmarshal(b, &plan); err != nil {
 		return fmt.Errorf("read the plan: %w", err)
 	}
-	if plan.UID <= 0 || len(plan.Argv) == 0 {
-		return fmt.Errorf("the plan names no uid or no program")
+	if plan.UID <= 0 || plan.Parent <= 0 || len(plan.Argv) == 0 {
+		return fmt.Errorf("the plan names no uid, no parent or no program")
 	}
 	unix.Umask(0o077)
 	if _, err := unix.Setsid(); err != nil && err != unix.EPERM { // EPERM: already a leader
@@ -90,6 +92,11 @@ func RunLauncher() error {
 	}
 	if err := dropPrivileges(plan.UID, plan.Groups); err != nil {
 		return err
+	}
+	// A kvmctl that is gone by now is cleaned up after by killing the guest's uid, which was not yet ours when somebody looked.
+	// One that goes from here on leaves a process that is found.
+	if ppid := os.Getppid(); ppid != plan.Parent {
+		return fmt.Errorf("the kvmctl that starts the guest (pid %d) is gone", plan.Parent)
 	}
 	return fmt.Errorf("exec %s: %w", plan.Argv[0], unix.Exec(plan.Argv[0], plan.Argv, plan.Env))
 }

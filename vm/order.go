@@ -63,14 +63,15 @@ const parallel = 8
 
 // StartAll runs start for every guest, as early as the order allows, after its delay. The results come in the order of specs.
 func StartAll(ctx context.Context, specs []*Spec, start func(context.Context, *Spec) error) []error {
-	return schedule(specs, Before(specs), func(s *Spec) error {
+	delay := func(s *Spec) error {
 		select {
 		case <-time.After(s.StartDelay):
-			return start(ctx, s)
+			return nil
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-	})
+	}
+	return schedule(specs, Before(specs), delay, func(s *Spec) error { return start(ctx, s) })
 }
 
 // StopAll runs stop for every guest, in the reverse of the starting order. A guest that could not be stopped holds nobody up.
@@ -81,10 +82,11 @@ func StopAll(ctx context.Context, specs []*Spec, stop func(context.Context, *Spe
 			reverse[d.Name] = append(reverse[d.Name], Dep{Name: name})
 		}
 	}
-	return schedule(specs, reverse, func(s *Spec) error { return stop(ctx, s) })
+	return schedule(specs, reverse, func(*Spec) error { return nil }, func(s *Spec) error { return stop(ctx, s) })
 }
 
-func schedule(specs []*Spec, deps map[string][]Dep, act func(*Spec) error) []error {
+// schedule waits for the deps of each guest, then for its delay, then for a slot, and acts.
+func schedule(specs []*Spec, deps map[string][]Dep, delay, act func(*Spec) error) []error {
 	type result struct {
 		done chan struct{}
 		err  error
@@ -104,6 +106,9 @@ func schedule(specs []*Spec, deps map[string][]Dep, act func(*Spec) error) []err
 				if d.Hard && results[d.Name].err != nil {
 					mine.err = &NotReadyError{d.Name}
 				}
+			}
+			if mine.err == nil {
+				mine.err = delay(s)
 			}
 			if mine.err != nil {
 				return

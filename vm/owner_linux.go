@@ -53,11 +53,14 @@ func FindOwner(pidfile string, uid int) (*Process, error) {
 // lockHolder looks once; nil, nil means that the holder changed while we looked.
 func lockHolder(fd int, pidfile string, uid int) (*Process, error) {
 	pid, err := getLock(fd)
-	if err != nil || pid < 0 {
+	if err != nil {
 		return nil, err
 	}
-	if pid == 0 {
+	switch {
+	case pid == 0:
 		return nil, &ForeignError{pidfile, "is locked from another pid namespace"}
+	case pid == ofdHolder:
+		return nil, &ForeignError{pidfile, "is locked by an open file, which is not how QEMU does it"}
 	}
 	pidfd, err := unix.PidfdOpen(pid, 0)
 	if errors.Is(err, unix.ESRCH) {
@@ -70,9 +73,6 @@ func lockHolder(fd int, pidfile string, uid int) (*Process, error) {
 	again, err := getLock(fd)
 	if err != nil || again != pid {
 		unix.Close(pidfd)
-		if again == -1 {
-			err = ErrNotRunning
-		}
 		return nil, err
 	}
 	real, err := realUID(pid)
@@ -86,14 +86,17 @@ func lockHolder(fd int, pidfile string, uid int) (*Process, error) {
 	return &Process{PID: pid, fd: pidfd}, nil
 }
 
-// getLock gives the pid that holds a POSIX lock on fd, 0 for one that has no pid here, and ErrNotRunning with -1 for none.
+// ofdHolder is what F_GETLK says of a lock that belongs to an open file and to no process (fcntl(2), F_OFD_SETLK).
+const ofdHolder = -1
+
+// getLock gives the pid that holds a POSIX lock on fd, 0 for one that has no pid here, ofdHolder, and ErrNotRunning for none.
 func getLock(fd int) (int, error) {
 	l := unix.Flock_t{Type: unix.F_WRLCK, Whence: 0}
 	if err := unix.FcntlFlock(uintptr(fd), unix.F_GETLK, &l); err != nil {
-		return -1, fmt.Errorf("ask for the lock's holder: %w", err)
+		return 0, fmt.Errorf("ask for the lock's holder: %w", err)
 	}
 	if l.Type == unix.F_UNLCK {
-		return -1, ErrNotRunning
+		return 0, ErrNotRunning
 	}
 	return int(l.Pid), nil
 }

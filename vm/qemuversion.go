@@ -5,13 +5,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"regexp"
 	"strconv"
 	"syscall"
 	"time"
 
 	"kvmctl/internal/atomicfile"
+	"kvmctl/internal/runner"
 )
 
 // QEMUVersion is what `-version` says of a binary. Asking costs 23 ms, so the answer is kept and trusted as long as the file's
@@ -72,11 +72,14 @@ func FindQEMU(ctx context.Context, path, cache string) (QEMUVersion, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, path, "-version").Output()
+	out, err := runner.Exec{}.Run(ctx, runner.Command{Argv: []string{path, "-version"}})
 	if err != nil {
 		return QEMUVersion{}, &NoQEMUError{path, err}
 	}
-	if want.Major, want.Minor, want.Micro, err = parseVersion(string(out)); err != nil {
+	if out.Exit != 0 {
+		return QEMUVersion{}, &NoQEMUError{path, fmt.Errorf("its -version ended with %d: %s", out.Exit, firstLine(string(out.Stderr)))}
+	}
+	if want.Major, want.Minor, want.Micro, err = parseVersion(string(out.Stdout)); err != nil {
 		return QEMUVersion{}, &NoQEMUError{path, err}
 	}
 	if b, err := json.Marshal(want); err == nil {

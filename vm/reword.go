@@ -8,12 +8,12 @@ import (
 )
 
 // reword turns QEMU's last words into ours where we know what they mean. It is pure; the words stay in the guest's log as they were.
-func reword(e *LaunchError, spec *Spec) error {
+func reword(e *LaunchError, spec *Spec, w *Wiring) error {
 	all := strings.Join(e.Stderr, "\n")
 	switch {
 	case strings.Contains(all, `Failed to get "write" lock`), strings.Contains(all, `Failed to get shared "write" lock`),
 		strings.Contains(all, `Failed to get "consistent read" lock`):
-		return &ImageInUseError{Images: imagesOf(spec), LaunchError: e}
+		return &ImageInUseError{Images: lockedImages(all, spec, w), LaunchError: e}
 	case strings.Contains(all, "-vnc") && strings.Contains(all, "Address already in use"),
 		strings.Contains(all, "Failed to find an available port"):
 		return &DisplayTakenError{Address: vncPort(spec), LaunchError: e}
@@ -28,15 +28,32 @@ func reword(e *LaunchError, spec *Spec) error {
 	return e
 }
 
-func imagesOf(spec *Spec) []string {
-	var images []string
-	for _, d := range spec.Disks {
-		images = append(images, d.Image)
+// lockedImages finds the image that QEMU could not lock: it knows only the set of descriptors. Without a set it may be any.
+func lockedImages(said string, spec *Spec, w *Wiring) []string {
+	var images, all []string
+	for i, d := range spec.Disks {
+		all = append(all, d.Image)
+		for n, layer := range w.Chains[i] {
+			first := fdDiskRO(i, n)
+			if n == 0 && !d.ReadOnly {
+				first = fdDisk(i, n)
+			}
+			if strings.Contains(said, "["+w.fdset(first)+"]") {
+				images = append(images, layer.Path)
+			}
+		}
+	}
+	if len(images) == 0 {
+		return all
 	}
 	return images
 }
 
+// vncPort names where the screen should have been; "" is anywhere.
 func vncPort(spec *Spec) string {
+	if spec.VNC.Auto {
+		return ""
+	}
 	return net.JoinHostPort(spec.VNC.Listen.String(), strconv.Itoa(5900+spec.VNC.Display))
 }
 
@@ -60,15 +77,21 @@ func (e *ImageInUseError) Hint() string {
 
 // DisplayTakenError says that another process listens where the guest's screen should be.
 type DisplayTakenError struct {
-	Address string
+	Address string // "": all that a search may take
 	*LaunchError
 }
 
 func (e *DisplayTakenError) Error() string {
+	if e.Address == "" {
+		return fmt.Sprintf("all VNC displays from :0 to :%d are taken", vncSearch)
+	}
 	return fmt.Sprintf("the VNC display at %s is taken by another process", e.Address)
 }
 
 // Hint says how to find out who, and the way round.
 func (e *DisplayTakenError) Hint() string {
+	if e.Address == "" {
+		return "see who: ss -ltnp; or set a `display` above them under [vnc] in vm.toml"
+	}
 	return "see who: ss -ltnp; or set `display = \"auto\"` under [vnc] in vm.toml"
 }

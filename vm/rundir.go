@@ -152,10 +152,13 @@ func (l Layout) removeRunDir(name string) error {
 			}
 		}
 	}
-	if err := os.RemoveAll(dir); err != nil {
-		return fmt.Errorf("remove the run directory: %w", err)
+	var err error
+	for range 3 { // another kvmctl that only looks may just have made a lock file in it
+		if err = os.RemoveAll(dir); err == nil {
+			return nil
+		}
 	}
-	return nil
+	return fmt.Errorf("remove the run directory: %w", err)
 }
 
 // listen binds a stream socket of ours; QEMU gets it as a descriptor. Through the directory's descriptor the path may be of any length.

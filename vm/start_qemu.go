@@ -32,7 +32,7 @@ func (s *starting) exec(context.Context) error {
 		return err
 	}
 	s.ended = make(chan struct{})
-	go func() { _ = s.cmd.Wait(); close(s.ended) }() // owner: undo, which waits for ended, or this process's own end
+	go func() { _ = s.cmd.Wait(); close(s.ended) }() // owner: kill, which waits for ended, or this process's own end
 	s.onUndo(s.kill)
 	recorder := s.files.recorder
 	s.files.recorder = nil
@@ -45,7 +45,11 @@ func (s *starting) exec(context.Context) error {
 
 func (s *starting) kill() {
 	_ = s.cmd.Process.Signal(unix.SIGKILL) // an error means that it has ended
-	<-s.ended
+	select {
+	case <-s.ended:
+	case <-time.After(rungTime):
+		s.stuck = true
+	}
 }
 
 // recorder negotiates the flight recorder and leaves it: from then on QEMU writes every event to the log by itself.
@@ -98,7 +102,7 @@ func (s *starting) settings(ctx context.Context) error {
 const maxVNCPassword = 8
 
 func readPassword(path string) (string, error) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // never wait for a FIFO's writer
 	if err != nil {
 		return "", fmt.Errorf("read the VNC password: %w", err)
 	}
@@ -136,19 +140,27 @@ func (s *starting) explain(err error) error {
 	if s.cmd == nil {
 		return err
 	}
+	patience := 200 * time.Millisecond
+	if errors.Is(err, qmp.ErrClosed) {
+		patience = rungTime // its sockets close a little before it is gone
+	}
 	select {
 	case <-s.ended:
-	case <-time.After(200 * time.Millisecond): // it lives: the error is not its end
+	case <-time.After(patience): // it lives: the error is not its end
 		return s.fail(err)
 	}
 	lines := lastLines(s.h.run(s.spec.Name, conDirName, stderrName), 8)
-	return s.fail(reword(&LaunchError{Stderr: lines, Exit: s.cmd.ProcessState.String()}, s.spec))
+	return s.fail(reword(&LaunchError{Stderr: lines, Exit: s.cmd.ProcessState.String()}, s.spec, s.p.Wiring), lines...)
 }
 
-// fail notes the end of a start that came as far as QEMU.
-func (s *starting) fail(err error) error {
-	_ = s.h.appendFacts(s.spec.Name, s.h.HistorySize, false, Fact{Time: time.Now(), Run: s.state.Run, Kind: KindEnd,
-		State: StateStopped, Reason: "start failed: " + firstLine(err.Error())})
+// fail notes the end of a start that came as far as QEMU, and what QEMU said.
+func (s *starting) fail(err error, said ...string) error {
+	now := time.Now()
+	facts := []Fact{{Time: now, Run: s.state.Run, Kind: KindEnd, State: StateStopped, Reason: "start failed: " + firstLine(err.Error())}}
+	for _, line := range said {
+		facts = append(facts, Fact{Time: now, Run: s.state.Run, Kind: KindNote, Reason: "QEMU said: " + line})
+	}
+	_ = s.h.appendFacts(s.spec.Name, s.h.HistorySize, false, facts...)
 	return err
 }
 
@@ -157,9 +169,22 @@ func firstLine(s string) string {
 	return s
 }
 
+// maxLastLines bounds the part of a log that lastLines looks at, in bytes.
+const maxLastLines = 16 << 10
+
 // lastLines gives the end of a log file; what cannot be read has no lines.
 func lastLines(path string, n int) []string {
-	b, err := os.ReadFile(path) // bounded: the file lies in a small tmpfs
+	f, err := os.Open(path)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return nil
+	}
+	part := min(st.Size(), maxLastLines)
+	b, err := io.ReadAll(io.NewSectionReader(f, st.Size()-part, part))
 	if err != nil {
 		return nil
 	}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -88,24 +89,41 @@ func accountUIDs() (uidRanges, error) {
 		if err != nil {
 			return nil, err
 		}
-		for s := bufio.NewScanner(f); s.Scan(); {
-			fields := strings.Split(s.Text(), ":")
-			if len(fields) < 3 {
-				continue
-			}
-			r := uidRange{count: 1}
-			var err1, err2 error
-			r.first, err1 = strconv.Atoi(fields[columns[0]])
-			if columns[1] >= 0 {
-				r.count, err2 = strconv.Atoi(fields[columns[1]])
-			}
-			if err1 == nil && err2 == nil {
-				all = append(all, r)
-			}
-		}
+		ranges, err := parseAccounts(f, columns[0], columns[1])
 		f.Close()
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", file, err)
+		}
+		all = append(all, ranges...)
 	}
 	return all, nil
+}
+
+// maxAccountLine bounds a line of an account file; a group's line names all its members.
+const maxAccountLine = 1 << 20
+
+// parseAccounts reads lines of fields between colons: the first id stands in one column, the count in another or (-1) is 1. Lines
+// that are nothing of the kind are passed over.
+func parseAccounts(r io.Reader, first, count int) (uidRanges, error) {
+	var all uidRanges
+	s := bufio.NewScanner(r)
+	s.Buffer(nil, maxAccountLine)
+	for s.Scan() {
+		fields := strings.Split(s.Text(), ":")
+		if len(fields) <= max(first, count) {
+			continue
+		}
+		x := uidRange{count: 1}
+		var err1, err2 error
+		x.first, err1 = strconv.Atoi(fields[first])
+		if count >= 0 {
+			x.count, err2 = strconv.Atoi(fields[count])
+		}
+		if err1 == nil && err2 == nil && x.first >= 0 && x.count > 0 {
+			all = append(all, x)
+		}
+	}
+	return all, s.Err()
 }
 
 // processUIDs maps every running process to its owner. A process that ends meanwhile is left out.
