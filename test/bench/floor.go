@@ -19,7 +19,11 @@ import (
 )
 
 // floor starts QEMU with the command line that kvmctl gives it, and with nothing else around: the time below which no tool can come.
+//
+// QEMU greets while it still reads its arguments, long before there is a machine, and answers nothing until it is made. So the clock
+// runs on from the greeting to the answer to the command that follows every greeting, qmp_capabilities.
 type floor struct {
+	early  series // when each run's greeting came
 	u      *ours
 	dir    string
 	argv   []string
@@ -51,7 +55,7 @@ func newFloor(ctx context.Context, u *ours) (*floor, error) {
 	return f, err
 }
 
-// once opens what the wiring names, starts the clock, executes QEMU as root, and stops the clock at the greeting.
+// once opens what the wiring names, starts the clock, executes QEMU as root, and stops the clock when the greeted QEMU answers.
 func (f *floor) once(ctx context.Context) (d time.Duration, err error) {
 	files, rec, err := f.open(ctx)
 	defer closeFiles(files)
@@ -74,14 +78,35 @@ func (f *floor) once(ctx context.Context) (d time.Duration, err error) {
 		return 0, err
 	}
 	closeFiles(files)
-	greeting, err := bufio.NewReader(io.LimitReader(rec, 64<<10)).ReadString('\n')
+	greeted, err := negotiate(rec)
 	d = time.Since(began)
 	_ = cmd.Process.Kill() // an error means that it has ended
 	_ = cmd.Wait()         // killed by us: its exit says nothing
-	if err != nil || !strings.Contains(greeting, `"QMP"`) {
-		return 0, fmt.Errorf("no greeting: %q, %w: %s", greeting, err, stderr.String())
+	if err != nil {
+		return 0, fmt.Errorf("speak with QEMU: %w: %s", err, stderr.String())
 	}
+	f.early = append(f.early, greeted.Sub(began))
 	return d, nil
+}
+
+// negotiate is the shortest QMP session: greeting, qmp_capabilities, answer. It gives the time of the greeting.
+func negotiate(rec *os.File) (greeted time.Time, err error) {
+	r := bufio.NewReader(io.LimitReader(rec, 64<<10))
+	line, err := r.ReadString('\n')
+	greeted = time.Now()
+	if err == nil && !strings.HasPrefix(line, `{"QMP"`) {
+		err = fmt.Errorf("no greeting: %q", line)
+	}
+	if err != nil {
+		return greeted, err
+	}
+	if _, err := io.WriteString(rec, `{"execute":"qmp_capabilities"}`); err != nil {
+		return greeted, err
+	}
+	if line, err = r.ReadString('\n'); err == nil && !strings.HasPrefix(line, `{"return"`) {
+		err = fmt.Errorf("no answer: %q", line)
+	}
+	return greeted, err
 }
 
 // open opens, for each name of the wiring, a file of the kind that kvmctl opens. rec is our end of the recorder.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -20,13 +21,15 @@ type counts struct {
 // count runs one `kvmctl start` under strace. strace follows QEMU too, so the guest is ended before strace can end.
 func (u *ours) count(ctx context.Context) (counts, error) {
 	log := filepath.Join(u.root, "strace.log")
-	argv := append([]string{"strace", "-f", "-Y", "-qq", "-o", log, "-e", "trace=execve,execveat,fsync,fdatasync,sync_file_range,syncfs,exit_group"},
+	argv := append([]string{"strace", "-f", "-Y", "-qq", "-o", log, "-e", "signal=none",
+		"-e", "trace=execve,execveat,fsync,fdatasync,syncfs,exit_group"},
 		u.argv("start", single)...)
 	d, err := startDaemon(filepath.Join(u.root, "strace.out"), argv...)
 	if err != nil {
 		return counts{}, err
 	}
 	defer d.stop()
+	var text []byte
 	err = waitFor(ctx, "the start under strace", time.Minute, func() (bool, error) {
 		select {
 		case <-d.ended:
@@ -34,50 +37,47 @@ func (u *ours) count(ctx context.Context) (counts, error) {
 			return false, fmt.Errorf("strace ended: %s", strings.TrimSpace(string(text)))
 		default:
 		}
-		text, err := os.ReadFile(log)
+		var err error
+		text, err = os.ReadFile(log)
 		if errors.Is(err, os.ErrNotExist) {
 			return false, nil
 		}
-		return strings.Contains(string(text), "exit_group("), err // kvmctl's own: QEMU runs on
+		_, ended := readTrace(string(text), u.host.QEMU)
+		return ended, err
 	})
-	if err != nil {
-		return counts{}, err
-	}
-	text, err := os.ReadFile(log)
 	if err != nil {
 		return counts{}, err
 	}
 	if _, err := u.run(ctx, "stop", single, "--force"); err != nil {
 		return counts{}, err
 	}
-	return readTrace(string(text)), nil
+	c, _ := readTrace(string(text), u.host.QEMU)
+	return c, nil
 }
 
-// readTrace counts in strace's lines, such as `12<kvmctl> fsync(5) = 0`, up to kvmctl's own end.
-func readTrace(text string) counts {
-	var c counts
+// readTrace counts in strace's lines, such as `12<kvmctl> fsync(5) = 0`, up to the end of the kvmctl that started qemu. Before that
+// another process of kvmctl's may end: Go's runtime forks one to try out pidfds.
+func readTrace(text, qemu string) (c counts, ended bool) {
 	for line := range strings.Lines(text) {
-		who, call, ok := strings.Cut(strings.TrimSpace(line), "> ")
-		if !ok {
-			continue
-		}
-		call = strings.TrimSpace(call)
+		who, call, _ := strings.Cut(strings.TrimSpace(line), "> ")
 		_, comm, _ := strings.Cut(who, "<")
-		name, args, _ := strings.Cut(call, "(")
+		name, args, ok := strings.Cut(strings.TrimSpace(call), "(")
 		switch {
-		case strings.HasPrefix(call, "<..."): // the rest of a call that was counted where it began
-		case name == "exit_group":
-			return c
-		case strings.HasPrefix(name, "execve"):
+		case !ok: // the rest of a call that was counted where it began, or a process's end
+		case name == "exit_group" && comm == "kvmctl" && slices.Contains(c.execs, qemu):
+			return c, true
+		case name == "execve", name == "execveat":
 			if _, path, ok := strings.Cut(args, `"`); ok {
 				path, _, _ = strings.Cut(path, `"`)
 				c.execs = append(c.execs, path)
 			}
-		case comm == "kvmctl":
-			c.syncs++
-		default:
-			c.qemu++
+		case name == "fsync", name == "fdatasync", name == "syncfs":
+			if comm == "kvmctl" {
+				c.syncs++
+			} else {
+				c.qemu++
+			}
 		}
 	}
-	return c
+	return c, false
 }
