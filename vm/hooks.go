@@ -1,7 +1,6 @@
 package vm
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -66,7 +65,7 @@ func (h *Host) runHook(ctx context.Context, spec *Spec, which hook) error {
 	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		err = fmt.Errorf("no end within %v", spec.Hooks.Timeout)
 	}
-	words := strings.TrimSpace(out.String())
+	words := strings.TrimSpace(string(out.kept))
 	if err != nil || words != "" {
 		reason := words
 		if err != nil {
@@ -101,13 +100,12 @@ func hookAllowed(path string) error {
 	return nil
 }
 
-// limited keeps the first maxHookOutput bytes and takes the rest without a word.
-type limited struct{ bytes.Buffer }
+// limited keeps the first maxHookOutput bytes and takes the rest without a word. (No bytes.Buffer is embedded: io.Copy would go past
+// Write, by its ReadFrom.)
+type limited struct{ kept []byte }
 
 func (l *limited) Write(p []byte) (int, error) {
-	if room := maxHookOutput - l.Len(); room > 0 {
-		l.Buffer.Write(p[:min(room, len(p))])
-	}
+	l.kept = append(l.kept, p[:min(len(p), maxHookOutput-len(l.kept))]...)
 	return len(p), nil
 }
 

@@ -1,0 +1,151 @@
+package vm
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"kvmctl/internal/testenv"
+)
+
+func atoi(t *testing.T, s string) int {
+	t.Helper()
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// launcherSays runs the launcher with what it finds at the plan's descriptor, and gives its words and exit status.
+func launcherSays(t *testing.T, plan string) (string, int) {
+	t.Helper()
+	f, err := memfd("plan", []byte(plan))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var said strings.Builder
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Args, cmd.ExtraFiles, cmd.Stderr = []string{LauncherName}, []*os.File{f}, &said
+	_ = cmd.Run() // its status says more
+	return strings.TrimSpace(said.String()), cmd.ProcessState.ExitCode()
+}
+
+func planOf(t *testing.T, p launchPlan) string {
+	t.Helper()
+	b, err := json.Marshal(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func TestALauncherRefusesABadPlan(t *testing.T) {
+	for _, tt := range []struct{ name, plan, want string }{
+		{"nothing", "", "read the plan: unexpected end of JSON input"},
+		{"no JSON", "hello", "read the plan: invalid character 'h' looking for beginning of value"},
+		{"root", `{"parent":1,"uid":0,"argv":["/bin/true"]}`, "the plan names no uid, no parent or no program"},
+		{"below root", `{"parent":1,"uid":-1,"argv":["/bin/true"]}`, "the plan names no uid, no parent or no program"},
+		{"no program", `{"parent":1,"uid":5}`, "the plan names no uid, no parent or no program"},
+		{"no parent", `{"uid":5,"argv":["/bin/true"]}`, "the plan names no uid, no parent or no program"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			said, status := launcherSays(t, tt.plan)
+			if want := LauncherName + ": " + tt.want; said != want || status != 126 {
+				t.Errorf("got  %q (%d)\nwant %q (126)", said, status, want)
+			}
+		})
+	}
+}
+
+func TestALauncherWhoseKvmctlIsGoneRunsNothing(t *testing.T) {
+	testenv.Need(t, testenv.Netns)
+	said, status := launcherSays(t, planOf(t, launchPlan{Parent: os.Getpid() + 1, UID: emptyBase, Argv: []string{"/bin/true"}}))
+	if want := LauncherName + ": the kvmctl that starts the guest (pid " + strconv.Itoa(os.Getpid()+1) + ") is gone"; said != want || status != 126 {
+		t.Errorf("got  %q (%d)\nwant %q (126)", said, status, want)
+	}
+	if said, status = launcherSays(t, planOf(t, launchPlan{Parent: os.Getpid(), UID: emptyBase, Argv: []string{"/bin/true"}})); said != "" || status != 0 {
+		t.Errorf("with its kvmctl: %q (%d)", said, status)
+	}
+}
+
+func TestALauncherSaysWhatItCannotExecute(t *testing.T) {
+	testenv.Need(t, testenv.Netns)
+	said, status := launcherSays(t, planOf(t, launchPlan{Parent: os.Getpid(), UID: emptyBase, Argv: []string{"/none/qemu"}}))
+	if want := LauncherName + ": exec /none/qemu: no such file or directory"; said != want || status != 126 {
+		t.Errorf("got  %q (%d)\nwant %q (126)", said, status, want)
+	}
+}
+
+func TestALauncherGivesUpEveryPrivilege(t *testing.T) {
+	testenv.Need(t, testenv.Netns)
+	out := filepath.Join(t.TempDir(), "status")
+	if err := os.WriteFile(out, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(out, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	uid := strconv.Itoa(emptyBase)
+	// The launcher's stderr is where the program's words go.
+	cmd, err := launch(launchPlan{UID: emptyBase, Groups: []int{4242}, Argv: []string{"/bin/sh", "-c", "cat /proc/self/status >&2; id >&2; umask >&2; pwd >&2; env >&2"},
+		Env: []string{"ONLY=this"}}, nil, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatalf("%v: %s", err, mustRead(t, out))
+	}
+	said := string(mustRead(t, out))
+	for _, want := range []string{
+		"\nUid:\t" + strings.Repeat(uid+"\t", 3) + uid + "\n", "\nGid:\t" + strings.Repeat(uid+"\t", 3) + uid + "\n", "\nGroups:\t4242 \n",
+		"\nCapInh:\t0000000000000000\n", "\nCapPrm:\t0000000000000000\n", "\nCapEff:\t0000000000000000\n", "\nCapBnd:\t0000000000000000\n",
+		"\nCapAmb:\t0000000000000000\n", "\nNoNewPrivs:\t1\n", "\nSigBlk:\t0000000000000000\n", "\n0077\n/\n", "ONLY=this\n",
+	} {
+		if !strings.Contains(said, want) {
+			t.Errorf("no %q in\n%s", want, said)
+		}
+	}
+}
+
+// A caller's `flock 9` must not live as long as a guest.
+func TestInheritedDescriptorsAreSealed(t *testing.T) {
+	if os.Getenv("KVM_VM_SEAL") == "1" {
+		if err := SealInheritance(); err != nil {
+			t.Fatal(err)
+		}
+		b, err := exec.Command("/bin/ls", "/proc/self/fd").Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("child has %q", strings.Fields(string(b)))
+		return
+	}
+	lock, err := os.OpenFile(filepath.Join(t.TempDir(), "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("/proc/self/exe", "-test.run=^TestInheritedDescriptorsAreSealed$", "-test.v")
+	cmd.Env = append(os.Environ(), "KVM_VM_SEAL=1")
+	cmd.ExtraFiles = []*os.File{lock}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if want := `child has ["0" "1" "2" "3"]`; !strings.Contains(string(out), want) { // 3 is ls's own, of the directory
+		t.Errorf("no %s in %s", want, out)
+	}
+}
