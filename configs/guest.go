@@ -85,8 +85,15 @@ func defaultSpec(name string, host Host) vm.Spec {
 func defaultDisk() vm.Disk { return vm.Disk{Format: "qcow2", Bus: vm.BusVirtio, Cache: "writeback"} }
 func defaultNIC() vm.NIC   { return vm.NIC{Model: "virtio", Queues: 1} }
 
-// defaultMemoryMax is four times the memory, the growth rounded up to whole virtio-mem blocks.
+// smallGuest is a guest too small for headroom by default: memory that may be added lies above 4 GiB, and a Linux guest that
+// expects memory there sets 64 MiB aside for bounce buffers (SWIOTLB). A guest of 128M does not boot for want of them.
+const smallGuest = 256 * units.MiB
+
+// defaultMemoryMax is four times the memory, the growth rounded up to whole virtio-mem blocks; a small guest cannot grow.
 func defaultMemoryMax(memory units.Size) units.Size {
+	if memory < smallGuest {
+		return memory
+	}
 	growth := min(3*memory, max(0, mostMemory-memory))
 	return memory + (growth+memoryBlock-1)/memoryBlock*memoryBlock
 }

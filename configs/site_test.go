@@ -269,7 +269,9 @@ func TestNames(t *testing.T) {
 func TestGrowthOfMemoryIsWholeBlocks(t *testing.T) {
 	tests := []struct{ memory, want units.Size }{
 		{512 * units.MiB, 2 * units.GiB},
-		{5 * units.MiB, 21 * units.MiB}, // 4 times 5M would be 15M of growth, an odd number of MiB
+		{257 * units.MiB, 1029 * units.MiB}, // 4 times 257M would be 771M of growth, an odd number of MiB
+		{256 * units.MiB, units.GiB},
+		{255 * units.MiB, 255 * units.MiB}, // small: no headroom
 		{4 * units.TiB, 16 * units.TiB},
 	}
 	for _, tt := range tests {
