@@ -109,16 +109,8 @@ func (a *app) onConsole(ctx context.Context, g *seen, c *vm.Console) error {
 	if f, ok := a.env.In.(*os.File); ok {
 		in = int(f.Fd())
 	}
-	fd, tty := a.env.InTerminal()
-	restore := func() {}
-	if tty {
-		var err error
-		if restore, err = rawTerminal(fd); err != nil {
-			return fmt.Errorf("cannot %s %s: %w", openConsole, g.Name, err)
-		}
-	}
+	_, tty := a.env.InTerminal()
 	how, err := a.attend(ctx, g, c, in, tty)
-	restore()
 	if tty {
 		io.WriteString(a.env.Err, "\n") // the guest's cursor stands anywhere
 	}
@@ -143,6 +135,13 @@ const (
 
 // attend puts the terminal raw, and undoes that whatever happens inside.
 func (a *app) attend(ctx context.Context, g *seen, c *vm.Console, in int, tty bool) (leaving, error) {
+	if tty {
+		restore, err := rawTerminal(in)
+		if err != nil {
+			return 0, err
+		}
+		defer restore()
+	}
 	b, err := newBell(ctx)
 	if err != nil {
 		return 0, err

@@ -94,6 +94,9 @@ func TestTalkToARunningGuest(t *testing.T) {
 		third := onScreen(t, h, "console", olorin)
 		third.expect(`\^\] leaves the console`)
 		third.expect(`thr-3\r\nguest# `)
+		if strings.Contains(third.text(), "\x1b[6n") {
+			t.Errorf("what is shown again asks the terminal:\n%q", third.text())
+		}
 		third.leave() // SIGTERM does the same
 		third.exit(0)
 		second.typed("\x03")
