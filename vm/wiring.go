@@ -97,7 +97,7 @@ func (w *Wiring) number(name string) int {
 // fdset is the path under which QEMU opens a descriptor that -add-fd gave it; a set carries the number of its first descriptor.
 func (w *Wiring) fdset(name string) string { return "/dev/fdset/" + w.fd(name) }
 
-// procPath is for what QEMU re-opens by path: kernel and initramfs, which are memfds.
+// procPath is for what QEMU re-opens by path: kernel and initramfs (openKernel).
 func (w *Wiring) procPath(name string) string { return "/proc/self/fd/" + w.fd(name) }
 
 // Names gives what each descriptor is, the first one being FirstFD.
