@@ -82,7 +82,7 @@ func New(env *cli.Env) *cobra.Command {
 		return cli.Usage(cmd.CommandPath()+" --help", "cannot run %s: %w", cmd.CommandPath(), err)
 	})
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.SetHelpCommand(&cobra.Command{Use: "no-help", Hidden: true, GroupID: groupThings})
+	root.SetHelpCommand(newHelp(a))
 	root.AddGroup(&cobra.Group{ID: groupGuests, Title: "Guests:"}, &cobra.Group{ID: groupScreens, Title: "Screens, consoles, monitors:"},
 		&cobra.Group{ID: groupThings, Title: "Images, networks, this program:"})
 	a.addCommands(root)
