@@ -4,6 +4,7 @@ import (
 	"os"
 	"testing"
 
+	"kvmctl/vm"
 	"kvmctl/vm/vmtest"
 )
 
@@ -14,6 +15,11 @@ const helperEnv = "KVM_VM_TEST_HELPER"
 var helpers = map[string]func() int{}
 
 func TestMain(m *testing.M) {
+	if os.Args[0] != vm.LauncherName {
+		if err := vm.SealInheritance(); err != nil { // as kvmctl does: what `go test` holds open is no guest's
+			panic(err)
+		}
+	}
 	if act := helpers[os.Getenv(helperEnv)]; act != nil {
 		os.Exit(act())
 	}
