@@ -39,7 +39,7 @@ func main() {
 	flag.StringVar(&o.accel, "accel", "tcg", "tcg, or kvm on hardware that has it")
 	flag.StringVar(&o.root, "inside", "", "for its own use")
 	flag.Parse()
-	if flag.NArg() > 0 || o.runs < 1 || o.running < 2 || o.defined < o.running || o.accel != "tcg" && o.accel != "kvm" {
+	if flag.NArg() > 0 || o.runs < 1 || o.running < 2 || o.defined <= o.running || o.accel != "tcg" && o.accel != "kvm" {
 		flag.Usage()
 		os.Exit(2)
 	}
