@@ -82,19 +82,33 @@ func (b *bench) counts(ctx context.Context) error {
 	return nil
 }
 
+// populate defines the guests of both sides, then boots them in pairs, one after the other: forty at once would only wait for each other.
 func (b *bench) populate(ctx context.Context) error {
-	if err := b.ours.populate(ctx); err != nil {
+	if err := b.ours.define(ctx); err != nil {
 		return err
 	}
 	if b.libvirt != nil {
-		if err := b.libvirt.populate(ctx); err != nil {
-			return err
-		}
-		if err := b.libvirt.ready(ctx); err != nil {
+		if err := b.libvirt.defineAll(ctx); err != nil {
 			return err
 		}
 	}
-	return b.ours.ready(ctx)
+	for i := range b.o.running {
+		if err := b.ours.boot(ctx, i); err != nil {
+			return err
+		}
+		if b.libvirt != nil {
+			if err := b.libvirt.boot(ctx, i); err != nil {
+				return err
+			}
+			if err := b.libvirt.ready(ctx, i); err != nil {
+				return err
+			}
+		}
+		if err := b.ours.ready(ctx, i); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (b *bench) status(ctx context.Context) error {

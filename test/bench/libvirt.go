@@ -98,7 +98,7 @@ func (v *libvirt) define(ctx context.Context, name string) error {
 	path := filepath.Join(v.dir, name+".xml")
 	var xml strings.Builder
 	err = domain.Execute(&xml, map[string]any{"Name": name, "Type": kind, "MiB": memMiB, "Machine": abi.Machine, "Kernel": v.u.images.Kernel,
-		"Initrd": v.u.images.Initrd, "Cmdline": guest.Cmdline, "Disk": disk, "Bridge": bridge, "QEMU": v.u.host.QEMU})
+		"Initrd": v.u.images.Initrd, "Cmdline": cmdline, "Disk": disk, "Bridge": bridge, "QEMU": v.u.host.QEMU})
 	if err != nil {
 		return err
 	}
@@ -123,34 +123,28 @@ func (v *libvirt) list(ctx context.Context) (time.Duration, error) {
 	return timed(ctx, "virsh", "list", "--all")
 }
 
-// populate defines and starts as many guests as kvmctl has.
-func (v *libvirt) populate(ctx context.Context) error {
-	all := names(virtPrefix, v.u.o.defined-1) // and the one whose start was measured
-	for i, n := range all {
+// defineAll makes as many guests as kvmctl has.
+func (v *libvirt) defineAll(ctx context.Context) error {
+	for _, n := range names(virtPrefix, v.u.o.defined-1) { // and the one whose start was measured
 		if err := v.define(ctx, n); err != nil {
 			return err
-		}
-		if i < v.u.o.running {
-			if _, err := output(ctx, "virsh", "-q", "start", n); err != nil {
-				return err
-			}
 		}
 	}
 	return nil
 }
 
-// ready waits until the guests have said on their consoles, which are files, that they are up.
-func (v *libvirt) ready(ctx context.Context) error {
-	for _, n := range names(virtPrefix, v.u.o.running) {
-		err := waitFor(ctx, "the guest "+n, 4*time.Minute, func() (bool, error) {
-			text, err := os.ReadFile(filepath.Join("/var/log/libvirt", n+".console"))
-			return strings.Contains(string(text), guest.Ready), err
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+func (v *libvirt) boot(ctx context.Context, i int) error {
+	_, err := output(ctx, "virsh", "-q", "start", names(virtPrefix, v.u.o.running)[i])
+	return err
+}
+
+// ready waits until a guest has said on its console, which is a file, that it is up.
+func (v *libvirt) ready(ctx context.Context, i int) error {
+	n := names(virtPrefix, v.u.o.running)[i]
+	return waitFor(ctx, "the guest "+n, 4*time.Minute, func() (bool, error) {
+		text, err := os.ReadFile(filepath.Join("/var/log/libvirt", n+".console"))
+		return strings.Contains(string(text), guest.Ready), err
+	})
 }
 
 // close ends guests and daemons, guests first: libvirt's outlive their daemon.
