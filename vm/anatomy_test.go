@@ -55,7 +55,6 @@ func TestAStartedGuestOwnsNothing(t *testing.T) {
 	s.NICs = []vm.NIC{{Bridge: "none", Model: "virtio", Queues: 2}}
 	s.VNC.Enabled, s.VNC.Auto = true, true
 	vmtest.Start(t, h.Host, s)
-	h.ready(s.Name)
 	p := vmtest.Owner(t, h.Host, s.Name)
 	if p == nil {
 		t.Fatal("it does not run")
