@@ -173,8 +173,10 @@ type starting struct {
 	cmd          *exec.Cmd
 	ended        chan struct{} // closed when QEMU has ended; it is our child until we leave
 	state        *State
+	opened       chan struct{} // closed when mon, closeMonitor and monErr are set
 	mon          *qmp.Client
 	closeMonitor func()
+	monErr       error
 	stuck        bool // QEMU outlived SIGKILL
 	undo         []func()
 }

@@ -53,8 +53,10 @@ func (s *starting) kill() {
 }
 
 // recorder negotiates the flight recorder and leaves it: from then on QEMU writes every event to the log by itself.
-// A guest whose recorder was not negotiated is never let go.
+// A guest whose recorder was not negotiated is never let go. QEMU answers all its monitors in the moment in which the machine is made,
+// so the tool's is opened meanwhile.
 func (s *starting) recorder(ctx context.Context) error {
+	s.openMonitorMeanwhile(ctx)
 	ctx, cancel := context.WithTimeout(ctx, greetingTime)
 	defer cancel()
 	_, err := qmp.Negotiate(ctx, s.files.recorder)
@@ -64,15 +66,27 @@ func (s *starting) recorder(ctx context.Context) error {
 	return s.files.recorder.Close()
 }
 
-func (s *starting) openMonitor(ctx context.Context) error {
-	c, closeMonitor, err := s.h.Monitor(ctx, s.spec.Name)
-	if err != nil {
-		return err
-	}
-	s.mon = c
-	s.onUndo(closeMonitor)
-	s.closeMonitor = closeMonitor
-	return nil
+// openMonitorMeanwhile begins what openMonitor waits for, or undo.
+func (s *starting) openMonitorMeanwhile(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, greetingTime)
+	s.opened = make(chan struct{})
+	s.onUndo(func() {
+		cancel()
+		<-s.opened
+		if s.monErr == nil {
+			s.closeMonitor()
+		}
+	})
+	go func() {
+		defer close(s.opened)
+		defer cancel()
+		s.mon, s.closeMonitor, s.monErr = s.h.Monitor(ctx, s.spec.Name)
+	}()
+}
+
+func (s *starting) openMonitor(context.Context) error {
+	<-s.opened // within greetingTime
+	return s.monErr
 }
 
 // settings hands over what must not stand in argv, and reads back what QEMU chose.
@@ -123,6 +137,9 @@ func readPassword(path string) (string, error) {
 
 // release lets the guest run. From here on it is a running guest, whatever happens to us.
 func (s *starting) release(ctx context.Context) error {
+	// Not cut short by ^C: a guest that may have been let go must not be undone.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), qmp.CommandTimeout("cont"))
+	defer cancel()
 	if err := s.mon.Execute(ctx, "cont", nil, nil); err != nil {
 		return fmt.Errorf("let the guest go: %w", err)
 	}
