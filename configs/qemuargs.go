@@ -72,12 +72,26 @@ var refusedValues = map[string][]struct{ prefix, why string }{
 	},
 }
 
+// machineValue finds in the value of -machine what only its beginning was searched for: QEMU takes keys in any order. A doubled comma
+// is one of the value's own.
+func machineValue(arg string) (why string, bad bool) {
+	for _, part := range strings.Split(strings.ReplaceAll(arg, ",,", "\x00"), ",") {
+		for _, r := range refusedValues["machine"] {
+			if strings.HasSuffix(r.prefix, "=") && strings.HasPrefix(part, r.prefix) {
+				return r.why, true
+			}
+		}
+	}
+	return "", false
+}
+
 // checkQEMUArgs refuses what would break a promise, at the array's element. Every element that looks like an option is
 // taken as one: that may refuse an odd value, and never lets an option through as one.
 func checkQEMUArgs(d *document, args []string) {
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") && !d.bad["qemu_args[0]"] {
 		d.value("qemu_args[0]", fmt.Sprintf("qemu_args begins with %q, which QEMU would take as a disk image", args[0]), "")
 	}
+elements:
 	for i, arg := range args {
 		path := element("qemu_args", i)
 		// QEMU takes one dash or two and knows no "="; refusing -x=y too says more than its own "invalid option".
@@ -93,8 +107,11 @@ func checkQEMUArgs(d *document, args []string) {
 		for _, r := range refusedValues[option] {
 			if isOption && strings.HasPrefix(arg, r.prefix) {
 				d.value(path, fmt.Sprintf("qemu_args must not have -%s %s: %s", option, arg, r.why), "")
-				break
+				continue elements
 			}
+		}
+		if why, bad := machineValue(arg); bad && isOption && option == "machine" {
+			d.value(path, fmt.Sprintf("qemu_args must not have -%s %s: %s", option, arg, why), "")
 		}
 	}
 }

@@ -46,7 +46,8 @@ const abiVersion = 1
 
 // PCI slots of the root bus. Everything that exists from the start has a fixed slot; disks and NICs get theirs at first sight.
 const (
-	slotVGA     = 0x01
+	slotVGA     = 0x01 // on pc PIIX3 sits there
+	slotVGAOnPC = 0x1c // where pc has no root ports
 	slotSerial  = 0x02 // virtio-serial: the agent's channel
 	slotMemory  = 0x03 // virtio-mem
 	slotBalloon = 0x04

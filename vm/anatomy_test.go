@@ -39,7 +39,7 @@ func TestAStartedGuestOwnsNothing(t *testing.T) {
 	t.Parallel()
 	h := newSite(t)
 	room := newTapRoom(t)
-	h.Network = room.network(t)
+	h.Network = room.network
 	s := vmtest.WithAgent(t, vmtest.Spec(t, h.Host, "vm-olorin"))
 	initrd := filepath.Join(h.Root, "initrd") // root's alone: QEMU gets a copy in memory; the kernel everybody may read
 	if err := os.WriteFile(initrd, read(t, s.Initrd), 0o600); err != nil {

@@ -198,7 +198,11 @@ func (b *builder) platformDevices() {
 }
 
 func (b *builder) screen() {
-	b.device(b.onBus(newOpt("VGA").set("id", "video0"), slotVGA))
+	vga := slotVGA
+	if b.abi.isPC() {
+		vga = slotVGAOnPC
+	}
+	b.device(b.onBus(newOpt("VGA").set("id", "video0"), vga))
 	b.device(b.onBus(newOpt("qemu-xhci").set("id", "usb0"), slotUSB))
 	b.add("-device", "usb-tablet,id=tablet0,bus=usb0.0")
 	v := b.spec.VNC

@@ -43,6 +43,9 @@ const awaitEvery = 200 * time.Millisecond
 // checkTime bounds one look.
 const checkTime = 3 * time.Second
 
+// errNoAnswer stands for what is not known yet of a guest that runs.
+var errNoAnswer = errors.New("it has not answered yet")
+
 // Await waits until check is content with a running guest. A guest that does not run yet is waited for; one that was seen running and ended
 // is an EndedError at once. At the deadline of ctx the error is an InVainError.
 func (h *Host) Await(ctx context.Context, name string, check Check) error {
@@ -58,6 +61,7 @@ func (h *Host) Await(ctx context.Context, name string, check Check) error {
 			}
 			if p != nil {
 				defer p.Close()
+				last = errNoAnswer
 				if st, err := h.loadState(name); err == nil {
 					run = st.Run
 				}

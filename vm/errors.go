@@ -70,3 +70,29 @@ func (e *StuckError) Error() string {
 func (e *StuckError) Hint() string {
 	return fmt.Sprintf("see what it waits for: cat /proc/%d/stack; mostly storage that does not answer", e.PID)
 }
+
+// MonitorHeldError says that another kvmctl kept a guest's monitor for so long that the guest could not even be asked.
+type MonitorHeldError struct{}
+
+func (*MonitorHeldError) Error() string {
+	return "another kvmctl held its monitor all the time, so the guest could not be asked to shut down"
+}
+
+// Hint says how to find that kvmctl, and the way without it.
+func (*MonitorHeldError) Hint() string {
+	return "see `ps -C kvmctl`: one may be stopped by ^Z; --force does without the monitor"
+}
+
+// Refused marks the error as a refusal for safety: nothing was done to the guest.
+func (*MonitorHeldError) Refused() bool { return true }
+
+// UnfinishedError says that a guest's QEMU is there, but was never let go: nobody may use it before its start is done anew.
+type UnfinishedError struct{ Name string }
+
+func (e *UnfinishedError) Error() string { return "its start is not finished" }
+
+// Hint finishes it.
+func (e *UnfinishedError) Hint() string { return "kvmctl start " + e.Name }
+
+// Refused marks the error as a refusal for safety: the guest has no flight recorder yet.
+func (e *UnfinishedError) Refused() bool { return true }

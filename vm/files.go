@@ -54,6 +54,11 @@ func chains(ctx context.Context, spec *Spec) ([][]Layer, error) {
 		if err != nil {
 			return nil, &DiskError{Disk: i, Image: d.Image, Err: err}
 		}
+		for _, l := range links[1:] {
+			if err := backingAllowed(links[0].Path, l.Path); err != nil {
+				return nil, &DiskError{Disk: i, Image: d.Image, Err: err}
+			}
+		}
 		for _, l := range links {
 			all[i] = append(all[i], Layer{Path: l.Path, Format: l.Format})
 		}

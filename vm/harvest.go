@@ -64,7 +64,7 @@ func (h *Host) harvest(name string) error {
 	if st, err := h.loadState(name); err == nil {
 		run = st.Run
 	}
-	err := errors.Join(h.harvestEvents(name, run, &c), h.harvestConsole(name, &c))
+	err := errors.Join(h.trimStderr(name), h.harvestEvents(name, run, &c), h.harvestConsole(name, &c))
 	if c != before {
 		b, merr := json.Marshal(c)
 		err = errors.Join(err, merr, atomicfile.WriteVolatile(h.run(name, cursorName), b, 0o600))
@@ -116,8 +116,12 @@ func (h *Host) harvestEvents(name, run string, c *cursor) error {
 }
 
 // letGo asks the recorder whether a guest ever ran: its starter may have been killed right after.
-func (h *Host) letGo(name string) bool {
-	return h.harvestNow(name) == nil && h.loadCursor(name).LetGo
+// An error is no answer: a guest that may run is never taken for one that does not.
+func (h *Host) letGo(name string) (bool, error) {
+	if err := h.harvestNow(name); err != nil {
+		return false, err
+	}
+	return h.loadCursor(name).LetGo, nil
 }
 
 // fold adds a fact, counting repeats of the last one instead of listing them.
@@ -164,7 +168,7 @@ func (h *Host) harvestConsole(name string, c *cursor) error {
 	if lost {
 		data = bytes.TrimLeft(data, "\x00") // what was harvested is a hole, up to the middle of a page
 	}
-	if full {
+	if full && len(data) > 0 {
 		data = append(data, "\r\n[kvmctl: the console's log was full here: output is missing]\r\n"...)
 	}
 	if limit := int64(h.ConsoleSize) / 2; len(data) > 0 {
@@ -174,6 +178,26 @@ func (h *Host) harvestConsole(name string, c *cursor) error {
 		}
 	}
 	return punch(f, c.Console)
+}
+
+// Of QEMU's stderr, which shares the console's tmpfs and a guest can make grow by failing devices, so much is kept.
+const (
+	maxStderr  = 64 << 10
+	keepStderr = 16 << 10
+)
+
+// trimStderr gives back the room of what QEMU said long ago.
+func (h *Host) trimStderr(name string) error {
+	f, _, err := openLog(h.run(name, conDirName, stderrName))
+	if f == nil || err != nil {
+		return err
+	}
+	defer f.Close()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil || st.Blocks*512 <= maxStderr {
+		return err
+	}
+	return punch(f, st.Size-keepStderr)
 }
 
 // openLog opens a log that QEMU writes. full says that its tmpfs has no room left, so that QEMU loses what it writes now; f is nil

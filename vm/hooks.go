@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -97,6 +98,25 @@ func hookAllowed(path string) error {
 	case st.Mode().Perm()&0o100 == 0:
 		return fmt.Errorf("%s is not executable", path)
 	}
+	return onlyRootsPath(path)
+}
+
+// onlyRootsPath refuses a path that leads through a directory in which somebody other than root could put another file under the hook's
+// name. A sticky directory such as /tmp is let pass where root owns what comes next: nobody else may rename or remove that.
+func onlyRootsPath(path string) error {
+	for next := path; next != "/"; {
+		dir := filepath.Dir(next)
+		st, err := os.Lstat(dir)
+		if err != nil {
+			return err
+		}
+		sys, ok := st.Sys().(*syscall.Stat_t)
+		open := st.Mode().Perm()&0o022 != 0 && st.Mode()&os.ModeSticky == 0
+		if !ok || sys.Uid != 0 || open || st.Mode()&os.ModeSymlink != 0 {
+			return &ForeignError{dir, "lies on the way to a hook, and others than root may change it"}
+		}
+		next = dir
+	}
 	return nil
 }
 
@@ -109,7 +129,15 @@ func (l *limited) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (s *starting) preStart(ctx context.Context) error { return s.h.runHook(ctx, s.spec, hookPreStart) }
+func (s *starting) preStart(ctx context.Context) error {
+	if err := s.h.runHook(ctx, s.spec, hookPreStart); err != nil {
+		return err
+	}
+	if s.spec.Hooks.PreStart != "" { // what it set up, post_stop takes down
+		s.onUndo(func() { _ = s.h.runHook(context.WithoutCancel(ctx), s.spec, hookPostStop) }) // its words are in the history
+	}
+	return nil
+}
 
 // postStart cannot fail the start: the guest runs.
 func (s *starting) postStart(ctx context.Context) {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"runtime"
@@ -22,16 +23,17 @@ const planFD = 3
 
 // launchPlan is all that the launcher does, in the order of its fields.
 type launchPlan struct {
-	Parent int      `json:"parent"` // who started the launcher; see RunLauncher
+	Lock   int      `json:"lock"` // descriptor to lose on exec
 	UID    int      `json:"uid"`
 	Groups []int    `json:"groups"`
 	Argv   []string `json:"argv"`
 	Env    []string `json:"env"`
 }
 
-// launch starts QEMU by way of the launcher. files become descriptors FirstFD, FirstFD+1, …; stderr goes to the given file.
-func launch(plan launchPlan, files []*os.File, stderr *os.File) (*exec.Cmd, error) {
-	plan.Parent = os.Getpid()
+// launch starts QEMU by way of the launcher. files become descriptors FirstFD, FirstFD+1, …; stderr goes to the given file. The launcher
+// holds lock until it becomes QEMU.
+func launch(plan launchPlan, files []*os.File, lock, stderr *os.File) (*exec.Cmd, error) {
+	plan.Lock = FirstFD + len(files)
 	b, err := json.Marshal(plan)
 	if err != nil {
 		return nil, err
@@ -46,7 +48,7 @@ func launch(plan launchPlan, files []*os.File, stderr *os.File) (*exec.Cmd, erro
 	cmd.Env = []string{"GOMAXPROCS=1"}
 	cmd.Dir = "/"
 	cmd.Stderr = stderr
-	cmd.ExtraFiles = append([]*os.File{pf}, files...)
+	cmd.ExtraFiles = append(append([]*os.File{pf}, files...), lock)
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start the launcher: %w", err)
 	}
@@ -83,9 +85,10 @@ func RunLauncher() error {
 	if err := json.Unmarshal(b, &plan); err != nil {
 		return fmt.Errorf("read the plan: %w", err)
 	}
-	if plan.UID <= 0 || plan.Parent <= 0 || len(plan.Argv) == 0 {
-		return fmt.Errorf("the plan names no uid, no parent or no program")
+	if plan.UID <= 0 || plan.Lock < FirstFD || len(plan.Argv) == 0 {
+		return fmt.Errorf("the plan names no uid, no lock or no program")
 	}
+	unix.CloseOnExec(plan.Lock)
 	unix.Umask(0o077)
 	if _, err := unix.Setsid(); err != nil && err != unix.EPERM { // EPERM: already a leader
 		return fmt.Errorf("setsid: %w", err)
@@ -93,10 +96,9 @@ func RunLauncher() error {
 	if err := dropPrivileges(plan.UID, plan.Groups); err != nil {
 		return err
 	}
-	// A kvmctl that is gone by now is cleaned up after by killing the guest's uid, which was not yet ours when somebody looked.
-	// One that goes from here on leaves a process that is found.
-	if ppid := os.Getppid(); ppid != plan.Parent {
-		return fmt.Errorf("the kvmctl that starts the guest (pid %d) is gone", plan.Parent)
+	var none unix.Sigset_t // a caller's blocked SIGTERM would break a rung of the stop ladder
+	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &none, nil); err != nil {
+		return fmt.Errorf("clear the signal mask: %w", err)
 	}
 	return fmt.Errorf("exec %s: %w", plan.Argv[0], unix.Exec(plan.Argv[0], plan.Argv, plan.Env))
 }
@@ -152,7 +154,7 @@ func lastCapability() (int, error) {
 // SealInheritance keeps descriptors that kvmctl was started with from its children: a caller's `flock 9` must not live as long as a guest.
 // Call it first thing in main. stdin, stdout and stderr stay.
 func SealInheritance() error {
-	if err := unix.CloseRange(3, ^uint(0)>>1&0x7fffffff, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+	if err := unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		return fmt.Errorf("mark inherited descriptors close-on-exec: %w", err)
 	}
 	return nil

@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"context"
 	"encoding/json"
 	"os"
 	"os/exec"
@@ -8,9 +9,11 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"kvmctl/internal/flock"
 	"kvmctl/internal/testenv"
 )
 
@@ -51,10 +54,10 @@ func TestALauncherRefusesABadPlan(t *testing.T) {
 	for _, tt := range []struct{ name, plan, want string }{
 		{"nothing", "", "read the plan: unexpected end of JSON input"},
 		{"no JSON", "hello", "read the plan: invalid character 'h' looking for beginning of value"},
-		{"root", `{"parent":1,"uid":0,"argv":["/bin/true"]}`, "the plan names no uid, no parent or no program"},
-		{"below root", `{"parent":1,"uid":-1,"argv":["/bin/true"]}`, "the plan names no uid, no parent or no program"},
-		{"no program", `{"parent":1,"uid":5}`, "the plan names no uid, no parent or no program"},
-		{"no parent", `{"uid":5,"argv":["/bin/true"]}`, "the plan names no uid, no parent or no program"},
+		{"root", `{"lock":4,"uid":0,"argv":["/bin/true"]}`, "the plan names no uid, no lock or no program"},
+		{"below root", `{"lock":4,"uid":-1,"argv":["/bin/true"]}`, "the plan names no uid, no lock or no program"},
+		{"no program", `{"lock":4,"uid":5}`, "the plan names no uid, no lock or no program"},
+		{"no lock", `{"uid":5,"argv":["/bin/true"]}`, "the plan names no uid, no lock or no program"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			said, status := launcherSays(t, tt.plan)
@@ -65,20 +68,37 @@ func TestALauncherRefusesABadPlan(t *testing.T) {
 	}
 }
 
-func TestALauncherWhoseKvmctlIsGoneRunsNothing(t *testing.T) {
+// Whoever cleans up after a killed kvmctl waits for this lock: then the launcher is gone, or is QEMU and the guest's.
+func TestALauncherLosesItsLockAsItBecomesQEMU(t *testing.T) {
 	testenv.Need(t, testenv.Netns)
-	said, status := launcherSays(t, planOf(t, launchPlan{Parent: os.Getpid() + 1, UID: emptyBase, Argv: []string{"/bin/true"}}))
-	if want := LauncherName + ": the kvmctl that starts the guest (pid " + strconv.Itoa(os.Getpid()+1) + ") is gone"; said != want || status != 126 {
-		t.Errorf("got  %q (%d)\nwant %q (126)", said, status, want)
+	path := filepath.Join(t.TempDir(), "lock")
+	l, err := flock.TryLock(path)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if said, status = launcherSays(t, planOf(t, launchPlan{Parent: os.Getpid(), UID: emptyBase, Argv: []string{"/bin/true"}})); said != "" || status != 0 {
-		t.Errorf("with its kvmctl: %q (%d)", said, status)
+	cmd, err := launch(launchPlan{UID: emptyBase, Argv: []string{"/bin/sleep", "1000"}}, nil, l.File(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	if err := l.Unlock(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	next, err := flock.Wait(ctx, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer next.Unlock()
+	if uid, err := realUID(cmd.Process.Pid); err != nil || uid != emptyBase {
+		t.Errorf("the lock is free and the launcher is uid %d, %v", uid, err)
 	}
 }
 
 func TestALauncherSaysWhatItCannotExecute(t *testing.T) {
 	testenv.Need(t, testenv.Netns)
-	said, status := launcherSays(t, planOf(t, launchPlan{Parent: os.Getpid(), UID: emptyBase, Argv: []string{"/none/qemu"}}))
+	said, status := launcherSays(t, planOf(t, launchPlan{Lock: FirstFD, UID: emptyBase, Argv: []string{"/none/qemu"}}))
 	if want := LauncherName + ": exec /none/qemu: no such file or directory"; said != want || status != 126 {
 		t.Errorf("got  %q (%d)\nwant %q (126)", said, status, want)
 	}
@@ -98,7 +118,7 @@ func TestALauncherGivesUpEveryPrivilege(t *testing.T) {
 	uid := strconv.Itoa(emptyBase)
 	// The launcher's stderr is where the program's words go.
 	cmd, err := launch(launchPlan{UID: emptyBase, Groups: []int{4242}, Argv: []string{"/bin/sh", "-c", "cat /proc/self/status >&2; id >&2; umask >&2; pwd >&2; env >&2"},
-		Env: []string{"ONLY=this"}}, nil, f)
+		Env: []string{"ONLY=this"}}, nil, f, f)
 	if err != nil {
 		t.Fatal(err)
 	}

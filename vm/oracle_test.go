@@ -380,7 +380,10 @@ func TestATAPVanishesWithTheQEMUThatHoldsIt(t *testing.T) {
 	t.Parallel()
 	testenv.Need(t, testenv.QEMU)
 	room := newTapRoom(t)
-	tap := room.open(t, "kvtest.0", 0)
+	tap, err := room.open("kvtest.0", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
 	conn, theirs := pair(t)
 	q := bare(t, nobody, []*os.File{theirs, tap}, "-S", "-chardev", "socket,id=m,fd=3", "-mon", "chardev=m,mode=control",
 		"-netdev", "tap,id=n,fd=4", "-device", "virtio-net-pci,netdev=n,romfile=")

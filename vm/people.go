@@ -20,12 +20,24 @@ func (h *Host) PeopleMonitor(ctx context.Context, name string) (c *qmp.Client, c
 	}
 	ctx, cancel := context.WithTimeout(ctx, greetTime)
 	defer cancel()
+	if err := h.Finished(name); err != nil {
+		s.leave()
+		return nil, nil, err
+	}
 	c, err = qmp.Dial(ctx, h.MonitorSocket(name))
 	if err != nil {
 		s.leave()
 		return nil, nil, fmt.Errorf("%w: %w", ErrNoMonitor, err)
 	}
 	return c, func() { c.Close(); s.leave() }, nil
+}
+
+// Finished refuses people a guest that was not let go yet: with `cont` they would run it without a recorder.
+func (h *Host) Finished(name string) error {
+	if exists(h.run(name, startingName)) {
+		return &UnfinishedError{name}
+	}
+	return nil
 }
 
 // Console is the writer's end of a guest's serial console.

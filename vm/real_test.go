@@ -191,36 +191,41 @@ func newTapRoom(t testing.TB) *tapRoom {
 			r.ns.Close()
 		}
 	})
-	inThread(t, func() (err error) {
+	if err := inThread(func() (err error) {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			return err
 		}
 		r.ns, err = os.Open("/proc/thread-self/ns/net")
 		return err
-	})
+	}); err != nil {
+		t.Fatal(err)
+	}
 	return r
 }
 
 // inThread runs f on a thread of its own, which ends with it.
-func inThread(t testing.TB, f func() error) {
-	t.Helper()
+func inThread(f func() error) error {
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
 		done <- f()
 	}()
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
+	return <-done
 }
 
-// open makes a TAP, or gives it one queue more.
-func (r *tapRoom) open(t testing.TB, name string, flags uint16) (f *os.File) {
-	t.Helper()
-	inThread(t, func() error {
+// inside runs f in the namespace.
+func (r *tapRoom) inside(f func() error) error {
+	return inThread(func() error {
 		if err := unix.Setns(int(r.ns.Fd()), unix.CLONE_NEWNET); err != nil {
 			return err
 		}
+		return f()
+	})
+}
+
+// open makes a TAP, or gives it one queue more.
+func (r *tapRoom) open(name string, flags uint16) (f *os.File, err error) {
+	err = r.inside(func() error {
 		fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 		if err != nil {
 			return err
@@ -233,16 +238,13 @@ func (r *tapRoom) open(t testing.TB, name string, flags uint16) (f *os.File) {
 		ifr.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR | flags)
 		return unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr)
 	})
-	return f
+	return f, err
 }
 
 // names gives the interfaces that there are beside lo.
 func (r *tapRoom) names(t testing.TB) (names []string) {
 	t.Helper()
-	inThread(t, func() error {
-		if err := unix.Setns(int(r.ns.Fd()), unix.CLONE_NEWNET); err != nil {
-			return err
-		}
+	if err := r.inside(func() error {
 		all, err := net.Interfaces()
 		for _, i := range all {
 			if i.Name != "lo" {
@@ -250,25 +252,29 @@ func (r *tapRoom) names(t testing.TB) (names []string) {
 			}
 		}
 		return err
-	})
+	}); err != nil {
+		t.Fatal(err)
+	}
 	return names
 }
 
 // network opens a TAP for each queue of each NIC.
-func (r *tapRoom) network(t testing.TB) func(context.Context, *vm.Spec, int) ([][]*os.File, error) {
-	return func(_ context.Context, s *vm.Spec, _ int) ([][]*os.File, error) {
-		var all [][]*os.File
-		for i, n := range s.NICs {
-			flags := uint16(0)
-			if n.Queues > 1 {
-				flags = unix.IFF_MULTI_QUEUE
-			}
-			var queues []*os.File
-			for range n.Queues {
-				queues = append(queues, r.open(t, fmt.Sprintf("kvtest.%d", i), flags))
-			}
-			all = append(all, queues)
+func (r *tapRoom) network(_ context.Context, s *vm.Spec, _ int) ([][]*os.File, error) {
+	var all [][]*os.File
+	for i, n := range s.NICs {
+		flags := uint16(0)
+		if n.Queues > 1 {
+			flags = unix.IFF_MULTI_QUEUE
 		}
-		return all, nil
+		var queues []*os.File
+		for range n.Queues {
+			f, err := r.open(fmt.Sprintf("kvtest.%d", i), flags)
+			if err != nil {
+				return nil, err
+			}
+			queues = append(queues, f)
+		}
+		all = append(all, queues)
 	}
+	return all, nil
 }

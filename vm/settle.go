@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"time"
+
+	"kvmctl/internal/flock"
 )
 
 // settle finds out whether the guest runs. If not, or if its start was never finished, it clears away what is left of it.
@@ -16,13 +19,12 @@ func (h *Host) settle(ctx context.Context, name string) (*Process, error) {
 		return nil, err
 	}
 	unfinished := exists(h.run(name, startingName))
-	if unfinished && h.letGo(name) {
-		unfinished = false // the starter was killed between its last two acts
-		if err := os.Remove(h.run(name, startingName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if unfinished {
+		if unfinished, err = h.unfinished(name); err != nil {
 			if p != nil {
 				p.Close()
 			}
-			return nil, fmt.Errorf("finish a start: %w", err)
+			return nil, err
 		}
 	}
 	if p != nil && !unfinished {
@@ -31,24 +33,56 @@ func (h *Host) settle(ctx context.Context, name string) (*Process, error) {
 	if p != nil {
 		p.Close()
 	}
-	st, err := h.loadState(name)
 	if unfinished {
-		uid := 0
-		if err == nil {
-			uid = st.UID
-		} else if abi, err := loadABI(h.ABILock(name)); err == nil && abi != nil {
-			uid = h.UIDBase + abi.UID
-		}
-		if uid > 0 {
-			if err := killAll(uid); err != nil {
-				return nil, fmt.Errorf("end an unfinished start: %w", err)
-			}
+		if err := h.endUnfinished(ctx, name); err != nil {
+			return nil, fmt.Errorf("end an unfinished start: %w", err)
 		}
 	}
 	if !exists(h.RunDir(name)) {
 		return nil, nil
 	}
 	return nil, h.bury(name, unfinished)
+}
+
+// unfinished tells whether a guest with the mark of a start was never let go. One whose starter was killed between its last two acts,
+// the guest's release and the mark's removal, runs: only the mark is removed.
+func (h *Host) unfinished(name string) (bool, error) {
+	ran, err := h.letGo(name)
+	if err != nil {
+		return false, fmt.Errorf("learn whether a start was finished: %w", err)
+	}
+	if !ran {
+		return true, nil
+	}
+	if err := os.Remove(h.run(name, startingName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, fmt.Errorf("finish a start: %w", err)
+	}
+	return false, nil
+}
+
+// launcherTime is how long a launcher may take to become QEMU: some milliseconds.
+const launcherTime = 5 * time.Second
+
+// endUnfinished ends what a killed kvmctl started and did not let go. First it waits for the launcher, which is root's until it becomes
+// QEMU and holds the marker's lock as long.
+func (h *Host) endUnfinished(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, launcherTime)
+	defer cancel()
+	l, err := flock.Wait(ctx, h.run(name, startingName))
+	if err != nil {
+		return fmt.Errorf("wait for its launcher: %w", err)
+	}
+	defer l.Unlock()
+	uid := 0
+	if st, err := h.loadState(name); err == nil {
+		uid = st.UID
+	} else if abi, err := loadABI(h.ABILock(name)); err == nil && abi != nil {
+		uid = h.UIDBase + abi.UID
+	}
+	if uid == 0 {
+		return nil // it never had one
+	}
+	return killAll(uid, h.run(name, conDirName, stderrName))
 }
 
 func exists(path string) bool {

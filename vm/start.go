@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"slices"
-	"strconv"
 	"syscall"
 	"time"
 
@@ -130,7 +129,7 @@ func (h *Host) Start(ctx context.Context, spec *Spec) (*Started, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := h.pin(p, spec.Name); err != nil {
+	if err := h.pin(ctx, p, spec.Name); err != nil {
 		return nil, err
 	}
 	s := &starting{h: h, spec: spec, p: p, uid: h.UIDBase + p.ABI.UID}
@@ -144,12 +143,21 @@ func (h *Host) Start(ctx context.Context, spec *Spec) (*Started, error) {
 }
 
 // pin chooses the guest's uid number at its first start and writes the ABI lock if it changed.
-func (h *Host) pin(p *Prepared, name string) error {
+func (h *Host) pin(ctx context.Context, p *Prepared, name string) error {
 	if err := MakeDirs(h.GuestLibDir(name), 0o711); err != nil {
 		return err
 	}
+	accounts, err := accountUIDs()
+	if err != nil {
+		return err
+	}
+	if uid := h.UIDBase + p.ABI.UID; p.ABI.UID != 0 && accounts.contains(uid) {
+		// The guest owns nothing and does not see the number, so it can have another.
+		p.Notes = append(p.Notes, fmt.Sprintf("an account has uid %d by now: the guest gets another", uid))
+		p.ABI.UID = 0
+	}
 	if p.ABI.UID == 0 {
-		ctx, cancel := context.WithTimeout(context.Background(), lockWait)
+		ctx, cancel := context.WithTimeout(ctx, lockWait)
 		defer cancel()
 		l, err := flock.Wait(ctx, h.UIDLock())
 		if err != nil {
@@ -173,6 +181,7 @@ type starting struct {
 	cmd          *exec.Cmd
 	ended        chan struct{} // closed when QEMU has ended; it is our child until we leave
 	state        *State
+	marker       *flock.Lock   // of the file that says that the start is not finished
 	opened       chan struct{} // closed when mon, closeMonitor and monErr are set
 	mon          *qmp.Client
 	closeMonitor func()
@@ -273,8 +282,14 @@ func (s *starting) writeState(context.Context) error {
 	if err := s.h.saveState(s.spec.Name, s.state); err != nil {
 		return err
 	}
-	// From here on a process of the guest's uid may exist that holds no lock yet.
-	return os.WriteFile(s.h.run(s.spec.Name, startingName), []byte(strconv.Itoa(os.Getpid())), 0o600)
+	// From here on a process may exist that holds no lock on the pidfile yet. The launcher inherits this lock and loses it as it becomes
+	// QEMU: once it is free, whatever is left of an unfinished start runs as the guest's uid.
+	var err error
+	if s.marker, err = flock.TryLock(s.h.run(s.spec.Name, startingName)); err != nil {
+		return fmt.Errorf("mark the start as unfinished: %w", err)
+	}
+	s.onUndo(func() { _ = s.marker.Unlock() })
+	return nil
 }
 
 func newRun() string { return rand.Text()[:8] }

@@ -28,7 +28,7 @@ func (s *starting) exec(context.Context) error {
 	}
 	defer stderr.Close()
 	plan := launchPlan{UID: s.uid, Groups: s.p.groups, Argv: s.p.Argv, Env: []string{"PATH=/usr/bin:/bin", "LC_ALL=C"}}
-	if s.cmd, err = launch(plan, files, stderr); err != nil {
+	if s.cmd, err = launch(plan, files, s.marker.File(), stderr); err != nil {
 		return err
 	}
 	s.ended = make(chan struct{})
@@ -143,12 +143,16 @@ func (s *starting) release(ctx context.Context) error {
 	if err := s.mon.Execute(ctx, "cont", nil, nil); err != nil {
 		return fmt.Errorf("let the guest go: %w", err)
 	}
-	return os.Remove(s.h.run(s.spec.Name, startingName))
+	if err := os.Remove(s.h.run(s.spec.Name, startingName)); err != nil {
+		s.p.Notes = append(s.p.Notes, fmt.Sprintf("it runs, but looks like one that is being started until the next command: %v", err))
+	}
+	return nil
 }
 
 // done lets go of what only a failed start would need.
 func (s *starting) done() {
 	s.closeMonitor()
+	_ = s.marker.Unlock()
 	s.undo = nil
 }
 

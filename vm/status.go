@@ -96,8 +96,10 @@ func (h *Host) liveStatus(ctx context.Context, name string) Status {
 	}
 	unfinished := exists(h.run(name, startingName))
 	who, busy := h.heldBy(name)
-	if unfinished && !busy && h.letGo(name) {
-		unfinished = false // its starter was killed in the last moment
+	if unfinished && !busy {
+		if ran, err := h.letGo(name); err == nil && ran {
+			unfinished = false // its starter was killed in the last moment
+		}
 	}
 	switch {
 	case busy && who.Op == "stop":
@@ -163,11 +165,13 @@ func runState(q string) (StateWord, string) {
 func (h *Host) endedStatus(ctx context.Context, name string) Status {
 	who, busy := h.heldBy(name)
 	if busy {
-		s := Status{Name: name, State: StateStopping, Note: who.Note}
-		if who.Op == "start" {
-			s.State, s.Note = StateStarting, ""
+		switch who.Op {
+		case "stop":
+			return Status{Name: name, State: StateStopping, Note: who.Note}
+		case "start":
+			return Status{Name: name, State: StateStarting}
 		}
-		return s
+		return h.stoppedStatus(name)
 	}
 	g, err := h.lock(ctx, name, "status", 10*time.Millisecond)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"kvmctl/internal/flock"
 	"kvmctl/vm/qmp"
 )
 
@@ -51,6 +52,7 @@ const (
 	secondPush = 500 * time.Millisecond // Windows wants the button twice
 	rungTime   = 2 * time.Second        // each of quit, SIGTERM, SIGKILL
 	hangTime   = 2 * time.Second        // SHUTDOWN seen, process alive: it hangs
+	wakeEvery  = 500 * time.Millisecond // how often a monitor that could not be had is tried again
 	watchEvery = 50 * time.Millisecond  // how often the recorder is looked at while the guest shuts down
 )
 
@@ -105,7 +107,8 @@ func (h *Host) Stop(ctx context.Context, spec *Spec, o StopOptions) (*Stopped, e
 	if end != nil {
 		st.Reason = end.Reason
 	}
-	st.Clean = o.Force || st.Rung <= RungACPI || st.Rung == RungSelf
+	died := end == nil || end.State != StateStopped // crashed while it was asked: not what was asked for
+	st.Clean = o.Force || !died && (st.Rung <= RungACPI || st.Rung == RungSelf)
 	if err := h.runHook(ctx, spec, hookPostStop); err != nil {
 		st.Notes = append(st.Notes, err.Error())
 	}
@@ -202,10 +205,20 @@ func (s *stopping) ask(ctx context.Context) (r Rung, ended bool, err error) {
 	if s.seenShutdown() { // it went down before we came
 		return s.watch(ctx, RungSelf, began.Add(hangTime))
 	}
-	if !s.wake(ctx) {
-		return RungSelf, s.p.waitPlain(0), nil // no monitor, no button: on to the hard rungs
-	}
 	deadline := began.Add(s.o.Timeout)
+	for wake := s.wake(ctx); wake != nil; wake = s.wake(ctx) {
+		// A monitor that is in use or silent for a moment is no reason to cut the power: it is asked again for all of the guest's time.
+		now := time.Now()
+		if r, ended, err := s.watch(ctx, RungSelf, now.Add(min(wakeEvery, deadline.Sub(now)))); ended || err != nil || s.seenShutdown() {
+			return r, ended, err
+		}
+		if !time.Now().Before(deadline) {
+			if errors.Is(wake, flock.ErrLocked) {
+				return RungNone, false, &MonitorHeldError{}
+			}
+			return RungNone, false, nil // silent to the end: on to the hard rungs
+		}
+	}
 	if s.askAgent(ctx) {
 		s.begin(RungAgent)
 		return s.watch(ctx, RungAgent, deadline)
@@ -221,21 +234,22 @@ func (s *stopping) ask(ctx context.Context) (r Rung, ended bool, err error) {
 	return RungACPI, false, nil
 }
 
-// wake lets a paused guest run: one that stands still can neither hear the button nor obey it. False when the monitor is silent.
-func (s *stopping) wake(ctx context.Context) bool {
+// wake lets a paused guest run: one that stands still can neither hear the button nor obey it. The error says that the monitor is not
+// to be had at the moment.
+func (s *stopping) wake(ctx context.Context) error {
 	c, closeMonitor, err := s.h.Monitor(ctx, s.name)
 	if err != nil {
-		return false
+		return err
 	}
 	defer closeMonitor()
 	var st struct{ Status string }
 	if err := c.Execute(ctx, "query-status", nil, &st); err != nil {
-		return false
+		return err
 	}
 	if st.Status == "paused" {
-		return c.Execute(ctx, "cont", nil, nil) == nil
+		return c.Execute(ctx, "cont", nil, nil)
 	}
-	return true
+	return nil
 }
 
 // askAgent asks by the agent if one listens. Whether the guest has opened the port costs no waiting.

@@ -142,9 +142,16 @@ func processUIDs() map[int]int {
 	return owners
 }
 
-// killAll ends every process of a guest's uid. Nothing else runs as that uid, so whatever does is a QEMU (or its launcher) that a
-// killed kvmctl left behind before it could lock its pidfile.
-func killAll(uid int) error {
+// killAll ends the processes of a guest's uid that write their errors to the guest's own log: a QEMU, or its launcher, that a killed
+// kvmctl left behind before it could lock its pidfile. Whatever else may run as that uid by now is not ours.
+func killAll(uid int, stderr string) error {
+	log, err := os.Stat(stderr)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // nothing was executed yet
+	}
+	if err != nil {
+		return err
+	}
 	for pid, owner := range processUIDs() {
 		if owner != uid {
 			continue
@@ -156,18 +163,30 @@ func killAll(uid int) error {
 		if err != nil {
 			return err
 		}
-		// The pid may have changed hands between the list and the handle.
-		if now, err := realUID(pid); err == nil && now == uid {
-			err = p.Signal(unix.SIGKILL)
-			if err == nil && !p.waitPlain(rungTime) {
-				err = &StuckError{PID: pid}
-			}
-			if err != nil {
-				p.Close()
-				return err
-			}
-		}
+		err = p.killIf(uid, log)
 		p.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// killIf looks at the process behind the handle: the pid may have changed hands since it was listed.
+func (p *Process) killIf(uid int, log os.FileInfo) error {
+	now, err := realUID(p.PID)
+	if err != nil || now != uid {
+		return nil
+	}
+	out, err := os.Stat("/proc/" + strconv.Itoa(p.PID) + "/fd/2")
+	if err != nil || !os.SameFile(out, log) {
+		return nil
+	}
+	if err := p.Signal(unix.SIGKILL); err != nil {
+		return err
+	}
+	if !p.waitPlain(rungTime) {
+		return &StuckError{PID: p.PID}
 	}
 	return nil
 }

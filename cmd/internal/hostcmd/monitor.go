@@ -79,6 +79,9 @@ func (a *app) runMonitor(ctx context.Context, o monitorOptions) error {
 // monitorOnce runs commands on the tool's own monitor, one hold of it for each.
 func (a *app) monitorOnce(ctx context.Context, g *seen, o monitorOptions) error {
 	for _, line := range o.commands {
+		if err := g.host.Finished(g.Name); err != nil {
+			return unreachable(useMonitor, g.Name, err)
+		}
 		c, closeMonitor, err := g.host.Monitor(ctx, g.Name)
 		if err != nil {
 			return unreachable(useMonitor, g.Name, err)

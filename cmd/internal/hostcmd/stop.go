@@ -155,6 +155,9 @@ func (a *app) sayStopped(name string, st *vm.Stopped, timeout time.Duration) err
 		a.env.Talk("%s is already stopped", name)
 		return nil
 	}
+	if !st.Clean && (st.Rung < vm.RungQuit || st.Rung == vm.RungSelf) {
+		return cli.Unclean("%s ended while it was being stopped (%s): %s", name, st.Rung, st.Reason)
+	}
 	if !st.Clean {
 		return cli.Unclean("%s was killed (%s) after %s: the guest did not shut down within %v", name, st.Rung, cli.Age(st.Took), timeout)
 	}
