@@ -77,7 +77,7 @@ const maxHarvest = 64 << 20
 
 // harvestEvents moves whole lines; a line still being written waits for the next time.
 func (h *Host) harvestEvents(name, run string, c *cursor) error {
-	f, full, err := openLog(h.run(name, recDirName, eventsName))
+	f, _, err := openLog(h.run(name, recDirName, eventsName))
 	if f == nil || err != nil {
 		return err
 	}
@@ -89,7 +89,8 @@ func (h *Host) harvestEvents(name, run string, c *cursor) error {
 	// A kvmctl that was killed between history and cursor left facts that are there already.
 	noted := int64(-1)
 	var facts []Fact
-	for more, torn := true, false; more; {
+	torn := false
+	for more := true; more; {
 		entries, report, err := qmp.ParseLog(io.NewSectionReader(f, start, maxHarvest), start)
 		if err != nil {
 			return fmt.Errorf("read %s: %w", f.Name(), err)
@@ -104,12 +105,16 @@ func (h *Host) harvestEvents(name, run string, c *cursor) error {
 			}
 		}
 		more, torn, start = report.More, torn || report.Torn > 0, report.End
-		if !more && (full || torn) {
-			facts = append(facts, Fact{Time: time.Now(), Run: run, Kind: KindLogFull, Reason: "the recorder was full: events are missing"})
-		}
 	}
 	if err := h.appendFacts(name, h.HistorySize, false, facts...); err != nil {
 		return err
+	}
+	// Asked as late as can be: a log that fills up while we read and write loses events, too, and the room we make next hides that.
+	if torn || noRoom(f) {
+		lost := Fact{Time: time.Now(), Run: run, Kind: KindLogFull, Reason: "the recorder was full: events are missing"}
+		if err := h.appendFacts(name, h.HistorySize, false, lost); err != nil {
+			return err
+		}
 	}
 	c.Events = start
 	return punch(f, c.Events)
@@ -210,11 +215,13 @@ func openLog(path string) (f *os.File, full bool, err error) {
 	if err != nil {
 		return nil, false, err
 	}
+	return f, noRoom(f), nil
+}
+
+// noRoom reports whether a log's tmpfs is full, so that QEMU loses what it writes now. Only we make room.
+func noRoom(f *os.File) bool {
 	var fsys unix.Statfs_t
-	if err := unix.Fstatfs(int(f.Fd()), &fsys); err == nil {
-		full = fsys.Bfree == 0 // asked before reading: room is made only by us
-	}
-	return f, full, nil
+	return unix.Fstatfs(int(f.Fd()), &fsys) == nil && fsys.Bfree == 0
 }
 
 // punch gives the room before upTo back. The file keeps its size: QEMU appends on.
