@@ -110,18 +110,32 @@ const qmpGreet = 2 * time.Second
 // Monitor opens the tool's monitor of a running guest; close ends the use. One kvmctl uses it at a time and for a moment only:
 // a second client of a QMP socket gets no greeting, which must never look like a hung QEMU.
 func (h *Host) Monitor(ctx context.Context, name string) (c *qmp.Client, close func(), err error) {
-	wait, cancel := context.WithTimeout(ctx, qmpBusy)
+	l, err := h.useMonitor(ctx, name, qmpBusy)
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, qmpGreet)
 	defer cancel()
-	l, err := flock.Wait(wait, h.run(name, qmpLockName))
+	return h.dialMonitor(ctx, name, l)
+}
+
+// useMonitor waits until no other kvmctl uses a guest's monitor.
+func (h *Host) useMonitor(ctx context.Context, name string, wait time.Duration) (*flock.Lock, error) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	l, err := flock.Wait(ctx, h.run(name, qmpLockName))
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil, ErrNotRunning
+		return nil, ErrNotRunning
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("use the monitor of %s: %w", name, err)
+		return nil, fmt.Errorf("use the monitor of %s: %w", name, err)
 	}
-	greet, cancelGreet := context.WithTimeout(ctx, qmpGreet)
-	defer cancelGreet()
-	c, err = qmp.Dial(greet, h.QMPSocket(name))
+	return l, nil
+}
+
+// dialMonitor connects to the monitor whose lock the caller holds; from now on close, or the error, lets go of it.
+func (h *Host) dialMonitor(ctx context.Context, name string, l *flock.Lock) (c *qmp.Client, close func(), err error) {
+	c, err = qmp.Dial(ctx, h.QMPSocket(name))
 	if err != nil {
 		l.Unlock()
 		return nil, nil, fmt.Errorf("%w: %w", ErrNoMonitor, err)
