@@ -145,6 +145,7 @@ var drivers = []driver{
 	{"pci:v00008086d00007010*", "ata_piix", false},
 	{"pci:v00008086d0000100E*", "e1000", false},
 	{"pci:v000010ECd00008139*", "8139cp", false},
+	{"pci:v00001B36d00000011*", "pvpanic_pci", false}, // tells QEMU that the kernel panicked
 	{"virtio:d00000001v*", "virtio_net", true},
 	{"virtio:d00000002v*", "virtio_blk", true},
 	{"virtio:d00000003v*", "virtio_console", true},
