@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,7 +15,7 @@ func TestAnUnfinishedStartKillsOnlyWhatWritesToTheGuestsLog(t *testing.T) {
 	testenv.Need(t, testenv.Netns) // root, to become another user
 	const uid = 987_654
 	log := filepath.Join(t.TempDir(), "stderr")
-	run := func(stderr *os.File) *exec.Cmd {
+	run := func(stderr io.Writer) *exec.Cmd {
 		cmd := exec.Command("sleep", "300")
 		cmd.Stderr = stderr
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}, Pdeathsig: syscall.SIGKILL}
