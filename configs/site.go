@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sync/errgroup"
@@ -88,16 +89,12 @@ func guestFile(root, name string) string { return filepath.Join(root+configDir, 
 // Site.Problems; the error is for what makes everything impossible: /etc/kvm that cannot be listed, or the end of ctx.
 // A missing kvm.toml, or a missing /etc/kvm, is a site with defaults.
 func Load(ctx context.Context, root string) (*Site, error) {
-	if root != "" {
-		abs, err := filepath.Abs(root)
-		if err != nil {
-			return nil, fmt.Errorf("resolve root: %w", err)
-		}
-		root = strings.TrimSuffix(abs, "/")
+	s, err := newSite(root)
+	if err != nil {
+		return nil, err
 	}
-	s := &Site{Root: root, HostFile: root + configDir + "/kvm.toml"}
 	s.loadHost()
-	guests, err := readGuests(ctx, root, s.Host)
+	guests, err := readGuests(ctx, s.Root, s.Host)
 	if err != nil {
 		return nil, err
 	}
@@ -131,14 +128,15 @@ func readGuests(ctx context.Context, root string, host Host) ([]*parsed, error) 
 		return nil, fmt.Errorf("list guests: %w", err)
 	}
 	found := make([]*parsed, len(entries))
+	var next atomic.Int64
 	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(runtime.GOMAXPROCS(0))
-	for i, e := range entries {
-		if !e.IsDir() && e.Type()&fs.ModeSymlink == 0 {
-			continue
-		}
+	for range runtime.GOMAXPROCS(0) { // a goroutine for each guest would grow its stack anew each time: a tenth of the whole
 		group.Go(func() error {
-			found[i] = loadGuest(root, e.Name(), host)
+			for i := int(next.Add(1)) - 1; i < len(entries) && gctx.Err() == nil; i = int(next.Add(1)) - 1 {
+				if e := entries[i]; e.IsDir() || e.Type()&fs.ModeSymlink != 0 {
+					found[i] = loadGuest(root, e.Name(), host)
+				}
+			}
 			return gctx.Err()
 		})
 	}
