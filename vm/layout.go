@@ -65,6 +65,9 @@ func (l Layout) QEMUCache() string { return l.path("run/kvm/.qemu.json") }
 // KVMCache remembers the verdict on /dev/kvm.
 func (l Layout) KVMCache() string { return l.path("run/kvm/.kvm.json") }
 
+// SiteCache remembers what the guests' files were found to be.
+func (l Layout) SiteCache() string { return l.path("run/kvm/.site.json") }
+
 // NetLock serialises changes of the declared networks.
 func (l Layout) NetLock() string { return l.path("run/kvm/.net.lock") }
 

@@ -128,9 +128,13 @@ func (a *app) layout() vm.Layout { return vm.Layout{Root: a.root} }
 func (a *app) site(ctx context.Context) (*configs.Site, error) {
 	s, err := configs.Load(ctx, a.root)
 	if err != nil {
-		return nil, cli.WithCode(fmt.Errorf("cannot load the configuration: %w", err), cli.ExitUsage)
+		return nil, cannotLoad(err)
 	}
 	return s, nil
+}
+
+func cannotLoad(err error) error {
+	return cli.WithCode(fmt.Errorf("cannot load the configuration: %w", err), cli.ExitUsage)
 }
 
 // host gives the machine that guests run on, as kvm.toml describes it.

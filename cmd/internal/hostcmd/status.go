@@ -61,18 +61,14 @@ func (a *app) runStatus(ctx context.Context, o statusOptions) error {
 	if err := a.needRoot("show the guests' state"); err != nil {
 		return err
 	}
-	s, err := a.site(ctx)
-	if err != nil {
-		return err
-	}
-	names, bad, err := a.statusNames(s, o.names)
+	look, names, bad, err := a.statusNames(ctx, o.names)
 	if err != nil {
 		return err
 	}
 	if len(names) == 0 && bad != nil {
 		return bad
 	}
-	rows := a.statusRows(s, a.host(s, "status").Status(ctx, names))
+	rows := statusRows(look, a.host(&configs.Site{Root: a.root, Host: look.Host}, "status").Status(ctx, names))
 	if o.json {
 		return errors.Join(bad, a.env.JSON(rows))
 	}
@@ -91,19 +87,27 @@ func (a *app) runStatus(ctx context.Context, o statusOptions) error {
 	return errors.Join(bad, err)
 }
 
-// statusNames gives the guests to show: the named ones, or all that are configured or run.
-func (a *app) statusNames(s *configs.Site, asked []string) (names []string, bad, err error) {
+// statusNames gives the guests to show: the named ones, or all that are configured or run; and how they are configured. Only names that
+// were asked for need the whole site, whose errors know what may have been meant.
+func (a *app) statusNames(ctx context.Context, asked []string) (look *configs.Glance, names []string, bad, err error) {
 	running, err := a.layout().Known()
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	if len(asked) == 0 {
-		for _, g := range s.Guests {
-			names = append(names, g.Spec.Name)
+		if look, err = configs.LoadGlance(ctx, a.root, a.layout().SiteCache()); err != nil {
+			return nil, nil, nil, cannotLoad(err)
+		}
+		for _, g := range look.Guests {
+			names = append(names, g.Name)
 		}
 		names = append(names, running...)
 		slices.Sort(names)
-		return slices.Compact(names), nil, nil
+		return look, slices.Compact(names), nil, nil
+	}
+	s, err := a.site(ctx)
+	if err != nil {
+		return nil, nil, nil, err
 	}
 	var errs []error
 	for _, n := range dedupe(asked) {
@@ -113,10 +117,10 @@ func (a *app) statusNames(s *configs.Site, asked []string) (names []string, bad,
 		}
 		names = append(names, n)
 	}
-	return names, errors.Join(errs...), nil
+	return s.Glance(), names, errors.Join(errs...), nil
 }
 
-func (a *app) statusRows(s *configs.Site, all []vm.Status) []statusRow {
+func statusRows(look *configs.Glance, all []vm.Status) []statusRow {
 	rows := make([]statusRow, 0, len(all))
 	for _, st := range all {
 		r := statusRow{Name: st.Name, State: st.State, PID: st.PID, MemoryBytes: st.Memory, VNC: st.VNC, Accel: st.Accel,
@@ -127,15 +131,15 @@ func (a *app) statusRows(s *configs.Site, all []vm.Status) []statusRow {
 		if st.PID > 0 && r.Since != nil {
 			r.UptimeSec = int64(time.Since(st.Since) / time.Second)
 		}
-		g, err := s.Guest(st.Name)
-		if err == nil && r.MemoryBytes == 0 {
-			r.MemoryBytes = g.Spec.Memory
+		g, known := look.Find(st.Name)
+		if r.MemoryBytes == 0 {
+			r.MemoryBytes = g.Memory
 		}
 		r.Memory = int64(r.MemoryBytes)
 		switch {
-		case err != nil:
+		case !known:
 			r.Note = join(r.Note, "no longer configured")
-		case len(s.ProblemsOf(st.Name)) > 0:
+		case g.Broken:
 			r.Note = join(r.Note, "its configuration is broken: kvmctl check "+st.Name)
 		}
 		rows = append(rows, r)
