@@ -156,6 +156,25 @@ func TestTheConsolesLogKeepsTheNewestPart(t *testing.T) {
 	}
 }
 
+// A recorder may be set larger than the history, and a guest can fill it with events that differ.
+func TestOneHarvestDoesNotOutgrowTheHistory(t *testing.T) {
+	r := record(t)
+	r.HistorySize = 4 * units.KiB
+	for range 200 {
+		r.says("STOP", "RESUME")
+	}
+	r.says("SHUTDOWN")
+	r.harvested()
+	for _, path := range []string{r.History("g"), r.HistoryOld("g")} {
+		if st, err := os.Stat(path); err != nil || st.Size() > int64(r.HistorySize)/2 {
+			t.Errorf("%v, %v", st, err)
+		}
+	}
+	if all := r.events(); len(all) < 10 || all[len(all)-1] != "SHUTDOWN" {
+		t.Errorf("the newest are not kept: %q", all)
+	}
+}
+
 // More events than one scan takes: all of them are moved, at the latest when the guest is buried.
 func TestAHarvestGoesOnUntilNothingIsLeft(t *testing.T) {
 	r := record(t)

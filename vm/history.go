@@ -65,6 +65,7 @@ func (l Layout) appendFacts(name string, limit units.Size, sync bool, facts ...F
 		return fmt.Errorf("write the history: %w", err)
 	}
 	defer dir.Close()
+	most := int64(limit) / 2
 	var buf bytes.Buffer
 	if cutShort(l.History(name)) {
 		buf.WriteByte('\n') // a crash cut the last line: it must not swallow the next
@@ -75,10 +76,16 @@ func (l Layout) appendFacts(name string, limit units.Size, sync bool, facts ...F
 		if err != nil {
 			return fmt.Errorf("write the history: %w", err)
 		}
+		if buf.Len() > 0 && int64(buf.Len()+len(b)) >= most { // a harvest may bring more than both files hold: the newest stays
+			if err := appendRotated(l.History(name), l.HistoryOld(name), most, buf.Bytes(), sync); err != nil {
+				return err
+			}
+			buf.Reset()
+		}
 		buf.Write(b)
 		buf.WriteByte('\n')
 	}
-	return appendRotated(l.History(name), l.HistoryOld(name), int64(limit)/2, buf.Bytes(), sync)
+	return appendRotated(l.History(name), l.HistoryOld(name), most, buf.Bytes(), sync)
 }
 
 // historyWait bounds the waiting for another writer of a history, who needs a write and at most an fsync.
