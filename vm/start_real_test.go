@@ -20,7 +20,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
-	"kvmctl/internal/testenv"
 	"kvmctl/internal/units"
 	"kvmctl/vm"
 	"kvmctl/vm/vmtest"
@@ -480,61 +479,51 @@ func holdLock(t *testing.T, path string) *exec.Cmd {
 }
 
 func TestWhatIsPlantedAsPidfileIsRefusedAndNobodyIsSignalled(t *testing.T) {
-	testenv.Need(t, testenv.QEMU)
-	victimFile := filepath.Join(t.TempDir(), "victim.pid")
-	if err := os.WriteFile(victimFile, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	victim := holdLock(t, victimFile)
 	for _, tt := range []struct {
 		name  string
-		plant func(t *testing.T, path string)
-		want  func(path string, uid int) string
+		plant func(t *testing.T, path, victims string)
+		want  func(victim, uid int) string
 	}{
-		{"a symlink to another daemon's pidfile", func(t *testing.T, path string) {
-			if err := os.Symlink(victimFile, path); err != nil {
+		{"a symlink to another daemon's pidfile", func(t *testing.T, path, victims string) {
+			if err := os.Symlink(victims, path); err != nil {
 				t.Fatal(err)
 			}
-		}, func(string, int) string { return "is a symbolic link" }},
-		{"a FIFO", func(t *testing.T, path string) {
+		}, func(int, int) string { return "is a symbolic link" }},
+		{"a FIFO", func(t *testing.T, path, _ string) {
 			if err := unix.Mkfifo(path, 0o666); err != nil {
 				t.Fatal(err)
 			}
-		}, func(string, int) string { return "is not a regular file" }},
-		{"another daemon's pidfile itself", func(t *testing.T, path string) {
-			if err := os.Link(victimFile, path); err != nil {
+		}, func(int, int) string { return "is not a regular file" }},
+		{"another daemon's pidfile itself", func(t *testing.T, path, victims string) {
+			if err := os.Link(victims, path); err != nil {
 				t.Fatal(err)
 			}
-		}, func(_ string, uid int) string {
-			return fmt.Sprintf("is locked by pid %d, which runs as uid 0 and not as this guest's %d", victim.Process.Pid, uid)
+		}, func(victim, uid int) string {
+			return fmt.Sprintf("is locked by pid %d, which runs as uid 0 and not as this guest's %d", victim, uid)
 		}},
-		{"a file locked by an open file", func(t *testing.T, path string) {
+		{"a file locked by an open file", func(t *testing.T, path, _ string) {
 			f := openTemp(t, path, os.O_RDWR|os.O_CREATE)
 			if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_WRLCK}); err != nil {
 				t.Fatal(err)
 			}
-		}, func(string, int) string { return "is locked by an open file, which is not how QEMU does it" }},
+		}, func(int, int) string { return "is locked by an open file, which is not how QEMU does it" }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			h := newSite(t)
-			h.Root = filepath.Dir(victimFile) + "/" + filepath.Base(h.Root) // one file system, for the link
-			if err := vm.MakeDirs(h.Root, 0o755); err != nil {
+			victims := filepath.Join(h.Root, "victim.pid")
+			if err := os.WriteFile(victims, nil, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if err := os.Chmod(filepath.Dir(victimFile), 0o755); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.Chmod(filepath.Dir(filepath.Dir(victimFile)), 0o755); err != nil {
-				t.Fatal(err)
-			}
+			victim := holdLock(t, victims).Process
 			s := h.bare("vm-olorin")
 			uid := h.start(s).State.UID
 			h.stop(s, byForce)
 			if err := vm.MakeDirs(h.RunDir(s.Name), 0o711); err != nil {
 				t.Fatal(err)
 			}
-			tt.plant(t, h.Pidfile(s.Name))
-			want := h.Pidfile(s.Name) + " " + tt.want(h.Pidfile(s.Name), uid)
+			tt.plant(t, h.Pidfile(s.Name), victims)
+			want := h.Pidfile(s.Name) + " " + tt.want(victim.Pid, uid)
 			_, startErr := h.Start(h.within(), s)
 			_, stopErr := h.Stop(h.within(), s, byForce)
 			st := h.status(s.Name)
@@ -550,15 +539,15 @@ func TestWhatIsPlantedAsPidfileIsRefusedAndNobodyIsSignalled(t *testing.T) {
 			if !isThere(h.Pidfile(s.Name)) {
 				t.Error("it was removed")
 			}
+			if err := victim.Signal(syscall.Signal(0)); err != nil {
+				t.Errorf("the victim is gone: %v", err)
+			}
 			if err := os.Remove(h.Pidfile(s.Name)); err != nil { // as the hint says
 				t.Fatal(err)
 			}
 			h.start(s)
 			h.stop(s, byForce)
 		})
-	}
-	if err := victim.Process.Signal(syscall.Signal(0)); err != nil {
-		t.Errorf("the victim is gone: %v", err)
 	}
 }
 

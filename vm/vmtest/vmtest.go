@@ -54,7 +54,12 @@ func Host(t testing.TB) *vm.Host {
 		Layout: vm.Layout{Root: root}, UIDBase: UIDBase(), QEMU: qemu, KVMDevice: "/dev/kvm",
 		RecorderSize: 256 * units.KiB, ConsoleSize: 4 * units.MiB, HistorySize: units.MiB, By: "root, test",
 	}
-	t.Cleanup(func() { CleanUp(t, h) })
+	t.Cleanup(func() {
+		CleanUp(t, h)
+		if err := os.RemoveAll(root); err != nil { // should the test have moved it
+			t.Errorf("clean up: %v", err)
+		}
+	})
 	return h
 }
 
