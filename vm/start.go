@@ -138,7 +138,6 @@ func (h *Host) Start(ctx context.Context, spec *Spec) (*Started, error) {
 		s.undoAll()
 		return nil, err
 	}
-	s.done()
 	return &Started{PID: s.cmd.Process.Pid, State: *s.state, Notes: p.Notes}, nil
 }
 
@@ -226,6 +225,7 @@ func (s *starting) run(ctx context.Context) error {
 			s.h.Step(step.name)
 		}
 	}
+	s.done()
 	s.postStart(ctx)
 	return nil
 }

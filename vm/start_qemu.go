@@ -80,7 +80,12 @@ func (s *starting) openMonitorMeanwhile(ctx context.Context) {
 	go func() {
 		defer close(s.opened)
 		defer cancel()
-		s.mon, s.closeMonitor, s.monErr = s.h.Monitor(ctx, s.spec.Name)
+		l, err := s.h.useMonitor(ctx, s.spec.Name, qmpBusy)
+		if err != nil {
+			s.monErr = err
+			return
+		}
+		s.mon, s.closeMonitor, s.monErr = s.h.dialMonitor(ctx, s.spec.Name, l) // as long as QEMU needs to get ready
 	}()
 }
 

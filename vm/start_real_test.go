@@ -409,6 +409,46 @@ func TestAQEMUThatNeverGreetsIsGivenUp(t *testing.T) {
 	h.nothingLeft(s.Name)
 }
 
+// A busy host, a cold disk: nobody takes a QEMU for silent while it gets ready.
+func TestAQEMUThatTakesItsTimeIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	h := newSite(t)
+	s := h.bare("vm-olorin")
+	script := filepath.Join(h.Root, "qemu")
+	if err := os.WriteFile(script, []byte("#!/bin/sh\n[ \"$1\" = -version ] || sleep 4\nexec "+h.QEMU+" \"$@\"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	h.QEMU = script
+	h.start(s)
+	h.wantState(s.Name, vm.StateRunning, "")
+	h.stop(s, byForce)
+}
+
+// Whoever runs the hook has finished with the guest: it is there for the hook's own commands.
+func TestAPostStartHookFindsTheMonitorFree(t *testing.T) {
+	t.Parallel()
+	h := newSite(t)
+	s := h.bare("vm-olorin")
+	s.Hooks.PostStart = filepath.Join(h.Root, "hook")
+	const script = "#!/bin/sh\ncd \"$KVM_ROOT/run/kvm/$KVM_VM\" && flock -n qmp.lock true && test ! -e starting || echo in use\n"
+	if err := os.WriteFile(s.Hooks.PostStart, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if st := h.start(s); len(st.Notes) != 0 {
+		t.Errorf("%q", st.Notes)
+	}
+	log, err := h.Log(s.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range log {
+		if f.Kind == vm.KindHook {
+			t.Errorf("the hook says %q", f.Reason)
+		}
+	}
+	h.stop(s, byForce)
+}
+
 func TestAnInterruptedStartIsUndone(t *testing.T) {
 	t.Parallel()
 	for _, step := range startSteps[:len(startSteps)-1] {
