@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -484,19 +485,24 @@ func TestAClosedDirectoryAboveIsNamed(t *testing.T) {
 	h.wantFail(h.bare("vm-olorin"), "the guest's uid has no way through "+h.Root+" to its pidfile", "chmod o+x "+h.Root)
 }
 
-// holdLock is a process of its own that locks a file in the way that QEMU does.
+// hold-lock is a process of its own that locks files in the way that QEMU does.
 func init() {
 	helpers["hold-lock"] = func() int {
-		f, err := os.OpenFile(os.Getenv("KVM_VM_TEST_FILE"), os.O_RDWR, 0)
-		if err == nil {
-			err = unix.FcntlFlock(f.Fd(), unix.F_SETLK, &unix.Flock_t{Type: unix.F_WRLCK})
-		}
-		if err != nil {
-			fmt.Println(err)
-			return 1
+		var held []*os.File
+		for _, path := range filepath.SplitList(os.Getenv("KVM_VM_TEST_FILE")) {
+			f, err := os.OpenFile(path, os.O_RDWR, 0)
+			if err == nil {
+				err = unix.FcntlFlock(f.Fd(), unix.F_SETLK, &unix.Flock_t{Type: unix.F_WRLCK})
+			}
+			if err != nil {
+				fmt.Println(err)
+				return 1
+			}
+			held = append(held, f)
 		}
 		fmt.Println("locked")
 		_, _ = bufio.NewReader(os.Stdin).ReadByte() // until the test closes it
+		runtime.KeepAlive(held)
 		return 0
 	}
 }
