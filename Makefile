@@ -35,6 +35,7 @@ check: ## gofmt, vet, staticcheck, tidy go.mod, the import rule
 test: ## install, build, check, then run every test; the last line counts them
 	@contrib/deps.sh
 	@$(MAKE) --no-print-directory build check
+	@go run ./test/guest/cmd/mkguest >/dev/null # before any test needs it where no network is
 	KVM_TEST_TIERS=all go run ./test/runtests -race -shuffle=on -timeout 20m ./...
 
 demo: ## show the main job on a guest of its own (KEEP=1 leaves it running)

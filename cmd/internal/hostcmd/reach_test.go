@@ -12,6 +12,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"kvmctl/internal/testenv"
+	"kvmctl/test/guest"
 	"kvmctl/vm"
 	"kvmctl/vm/vmtest"
 )
@@ -25,6 +26,9 @@ func ownNetwork(t *testing.T) bool {
 	testenv.Need(t, testenv.QEMU)
 	if os.Getenv(inNetns) != "" {
 		return true
+	}
+	if _, err := guest.Build(t.Context(), guest.DefaultDir()); err != nil { // in there is no network to get it by
+		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*vmtest.Patience)
 	defer cancel()
