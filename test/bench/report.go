@@ -154,7 +154,8 @@ func describe(ctx context.Context, b *bench) []string {
 		return line
 	}
 	return []string{
-		"command: `" + strings.Join(append([]string{"go run ./test/bench"}, os.Args[3:]...), " ") + "` (`make bench`), " + time.Now().UTC().Format("2006-01-02"),
+		fmt.Sprintf("command: `make bench`, or after it `go run ./test/bench -n %d -running %d -defined %d -accel %s`; %s", b.o.runs, b.o.running,
+			b.o.defined, b.o.accel, time.Now().UTC().Format(time.DateOnly)),
 		fmt.Sprintf("machine: %s, %d CPUs, %s, %s; load before: %s", cpuModel(), runtime.NumCPU(), field("/proc/meminfo", "MemTotal"),
 			"Linux "+strings.TrimSpace(read("/proc/sys/kernel/osrelease")), load()),
 		fmt.Sprintf("%s; %s; libvirt %s; %s; guests by %s", version(b.ours.argv("--version")...), version(b.ours.host.QEMU, "--version"),
