@@ -299,7 +299,10 @@ func TestAGuestWhoseStopWasKilledIsSeenToGoDown(t *testing.T) {
 	if !out.Scan() || out.Text() != "acpi" {
 		t.Fatalf("the helper says %q", out.Text())
 	}
-	h.shows(s.Name, vm.StateStopping, "acpi")
+	h.until("others see the rung", func() bool {
+		st := h.status(s.Name)
+		return st.State == vm.StateStopping && st.Note == "acpi"
+	})
 	h.until("the button was pressed", func() bool {
 		if err := h.Harvest(s.Name); err != nil {
 			t.Fatal(err)
