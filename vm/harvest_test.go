@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"kvmctl/internal/testenv"
 	"kvmctl/internal/units"
 )
 
@@ -235,6 +236,7 @@ func TestAGuestThatWasLetGoIsKnownByItsRESUME(t *testing.T) {
 
 // A guest can write so many events that the start of its own run is rotated out of the history.
 func TestARunIsBuriedWhoseStartWasRotatedAway(t *testing.T) {
+	testenv.Need(t, testenv.Netns) // root, to unmount what might be mounted
 	r := record(t)
 	r.HistorySize = 4 * units.KiB
 	write(t, r.Layout, r.HistorySize, Fact{Kind: KindStart, Run: "r", Boot: bootID()})

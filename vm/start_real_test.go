@@ -360,7 +360,12 @@ func TestAKVMThatIsTooSlowIsNotTaken(t *testing.T) {
 	case !errors.As(err, &none):
 		t.Fatal(err)
 	}
-	h.wantFail(s, "KVM cannot be used: "+none.Reason, "`accel = \"auto\"` or \"tcg\" in vm.toml runs it by emulation, slowly")
+	// Not compared with the first reason: on a busy host the figures differ, and are not kept.
+	if _, err := h.Start(h.within(), s); !errors.As(err, &none) || err.Error() != "KVM cannot be used: "+none.Reason ||
+		none.Hint() != "`accel = \"auto\"` or \"tcg\" in vm.toml runs it by emulation, slowly" {
+		t.Errorf("%v", err)
+	}
+	h.nothingLeft(s.Name)
 	s.Accel = vm.AccelAuto
 	p, err = h.Prepare(h.within(), s)
 	if err != nil {

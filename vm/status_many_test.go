@@ -52,8 +52,7 @@ func TestATableWaitsForAllWedgedGuestsAtOnce(t *testing.T) {
 			t.Fatalf("%s is %s %q", st.Name, st.State, st.Note)
 		}
 	}
-	if st := all[wedged]; st.State != vm.StateRunning {
-		t.Errorf("the healthy one is %s %q", st.State, st.Note)
-	}
+	// On a busy machine it may be late once.
+	h.until("the healthy one is running", func() bool { return h.Status(h.within(), append(names, s.Name))[wedged].State == vm.StateRunning })
 	h.stop(s, byForce)
 }

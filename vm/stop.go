@@ -179,10 +179,10 @@ func (s *stopping) climb(ctx context.Context) (Rung, error) {
 
 // begin tells everybody about a rung: the terminal, the lock for other commands, and the history, so that the end is explained.
 func (s *stopping) begin(r Rung) {
+	s.g.note(r.String())
 	if s.o.Say != nil {
 		s.o.Say(r.String())
 	}
-	s.g.note(r.String())
 	_ = s.h.appendFacts(s.name, s.h.HistorySize, false, Fact{Time: time.Now(), Run: s.run, Kind: KindStop, Reason: r.String(), By: s.h.By})
 }
 
