@@ -23,6 +23,8 @@ type cursor struct {
 	Events  int64 `json:"events"`
 	Console int64 `json:"console"`
 	LetGo   bool  `json:"let_go"` // the recorder had a RESUME: the guest ran
+	Runs    bool  `json:"runs"`   // the last that was said of it is RESUME
+	Lost    bool  `json:"lost"`   // events are missing: Runs may be old
 }
 
 // Harvest moves what is new in a guest's recorder and console into its history and console log, and gives the room back by punching holes.
@@ -59,6 +61,9 @@ func (h *Host) harvest(name string) error {
 	if b, err := os.ReadFile(h.run(name, cursorName)); err == nil {
 		_ = json.Unmarshal(b, &c) // damaged: begin at 0; holes read as nothing
 	}
+	if !h.news(name, c) {
+		return nil
+	}
 	before := c
 	run := ""
 	if st, err := h.loadState(name); err == nil {
@@ -70,6 +75,18 @@ func (h *Host) harvest(name string) error {
 		err = errors.Join(err, merr, atomicfile.WriteVolatile(h.run(name, cursorName), b, 0o600))
 	}
 	return err
+}
+
+// news tells whether a log has grown since the cursor, or has no room to.
+func (h *Host) news(name string, c cursor) bool {
+	for path, at := range map[string]int64{h.run(name, recDirName, eventsName): c.Events, h.ConsoleLive(name): c.Console} {
+		var st unix.Stat_t
+		var fsys unix.Statfs_t
+		if unix.Stat(path, &st) != nil || unix.Statfs(path, &fsys) != nil || st.Size != at || fsys.Bfree == 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // maxHarvest bounds what is read at once; the tmpfs bounds it before.
@@ -99,7 +116,12 @@ func (h *Host) harvestEvents(name, run string, c *cursor) error {
 			noted = h.notedUpTo(name, run)
 		}
 		for _, e := range entries {
-			c.LetGo = c.LetGo || e.Event.Name == "RESUME"
+			switch e.Event.Name {
+			case "RESUME":
+				c.LetGo, c.Runs = true, true
+			case "STOP", "SHUTDOWN", "GUEST_PANICKED", "SUSPEND":
+				c.Runs = false
+			}
 			if e.End > noted {
 				facts = fold(facts, Fact{Time: e.Event.Time, Run: run, Kind: KindEvent, Event: e.Event.Name, Data: e.Event.Data, Offset: e.End})
 			}
@@ -111,6 +133,7 @@ func (h *Host) harvestEvents(name, run string, c *cursor) error {
 	}
 	// Asked as late as can be: a log that fills up while we read and write loses events, too, and the room we make next hides that.
 	if torn || noRoom(f) {
+		c.Lost = true
 		lost := Fact{Time: time.Now(), Run: run, Kind: KindLogFull, Reason: "the recorder was full: events are missing"}
 		if err := h.appendFacts(name, h.HistorySize, false, lost); err != nil {
 			return err

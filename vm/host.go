@@ -164,14 +164,21 @@ func (h *Host) Agent(ctx context.Context, name string) (a *qmp.Agent, close func
 
 // owner finds the QEMU of a guest; ErrNotRunning when there is none.
 func (h *Host) owner(name string) (*Process, error) {
+	st, _ := h.loadState(name) // without it the ABI lock tells the uid
+	return h.ownerOf(name, st)
+}
+
+// ownerOf is owner for those who have read the guest's state already; nil: it could not be read.
+func (h *Host) ownerOf(name string, st *State) (*Process, error) {
+	if st != nil { // what it was started with, should uid_base have changed since
+		return FindOwner(h.Pidfile(name), st.UID)
+	}
 	abi, err := loadABI(h.ABILock(name))
 	if err != nil {
 		return nil, err
 	}
 	uid := -1
-	if st, err := h.loadState(name); err == nil {
-		uid = st.UID // what it was started with, should uid_base have changed since
-	} else if abi != nil {
+	if abi != nil {
 		uid = h.UIDBase + abi.UID
 	}
 	return FindOwner(h.Pidfile(name), uid)

@@ -96,11 +96,29 @@ func RunLauncher() error {
 	if err := dropPrivileges(plan.UID, plan.Groups); err != nil {
 		return err
 	}
-	var none unix.Sigset_t // a caller's blocked SIGTERM would break a rung of the stop ladder
+	if err := defaultSignals(); err != nil {
+		return err
+	}
+	return fmt.Errorf("exec %s: %w", plan.Argv[0], unix.Exec(plan.Argv[0], plan.Argv, plan.Env))
+}
+
+// defaultSignals takes back what the caller blocked or ignored: exec would keep both, and a rung of the stop ladder would be gone.
+func defaultSignals() error {
+	var none unix.Sigset_t
 	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &none, nil); err != nil {
 		return fmt.Errorf("clear the signal mask: %w", err)
 	}
-	return fmt.Errorf("exec %s: %w", plan.Argv[0], unix.Exec(plan.Argv[0], plan.Argv, plan.Env))
+	const last = 64 // _NSIG
+	for sig := uintptr(1); sig <= last; sig++ {
+		if sig == uintptr(unix.SIGKILL) || sig == uintptr(unix.SIGSTOP) {
+			continue
+		}
+		var act struct{ handler, flags, restorer, mask uintptr } // the kernel's own struct, rt_sigaction(2); all zero: SIG_DFL
+		if _, _, e := syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, sig, uintptr(unsafe.Pointer(&act)), 0, unsafe.Sizeof(act.mask), 0, 0); e != 0 {
+			return fmt.Errorf("reset signal %d: %w", sig, e)
+		}
+	}
+	return nil
 }
 
 // dropPrivileges works on this thread alone, by raw system calls.

@@ -29,7 +29,10 @@ func newStatus(a *app) *cobra.Command {
 		Short: "Show what each guest does, and why one is not up",
 		Long: `Show each guest's state, which comes from the kernel and QEMU, never from a file that could be stale:
 stopped, starting, running, paused, stopping, wedged (QEMU lives and does not answer), crashed
-(ended without a word). A guest that ended since the last command is noticed here.`,
+(ended without a word). A guest that ended since the last command is noticed here.
+
+A guest that is named is asked by its QEMU's monitor. Without a name only those are asked whose QEMU
+does not wait for work as it should, or whose flight recorder does not say that it runs.`,
 		Example: `  kvmctl status
   kvmctl status vm-olorin --json`,
 		ValidArgsFunction: a.completeGuests,
@@ -68,7 +71,12 @@ func (a *app) runStatus(ctx context.Context, o statusOptions) error {
 	if len(names) == 0 && bad != nil {
 		return bad
 	}
-	rows := statusRows(look, a.host(&configs.Site{Root: a.root, Host: look.Host}, "status").Status(ctx, names))
+	h := a.host(&configs.Site{Root: a.root, Host: look.Host}, "status")
+	ask := h.Overview
+	if len(o.names) > 0 {
+		ask = h.Status
+	}
+	rows := statusRows(look, ask(ctx, names))
 	if o.json {
 		return errors.Join(bad, a.env.JSON(rows))
 	}
