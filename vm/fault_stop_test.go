@@ -351,8 +351,10 @@ func TestARootOf150Characters(t *testing.T) {
 	if err := vm.MakeDirs(deep, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	h.Root = deep
-	t.Cleanup(func() { vmtest.CleanUp(t, h.Host) })
+	below := *h.Host // the first host removes its own root
+	below.Root = deep
+	t.Cleanup(func() { vmtest.CleanUp(t, &below) })
+	h = site{&below, t}
 	s := vmtest.WithAgent(t, vmtest.Spec(t, h.Host, "vm-olorin"))
 	vmtest.Start(t, h.Host, s)
 	h.shows(s.Name, vm.StateRunning, "")
