@@ -67,6 +67,9 @@ func (e *ImageInUseError) Error() string {
 	return fmt.Sprintf("an image is in use by another QEMU: %s", strings.Join(e.Images, ", "))
 }
 
+// Refused marks the error as a refusal for safety: two QEMUs would write one image.
+func (e *ImageInUseError) Refused() bool { return true }
+
 // Hint says how to find out who.
 func (e *ImageInUseError) Hint() string {
 	if len(e.Images) == 0 {

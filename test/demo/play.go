@@ -171,7 +171,7 @@ func (d *demo) nothingLeft() error {
 func (d *demo) howToGoOn() {
 	k := fmt.Sprintf("bin/kvmctl --root %s", d.root)
 	fmt.Printf("\nThe guest runs on. Go on with:\n  %s console %s     (^] leaves)\n  %s status\nand to end it all:\n"+
-		"  %s stop --all && %s net down && rm -r %s\n", k, name, k, k, k, d.root)
+		"  %s stop --all; %s net down && rm -r %s\n", k, name, k, k, k, d.root)
 }
 
 // processesNaming lists processes whose command line has a string in it, but for this one.

@@ -62,6 +62,12 @@ func New(env *cli.Env) *cobra.Command {
 			if cmd.ValidateFlagGroups() != nil {
 				return cli.Usage(useLine(cmd), "cannot run %s: some of its flags exclude each other", cmd.CommandPath())
 			}
+			if a.root == "" && cmd.Flags().Changed("root") {
+				return cli.Usage("--root / is the machine itself", "cannot use --root: it is empty")
+			}
+			if _, err := os.Stat(a.root); a.root != "" && err != nil {
+				return cli.Usage("mkdir "+a.root, "cannot use --root: %w", err)
+			}
 			if a.root == "" || a.root == "/" {
 				a.root = ""
 				return nil

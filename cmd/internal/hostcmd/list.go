@@ -17,7 +17,7 @@ func newList(a *app) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:     "list [--json]",
-		Short:   "List the configured guests, in starting order",
+		Short:   "List the configured guests",
 		Long:    "List the configured guests with what their files say. What they do at the moment is told by status.",
 		Example: "  kvmctl list",
 		Args:    args(cobra.NoArgs),

@@ -217,8 +217,15 @@ func TestTalkToARunningGuest(t *testing.T) {
 func screenshots(t *testing.T, h *vm.Host) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "screen.png")
-	put(t, path, []byte("an older picture"))
+	put(t, path, []byte("\x89PNG\r\n\x1a\nan older picture"))
 	take := func(arg string) (int, string, string) { return kvmctl(t, h, "", "screenshot", olorin, arg) }
+	precious := filepath.Join(t.TempDir(), "disk0.qcow2")
+	put(t, precious, []byte("somebody's data"))
+	code, _, talk := take(precious)
+	kept, err := os.ReadFile(precious)
+	if code != 3 || string(kept) != "somebody's data" || !strings.Contains(talk, precious+" is there and no PNG, and would be lost\n") {
+		t.Errorf("onto a disk image: exit code %d, %v, %q, stderr %s", code, err, kept, talk)
+	}
 	if code, out, talk := take(path); code != 0 || out != "" {
 		t.Fatalf("exit code %d, stdout %q, stderr %s", code, out, talk)
 	}

@@ -26,7 +26,7 @@ func newScreenshot(a *app) *cobra.Command {
 		Short: "Save what a guest's screen shows as a PNG",
 		Long: `Save what a guest's screen shows as a PNG; - writes it to stdout. A paused guest has a screen, too.
 
-The file appears whole or not at all. A regular file of that name is replaced; anything else
+The file appears whole or not at all. An earlier PNG of that name is replaced; anything else
 (a directory, a device, a symbolic link) is left alone.`,
 		Example: `  kvmctl screenshot vm-olorin olorin.png
   kvmctl screenshot vm-olorin - | display`,
@@ -89,6 +89,18 @@ func (e *OccupiedError) Refused() bool { return true }
 // Hint says what to do.
 func (e *OccupiedError) Hint() string { return "name another file" }
 
+// isPNG tells of an earlier picture, the only kind of file that a new one replaces.
+func isPNG(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	magic := make([]byte, 8)
+	_, err = f.ReadAt(magic, 0)
+	return err == nil && string(magic) == "\x89PNG\r\n\x1a\n" // RFC 2083, 3.1
+}
+
 // screenshotFile puts the picture beside its place and then there, so that nobody ever meets a half one.
 func (a *app) screenshotFile(ctx context.Context, g *seen, path string) error {
 	st, err := os.Lstat(path)
@@ -97,6 +109,8 @@ func (a *app) screenshotFile(ctx context.Context, g *seen, path string) error {
 		return &OccupiedError{path, st.Mode()}
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return err
+	case err == nil && st.Size() > 0 && !isPNG(path):
+		return cli.Refused("name another file", "%s is there and no PNG, and would be lost", path)
 	}
 	tmp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+"-"+rand.Text()[:8])
 	defer os.Remove(tmp) // does nothing after the rename

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kvmctl/cmd/internal/cli"
 	"kvmctl/configs"
 	"kvmctl/vm"
 )
@@ -73,14 +74,59 @@ func (a *app) startGuests(ctx context.Context, s *configs.Site, guests []*config
 	if a.verbose {
 		h.Step = func(name string) { a.env.Talk("start: %s", name) }
 	}
-	return errors.Join(vm.StartAll(ctx, specsOf(guests), func(ctx context.Context, spec *vm.Spec) error {
+	specs := specsOf(guests)
+	errs := vm.StartAll(ctx, specs, func(ctx context.Context, spec *vm.Spec) error {
+		if err := notUnderneath(ctx, s, spec); err != nil {
+			return err
+		}
 		st, err := h.Start(ctx, spec)
 		if err != nil {
-			return permission(fmt.Errorf("cannot start %s: %w", spec.Name, err))
+			return err
+		}
+		if st.Already {
+			return a.sayAlready(ctx, h, spec.Name, st)
 		}
 		a.sayStarted(spec.Name, st)
 		return nil
-	})...)
+	})
+	for i, err := range errs {
+		if errors.Is(err, context.Canceled) {
+			err = cli.Failed("kvmctl status "+specs[i].Name, "interrupted")
+		}
+		if err != nil {
+			errs[i] = permission(fmt.Errorf("cannot start %s: %w", specs[i].Name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// notUnderneath refuses a guest that would write into what another guest's image is based on: the other would be destroyed without a
+// word, and while it is stopped no lock of QEMU's says so.
+func notUnderneath(ctx context.Context, s *configs.Site, spec *vm.Spec) error {
+	for _, d := range spec.Disks {
+		if d.ReadOnly {
+			continue
+		}
+		for _, use := range imageUses(ctx, s, spec.Name) {
+			if use.over(d.Image) {
+				return cli.Refused("readonly = true for that disk, or an image of its own: kvmctl image create NEW --backing "+d.Image,
+					"%s is what %s of %s is based on, and writing to it would destroy that", d.Image, use.links[0], use.guest)
+			}
+		}
+	}
+	return nil
+}
+
+// sayAlready tells of a guest that was there before. One that stands still is not what was asked for.
+func (a *app) sayAlready(ctx context.Context, h *vm.Host, name string, st *vm.Started) error {
+	switch now := h.Status(ctx, []string{name})[0]; now.State {
+	case vm.StatePaused:
+		return cli.Failed("kvmctl monitor "+name+" -c cont", "it is there and paused (pid %d)", st.PID)
+	case vm.StateWedged:
+		return cli.Failed("kvmctl restart "+name+" --force", "it is there and does not answer (pid %d)", st.PID)
+	}
+	a.sayStarted(name, st)
+	return nil
 }
 
 func (a *app) sayStarted(name string, st *vm.Started) {

@@ -61,7 +61,7 @@ func (a *app) runStop(ctx context.Context, o stopOptions) error {
 		return cli.Usage("kvmctl stop --all", "cannot stop: --all and a name exclude each other")
 	}
 	if o.timeout < 0 {
-		return cli.Usage("kvmctl stop --timeout 30s", "cannot stop: --timeout is negative")
+		return cli.Usage("a time such as --timeout 30s", "cannot stop: --timeout is negative")
 	}
 	if err := a.needRoot("stop a guest"); err != nil {
 		return err
