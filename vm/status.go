@@ -86,8 +86,13 @@ func (h *Host) statusOf(ctx context.Context, names []string, ask askFunc) []Stat
 	all := make([]Status, len(names))
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, statusWorkers)
+	known, err := h.Known()
+	live := map[string]bool{}
+	for _, name := range known {
+		live[name] = true
+	}
 	for i, name := range names {
-		if !exists(h.RunDir(name)) { // most guests of a large host: no goroutine needed
+		if err == nil && !live[name] { // most guests of a large host: no goroutine needed
 			all[i] = h.stoppedStatus(name)
 			continue
 		}
@@ -101,9 +106,16 @@ func (h *Host) statusOf(ctx context.Context, names []string, ask askFunc) []Stat
 	return all
 }
 
+// absent is the cheapest way to learn that there is no such file.
+func absent(path string) bool { return errors.Is(unix.Access(path, unix.F_OK), unix.ENOENT) }
+
 // stoppedStatus reads the end of the last run.
 func (h *Host) stoppedStatus(name string) Status {
 	s := Status{Name: name, State: StateStopped}
+	if absent(h.History(name)) && absent(h.HistoryOld(name)) {
+		s.Note = "never started"
+		return s
+	}
 	run, end := lastRun(h.recent(name, 8<<10))
 	if run == nil && end == nil { // hooks said much since
 		run, end = lastRun(h.recent(name, 1<<20))

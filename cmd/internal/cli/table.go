@@ -25,12 +25,12 @@ func Table(w io.Writer, header []string, rows [][]string) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
+	var whole strings.Builder
 	for line := range strings.Lines(b.String()) { // the last column may be empty
-		if _, err := io.WriteString(w, strings.TrimRight(line, " \n")+"\n"); err != nil {
-			return err
-		}
+		whole.WriteString(strings.TrimRight(line, " \n") + "\n")
 	}
-	return nil
+	_, err := io.WriteString(w, whole.String())
+	return err
 }
 
 func cell(s string, last bool) string {
