@@ -112,8 +112,10 @@ func (d *document) position(path string) (line, col int) {
 }
 
 var (
-	unquoted = regexp.MustCompile(`^\s*([A-Za-z0-9_-]+)\s*=\s*([^\s"'\[\]{}#,][^"'\[\]{}#,]*?)\s*(?:#.*)?$`)
-	single   = regexp.MustCompile(`^\s*\[(disk|cdrom|nic|bridge)\]`)
+	unquoted = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^\s*([A-Za-z0-9_-]+)\s*=\s*([^\s"'\[\]{}#,][^"'\[\]{}#,]*?)\s*(?:#.*)?$`)
+	})
+	single = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^\s*\[(disk|cdrom|nic|bridge)\]`) })
 )
 
 func isNumber(s string) bool {
@@ -137,7 +139,7 @@ func (d *document) syntax(err error) {
 	line := d.text[strings.LastIndexByte(d.text[:start], '\n')+1:]
 	line, _, _ = strings.Cut(line, "\n")
 	fix := ""
-	if m := unquoted.FindStringSubmatch(line); m != nil && !isNumber(m[2]) {
+	if m := unquoted().FindStringSubmatch(line); m != nil && !isNumber(m[2]) {
 		switch strings.ToLower(m[2]) {
 		case "true", "false": // well written: something else is wrong
 		case "yes", "on":
@@ -147,7 +149,7 @@ func (d *document) syntax(err error) {
 		default:
 			fix = m[1] + " = " + quote(m[2])
 		}
-	} else if m := single.FindStringSubmatch(line); m != nil {
+	} else if m := single().FindStringSubmatch(line); m != nil {
 		fix = "[[" + m[1] + "]]"
 	}
 	d.at(start, "", printable(msg), fix)

@@ -5,15 +5,18 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 
 	"kvmctl/internal/nearest"
 	"kvmctl/internal/units"
 	"kvmctl/vm"
 )
 
-var machineType = regexp.MustCompile(`^(q35|pc|pc-(q35|i440fx)-[0-9]{1,3}\.[0-9]{1,3}(\.[0-9]{1,3})?)$`)
+var machineType = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^(q35|pc|pc-(q35|i440fx)-[0-9]{1,3}\.[0-9]{1,3}(\.[0-9]{1,3})?)$`)
+})
 
-var plainWord = regexp.MustCompile(`^[A-Za-z0-9/._+-]+$`)
+var plainWord = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9/._+-]+$`) })
 
 // Most devices of a kind: the ports of the guest's buses.
 const (
@@ -59,7 +62,7 @@ func checkMachine(d *document, raw *rawGuest, s *vm.Spec) {
 		d.value("cpus_max", fmt.Sprintf("cpus_max %d is less than cpus %d", s.CPUsMax, s.CPUs),
 			fmt.Sprintf("cpus_max = %d", defaultCPUsMax(s.CPUs)))
 	}
-	if raw.Machine != nil && !machineType.MatchString(s.Machine) {
+	if raw.Machine != nil && !machineType().MatchString(s.Machine) {
 		fix := ""
 		if n, ok := nearest.Find(s.Machine, []string{"q35", "pc"}); ok {
 			fix = fmt.Sprintf("did you mean %q?", n)
@@ -214,7 +217,7 @@ func checkDeclared(d *document, path, bridge string, host Host) {
 
 // shellWord quotes a path for a shell where it has to.
 func shellWord(path string) string {
-	if plainWord.MatchString(path) {
+	if plainWord().MatchString(path) {
 		return path
 	}
 	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"

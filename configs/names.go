@@ -4,14 +4,15 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 const maxName = 40
 
 var (
-	guestName  = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]*$`)
-	bridgeName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`)
-	ourTAP     = regexp.MustCompile(`^kv[0-9]+\.[0-9]+$`)
+	guestName  = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9][a-z0-9.-]*$`) })
+	bridgeName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`) })
+	ourTAP     = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^kv[0-9]+\.[0-9]+$`) })
 )
 
 // reservedEndings would make a guest's directory look like one of the files beside it.
@@ -43,7 +44,7 @@ func CheckName(name string) error {
 		rule = "it is empty"
 	case len(name) > maxName:
 		rule = fmt.Sprintf("longer than %d characters", maxName)
-	case !guestName.MatchString(name):
+	case !guestName().MatchString(name):
 		rule = "only a-z, 0-9, . and - are allowed, and the first is a letter or a digit"
 	case strings.Contains(name, ".."):
 		rule = "two dots in a row"
@@ -98,11 +99,11 @@ func checkBridgeName(name string) string {
 	switch {
 	case len(name) > 15:
 		return "longer than the kernel's 15 bytes"
-	case !bridgeName.MatchString(name), strings.Contains(name, ".."):
+	case !bridgeName().MatchString(name), strings.Contains(name, ".."):
 		return "only letters, digits, '_', '.' and '-' are allowed, and the first is a letter or a digit"
 	case name == "all", name == "default", name == "lo":
 		return "the kernel uses it for itself"
-	case ourTAP.MatchString(name):
+	case ourTAP().MatchString(name):
 		return "kvmctl names its TAPs so"
 	}
 	return ""

@@ -30,6 +30,9 @@ type cursor struct {
 // Harvest moves what is new in a guest's recorder and console into its history and console log, and gives the room back by punching holes.
 // Every command that meets a guest does so; when two meet it at once, one does.
 func (h *Host) Harvest(name string) error {
+	if !h.news(name, h.loadCursor(name)) {
+		return nil
+	}
 	l, err := flock.TryLock(h.run(name, harvestName))
 	if errors.Is(err, flock.ErrLocked) || errors.Is(err, fs.ErrNotExist) {
 		return nil

@@ -7,6 +7,7 @@ import (
 	"os"
 	"regexp"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
@@ -88,10 +89,10 @@ func FindQEMU(ctx context.Context, path, cache string) (QEMUVersion, error) {
 	return want, nil
 }
 
-var versionLine = regexp.MustCompile(`version (\d{1,4})\.(\d{1,4})\.(\d{1,4})`)
+var versionLine = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`version (\d{1,4})\.(\d{1,4})\.(\d{1,4})`) })
 
 func parseVersion(out string) (major, minor, micro int, err error) {
-	m := versionLine.FindStringSubmatch(out)
+	m := versionLine().FindStringSubmatch(out)
 	if m == nil {
 		return 0, 0, 0, fmt.Errorf("its -version says %.60q", out)
 	}

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -27,7 +28,7 @@ func (e *ExistsError) Error() string {
 func (e *ExistsError) Is(target error) bool { return target == fs.ErrExist }
 
 // tempName is how an image is called until it is complete. Nothing else is ever cleaned away.
-var tempName = regexp.MustCompile(`^\.kvmctl-[0-9a-f]{16}\.part$`)
+var tempName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^\.kvmctl-[0-9a-f]{16}\.part$`) })
 
 // place is where an image is made: a temporary file beside its final name, and a shared lock on the directory for as long
 // as someone works in it. The lock is the directory's, not the file's: on NFS a flock of the file is a lock that QEMU's
@@ -171,7 +172,7 @@ func eachLeftover(dir string, act func(path string) error) error {
 		return fmt.Errorf("read directory: %w", err)
 	}
 	for _, e := range entries {
-		if !e.Type().IsRegular() || !tempName.MatchString(e.Name()) {
+		if !e.Type().IsRegular() || !tempName().MatchString(e.Name()) {
 			continue
 		}
 		if err := act(filepath.Join(dir, e.Name())); err != nil {
