@@ -146,14 +146,16 @@ func (h *Host) pin(ctx context.Context, p *Prepared, name string) error {
 	if err := MakeDirs(h.GuestLibDir(name), 0o711); err != nil {
 		return err
 	}
-	accounts, err := accountUIDs()
-	if err != nil {
-		return err
-	}
-	if uid := h.UIDBase + p.ABI.UID; p.ABI.UID != 0 && accounts.contains(uid) {
-		// The guest owns nothing and does not see the number, so it can have another.
-		p.Notes = append(p.Notes, fmt.Sprintf("an account has uid %d by now: the guest gets another", uid))
-		p.ABI.UID = 0
+	if p.ABI.UID != 0 && accountsChangedSince(h.ABILock(name)) {
+		accounts, err := accountUIDs()
+		if err != nil {
+			return err
+		}
+		if uid := h.UIDBase + p.ABI.UID; accounts.contains(uid) {
+			// The guest owns nothing and does not see the number, so it can have another.
+			p.Notes = append(p.Notes, fmt.Sprintf("an account has uid %d by now: the guest gets another", uid))
+			p.ABI.UID = 0
+		}
 	}
 	if p.ABI.UID == 0 {
 		ctx, cancel := context.WithTimeout(ctx, lockWait)

@@ -45,17 +45,22 @@ const statusWorkers = 256
 // Status tells the state of each named guest, in the given order. A guest that ended since the last command is noticed here: its end is
 // noted in its history and its run directory cleared away.
 func (h *Host) Status(ctx context.Context, names []string) []Status {
-	return h.statusOf(ctx, names, h.askState)
+	return h.statusOf(ctx, names, func(ctx context.Context, name string, s *Status) {
+		h.askState(ctx, name, s)
+		if err := h.Harvest(name); err != nil && s.Err == nil {
+			s.Err = err
+		}
+	})
 }
 
 // Overview is Status for many guests at once: a QEMU that waits for work, and whose recorder says that the guest runs, is not asked. An
 // answer would cost it and us a millisecond each; a QEMU that hangs is seen all the same, unless it hangs in a poll of its own.
 func (h *Host) Overview(ctx context.Context, names []string) []Status {
 	return h.statusOf(ctx, names, func(ctx context.Context, name string, s *Status) {
-		if err := h.Harvest(name); err == nil && waitsForWork(s.PID) {
-			if c := h.loadCursor(name); c.Runs && !c.Lost {
-				return
-			}
+		if err := h.Harvest(name); err != nil {
+			s.Err = err
+		} else if c := h.loadCursor(name); c.Runs && !c.Lost && waitsForWork(s.PID) {
+			return
 		}
 		h.askState(ctx, name, s)
 	})
@@ -172,9 +177,6 @@ func (h *Host) liveStatus(ctx context.Context, name string, ask askFunc) Status 
 	ask(ctx, name, &s)
 	if p.waitPlain(0) { // it ended while we asked
 		return h.endedStatus(ctx, name)
-	}
-	if err := h.Harvest(name); err != nil && s.Err == nil {
-		s.Err = err
 	}
 	return s
 }

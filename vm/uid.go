@@ -78,10 +78,27 @@ func (r uidRanges) contains(uid int) bool {
 	return false
 }
 
+// accountFiles are where ids are given away, with the columns of the first id and of the count; -1: one.
+var accountFiles = map[string][2]int{"/etc/passwd": {2, -1}, "/etc/group": {2, -1}, "/etc/subuid": {1, 2}, "/etc/subgid": {1, 2}}
+
+// accountsChangedSince tells whether ids may have been given away since a file was written.
+func accountsChangedSince(path string) bool {
+	var then, now unix.Stat_t
+	if unix.Stat(path, &then) != nil {
+		return true
+	}
+	for file := range accountFiles {
+		if err := unix.Stat(file, &now); err == nil && now.Ctim.Nano() >= then.Mtim.Nano() || err != nil && !errors.Is(err, unix.ENOENT) {
+			return true
+		}
+	}
+	return false
+}
+
 // accountUIDs gives the uids and gids of local accounts and the ranges handed to users' own namespaces (subuid(5)).
 func accountUIDs() (uidRanges, error) {
 	var all uidRanges
-	for file, columns := range map[string][2]int{"/etc/passwd": {2, -1}, "/etc/group": {2, -1}, "/etc/subuid": {1, 2}, "/etc/subgid": {1, 2}} {
+	for file, columns := range accountFiles {
 		f, err := os.Open(file)
 		if errors.Is(err, os.ErrNotExist) {
 			continue
