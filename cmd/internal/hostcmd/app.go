@@ -159,6 +159,9 @@ func whoami(env *cli.Env) string {
 	if name := env.Get("SUDO_USER"); name != "" {
 		return name
 	}
+	if os.Getuid() == 0 {
+		return "root" // no need to search the accounts
+	}
 	if u, err := user.Current(); err == nil {
 		return u.Username
 	}
