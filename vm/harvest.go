@@ -60,10 +60,7 @@ func (h *Host) harvestNow(name string) error {
 }
 
 func (h *Host) harvest(name string) error {
-	var c cursor
-	if b, err := os.ReadFile(h.run(name, cursorName)); err == nil {
-		_ = json.Unmarshal(b, &c) // damaged: begin at 0; holes read as nothing
-	}
+	c := h.loadCursor(name) // damaged: begin at 0; holes read as nothing
 	if !h.news(name, c) {
 		return nil
 	}
