@@ -107,7 +107,7 @@ func TestRunStatesOfQEMUInOurWords(t *testing.T) {
 	for q, want := range map[string]StateWord{"running": StateRunning, "paused": StatePaused, "io-error": StatePaused,
 		"internal-error": StatePaused, "guest-panicked": StatePaused, "prelaunch": StateStarting, "inmigrate": StateStarting,
 		"shutdown": StateStopping, "suspended": StatePaused, "": StatePaused} {
-		if got, _ := runState(q); got != want {
+		if got, _ := runState("vm-a", q); got != want {
 			t.Errorf("%q is %s, want %s", q, got, want)
 		}
 	}

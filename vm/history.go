@@ -47,6 +47,9 @@ const (
 	KindEnd     FactKind = "end"     // QEMU is gone
 	KindHook    FactKind = "hook"    // a hook said something or failed
 	KindNote    FactKind = "note"
+	KindPause   FactKind = "pause"  // a person stopped its CPUs
+	KindResume  FactKind = "resume" // a person let them go on
+	KindReset   FactKind = "reset"  // a person pressed the reset button
 )
 
 const factVersion = 1

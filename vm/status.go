@@ -201,18 +201,22 @@ func (h *Host) askState(ctx context.Context, name string, s *Status) {
 		s.State, s.Note = StateWedged, "QEMU does not answer"
 		return
 	}
-	s.State, s.Note = runState(st.Status)
+	s.State, s.Note = runState(name, st.Status)
+	if st.Status == "paused" && s.StateOf != nil {
+		run, _ := factsOf(h.recent(name, maxFact), s.StateOf.Run)
+		s.Note = pausedBy(run)
+	}
 }
 
 // runState puts QEMU's RunState (qapi/run-state.json) into our words.
-func runState(q string) (StateWord, string) {
+func runState(name, q string) (StateWord, string) {
 	switch q {
 	case "running":
 		return StateRunning, ""
 	case "paused":
 		return StatePaused, ""
 	case "io-error":
-		return StatePaused, "stopped on a disk error, mostly a full file system: make room, then `cont` on its monitor"
+		return StatePaused, "stopped on a disk error, mostly a full file system: make room, then kvmctl resume " + name
 	case "internal-error", "guest-panicked":
 		return StatePaused, "stopped: " + q
 	case "prelaunch", "inmigrate":

@@ -102,6 +102,7 @@ func (a *app) addCommands(root *cobra.Command) {
 	}{
 		{groupGuests, []*cobra.Command{newCreate(a), newCheck(a), newList(a), newShow(a), newStart(a), newStop(a), newRestart(a),
 			newStatus(a), newDelete(a)}},
+		{groupGuests, a.stateCommands()},
 		{groupScreens, a.screenCommands()},
 		{groupThings, a.thingCommands()},
 	}

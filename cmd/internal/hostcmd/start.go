@@ -121,7 +121,7 @@ func notUnderneath(ctx context.Context, s *configs.Site, spec *vm.Spec) error {
 func (a *app) sayAlready(ctx context.Context, h *vm.Host, name string, st *vm.Started) error {
 	switch now := h.Status(ctx, []string{name})[0]; now.State {
 	case vm.StatePaused:
-		return cli.Failed("kvmctl monitor "+name+" -c cont", "it is there and paused (pid %d)", st.PID)
+		return cli.Failed("kvmctl resume "+name, "it is there and paused (pid %d)", st.PID)
 	case vm.StateWedged:
 		return cli.Failed("kvmctl restart "+name+" --force", "it is there and does not answer (pid %d)", st.PID)
 	}

@@ -1,0 +1,48 @@
+package hostcmd
+
+import (
+	"context"
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"kvmctl/vm"
+)
+
+// stateCommands are those that hold, keep and turn back what a guest is doing.
+func (a *app) stateCommands() []*cobra.Command {
+	return []*cobra.Command{newPause(a), newResume(a), newReset(a)}
+}
+
+// eachRunning does something to each of the named guests; one that fails does not keep it from the others. act is for errors: "pause".
+func (a *app) eachRunning(ctx context.Context, names []string, act string, do func(h *vm.Host, name string) error) error {
+	if err := a.needRoot(act + " a guest"); err != nil {
+		return err
+	}
+	s, err := a.site(ctx)
+	if err != nil {
+		return err
+	}
+	h := a.host(s, act)
+	var errs []error
+	for _, name := range dedupe(names) {
+		if err := a.known(s, name, act); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if err := do(h, name); err != nil {
+			errs = append(errs, a.notDone(ctx, h, name, act, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// notDone words a failed act on a guest; of one that does not run it says why it does not.
+func (a *app) notDone(ctx context.Context, h *vm.Host, name, act string, err error) error {
+	if errors.Is(err, vm.ErrNotRunning) {
+		if st := h.Status(ctx, []string{name})[0]; st.PID == 0 {
+			return notRunning(act, st)
+		}
+	}
+	return unreachable(act, name, err)
+}
