@@ -21,6 +21,23 @@ type locator struct {
 	places map[string]place
 	tables map[string]int // path of [[…]] → number of elements so far
 	deep   int            // offset of what exceeds maxDepth; -1: nothing does
+
+	headers []header // in the file's order
+	pairs   []pair   // likewise; those within an inline table or list come before the pair that they are part of
+}
+
+// header is a [table] or [[table]] line.
+type header struct {
+	path       string // of the table that it opens
+	start, end int    // from its first bracket to behind its last
+}
+
+// pair is a key = value.
+type pair struct {
+	path            string
+	key, value, end int // byte offsets; end is behind the value
+	header          int // index of the header above it; -1: it stands above the first
+	inline          bool
 }
 
 type keyPart struct {
@@ -88,6 +105,7 @@ func (l *locator) header() (string, bool) {
 		return "", false
 	}
 	l.at += len(closing)
+	end := l.at
 	path := ""
 	for i, p := range parts {
 		path = join(path, p.name)
@@ -105,6 +123,7 @@ func (l *locator) header() (string, bool) {
 			path = element(path, n-1)
 		}
 	}
+	l.headers = append(l.headers, header{path, start, end})
 	return path, true
 }
 
@@ -123,7 +142,13 @@ func (l *locator) pair(path string) bool {
 			l.note(path, p.at, p.at)
 		}
 	}
-	return l.value(path)
+	p := pair{path: path, key: parts[0].at, value: l.at, header: len(l.headers) - 1, inline: l.depth > 0}
+	if !l.value(path) {
+		return false
+	}
+	p.end = len(strings.TrimRight(l.text[:l.at], " \t"))
+	l.pairs = append(l.pairs, p)
+	return true
 }
 
 func (l *locator) value(path string) bool {
