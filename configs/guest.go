@@ -126,6 +126,7 @@ func fill(s *vm.Spec, raw *rawGuest, beside string, host Host) {
 	set(&s.Order, raw.Order)
 	s.After = append(s.After, readable(raw.After)...)
 	setTime(&s.StartDelay, raw.StartDelay)
+	s.Ready = parseReady(raw)
 	setTime(&s.StopTimeout, raw.StopTimeout)
 	s.QEMUArgs = append(s.QEMUArgs, raw.QEMUArgs...)
 	fillVNC(&s.VNC, &raw.VNC, beside)
@@ -163,6 +164,23 @@ func fill(s *vm.Spec, raw *rawGuest, beside string, host Host) {
 	setPath(&s.Hooks.PreStop, raw.Hooks.PreStop, beside)
 	setPath(&s.Hooks.PostStop, raw.Hooks.PostStop, beside)
 	setTime(&s.Hooks.Timeout, raw.Hooks.Timeout)
+}
+
+// defaultReadyTime is what a guest may take to be ready: a Debian guest on hardware takes 20 s, a fat Windows a minute and more.
+const defaultReadyTime = 2 * time.Minute
+
+// parseReady reads `ready` where it is set and sound; what is wrong with it, checkReady tells.
+func parseReady(raw *rawGuest) (r vm.Ready) {
+	if raw.Ready == nil {
+		return r
+	}
+	r, err := vm.ParseReady(*raw.Ready)
+	if err != nil {
+		return vm.Ready{}
+	}
+	r.Timeout = defaultReadyTime
+	setTime(&r.Timeout, raw.ReadyTime)
+	return r
 }
 
 // readable leaves out the elements of a list that have a problem: bind made them empty.

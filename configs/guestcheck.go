@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"regexp"
@@ -30,6 +31,7 @@ func checkGuest(d *document, raw *rawGuest, s *vm.Spec, host Host) {
 	checkMachine(d, raw, s)
 	checkBoot(d, raw)
 	checkAfter(d, raw.After, s.Name)
+	checkReady(d, raw, s)
 	checkListen(d, "vnc.listen", raw.VNC.Listen)
 	checkDisks(d, raw, s)
 	checkNICs(d, s, host)
@@ -106,6 +108,33 @@ func checkAfter(d *document, after []string, self string) {
 			d.value(element("after", i), fmt.Sprintf("after names %s twice", name), "")
 		}
 		seen[name] = true
+	}
+}
+
+// checkReady refuses a sign that the guest could never give.
+func checkReady(d *document, raw *rawGuest, s *vm.Spec) {
+	if raw.Ready == nil {
+		if raw.ReadyTime != nil && !d.bad["ready"] {
+			d.key("ready_timeout", "ready_timeout without a ready", `ready = "agent"`)
+		}
+		return
+	}
+	if _, err := vm.ParseReady(*raw.Ready); err != nil {
+		fix := ""
+		if unknown := new(vm.UnknownReadyError); errors.As(err, &unknown) {
+			kind, arg, _ := strings.Cut(unknown.Text, ":")
+			if n, ok := nearest.Find(kind, []string{"agent", "ping", "tcp", "console"}); ok {
+				fix = fmt.Sprintf("did you mean %q?", strings.TrimSuffix(n+":"+arg, ":"))
+			}
+		}
+		d.value("ready", "ready: "+err.Error(), fix)
+		return
+	}
+	switch {
+	case s.Ready.Kind == vm.ReadyAgent && !s.Guest.Agent:
+		d.value("ready", "ready is \"agent\", but [guest] has agent = false", "")
+	case s.Ready.NeedsAddress() && len(s.NICs) == 0 && !s.Guest.Address.IsValid() && !d.bad["nic"] && !d.bad["guest.address"]:
+		d.value("ready", fmt.Sprintf("ready is %q, but the guest has neither a [[nic]] nor an address", s.Ready), "")
 	}
 }
 

@@ -27,6 +27,8 @@ type rawGuest struct {
 	Order       *int            `toml:"order" range:"0..9999"`
 	After       []string        `toml:"after"`
 	StartDelay  *units.Duration `toml:"start_delay" range:"0s..1h" eg:"5s"`
+	Ready       *string         `toml:"ready"`
+	ReadyTime   *units.Duration `toml:"ready_timeout" range:"1s..24h" eg:"2m"`
 	StopTimeout *units.Duration `toml:"stop_timeout" range:"0s..24h" eg:"30s"`
 	QEMUArgs    []string        `toml:"qemu_args" empty:"ok"`
 	VNC         rawVNC          `toml:"vnc"`

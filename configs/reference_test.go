@@ -38,7 +38,7 @@ func TestTheGuestReferenceLoads(t *testing.T) {
 		Accel: vm.AccelAuto, Machine: "q35", Firmware: vm.FirmwareBIOS,
 		Kernel: "/var/lib/kvm/vm-olorin/vmlinuz", Initrd: "/var/lib/kvm/vm-olorin/initrd.img", Cmdline: "console=ttyS0 root=/dev/vda1",
 		Boot: []vm.BootDevice{vm.BootDisk, vm.BootCDROM}, Autostart: true, Order: 50, After: []string{"vm-varda"},
-		StartDelay: 5 * time.Second, StopTimeout: 30 * time.Second,
+		StartDelay: 5 * time.Second, Ready: vm.Ready{Kind: vm.ReadyTCP, Port: 389, Timeout: 2 * time.Minute}, StopTimeout: 30 * time.Second,
 		VNC:    vm.VNC{Enabled: true, Display: 1, Listen: netip.MustParseAddr("127.0.0.1"), PasswordFile: "/etc/kvm/vm-olorin/vnc.password"},
 		Disks:  []vm.Disk{{Image: "/var/lib/kvm/vm-olorin/disk.qcow2", Size: 8 * units.GiB, Format: "qcow2", Bus: vm.BusVirtio, Cache: "writeback", Discard: true}},
 		CDROMs: []vm.CDROM{{Image: "/srv/iso/debian-12.iso"}},

@@ -41,6 +41,10 @@ func RenderGuest(spec vm.Spec, host Host) []byte {
 		w.line("after = %s", list(spec.After))
 	}
 	w.duration("start_delay", spec.StartDelay, def.StartDelay)
+	w.text("ready", spec.Ready.String(), "")
+	if !spec.Ready.IsZero() {
+		w.duration("ready_timeout", spec.Ready.Timeout, defaultReadyTime)
+	}
 	w.duration("stop_timeout", spec.StopTimeout, def.StopTimeout)
 	if len(spec.QEMUArgs) > 0 {
 		w.line("qemu_args = %s", list(spec.QEMUArgs))

@@ -149,5 +149,15 @@ func randomSpec(r *rand.Rand, host Host) vm.Spec {
 	if flag() {
 		s.QEMUArgs = []string{"-rtc", "base=localtime", "-fw_cfg", text()}
 	}
+	if flag() {
+		ready, err := vm.ParseReady(one("agent", "ping", "tcp:389", `console:^a "b" \\d+ login: $`))
+		if err != nil {
+			panic(err)
+		}
+		ready.Timeout = time.Second + time.Duration(r.Int64N(int64(time.Hour)))
+		if ready.Kind == vm.ReadyConsole || ready.Kind == vm.ReadyAgent && s.Guest.Agent || ready.NeedsAddress() && len(s.NICs) > 0 {
+			s.Ready = ready
+		}
+	}
 	return s
 }

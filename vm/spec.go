@@ -27,8 +27,9 @@ type Spec struct {
 	Boot        []BootDevice // in order
 	Autostart   bool
 	Order       int      // lower starts earlier, stops later
-	After       []string // guests that have to be running first
+	After       []string // guests that have to be ready first
 	StartDelay  time.Duration
+	Ready       Ready         // by what it shows that it is ready
 	StopTimeout time.Duration // the guest's own time on the stop ladder
 
 	VNC    VNC

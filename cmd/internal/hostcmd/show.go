@@ -114,6 +114,9 @@ func (a *app) printGuest(s *vm.Spec, abi *vm.ABI, file string) error {
 		row("cmdline", "%s", s.Cmdline)
 	}
 	row("autostart", "%s, order %d, after %s", yes(s.Autostart), s.Order, orNone(strings.Join(s.After, " ")))
+	if !s.Ready.IsZero() {
+		row("ready", "%s, within %v", s.Ready, s.Ready.Timeout)
+	}
 	row("stop_timeout", "%v", s.StopTimeout)
 	for i, d := range s.Disks {
 		row(fmt.Sprintf("disk %d", i), "%s (%s, %s, cache %s%s)", d.Image, d.Format, d.Bus, d.Cache, onlyIf(d.ReadOnly, ", read only"))

@@ -27,6 +27,8 @@ type guestJSON struct {
 	Order          int        `json:"order"`
 	After          []string   `json:"after"`
 	StartDelay     float64    `json:"start_delay_seconds"`
+	Ready          string     `json:"ready,omitempty"`
+	ReadyTimeout   float64    `json:"ready_timeout_seconds,omitempty"`
 	StopTimeout    float64    `json:"stop_timeout_seconds"`
 	VNC            vncJSON    `json:"vnc"`
 	Disks          []diskJSON `json:"disks"`
@@ -68,7 +70,7 @@ func newGuestJSON(s *vm.Spec, abi *vm.ABI, file string) guestJSON {
 		Name: s.Name, File: file, Description: s.Description, Memory: int64(s.Memory), MemoryMax: int64(s.MemoryMax), CPUs: s.CPUs,
 		CPUsMax: s.CPUsMax, Accel: string(s.Accel), Machine: s.Machine, Firmware: string(s.Firmware), Kernel: s.Kernel, Initrd: s.Initrd,
 		Cmdline: s.Cmdline, Boot: []string{}, Autostart: s.Autostart, Order: s.Order, After: append([]string{}, s.After...),
-		StartDelay: s.StartDelay.Seconds(), StopTimeout: s.StopTimeout.Seconds(), VNC: newVNCJSON(s.VNC), Disks: []diskJSON{}, CDROMs: []string{},
+		StartDelay: s.StartDelay.Seconds(), Ready: s.Ready.String(), ReadyTimeout: s.Ready.Timeout.Seconds(), StopTimeout: s.StopTimeout.Seconds(), VNC: newVNCJSON(s.VNC), Disks: []diskJSON{}, CDROMs: []string{},
 		NICs: []nicJSON{}, Profile: s.Guest.Profile, Agent: s.Guest.Agent, Address: addr(s.Guest.Address), QEMUArgs: append([]string{}, s.QEMUArgs...),
 	}
 	for _, b := range s.Boot {
