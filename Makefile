@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help deps build check test demo bench install clean
+.PHONY: help deps build check test e2e demo bench install clean
 
 PREFIX  ?= /usr/local
 DESTDIR ?=
@@ -38,6 +38,12 @@ test: ## install, build, check, then run every test; the last line counts them
 	@go run ./test/guest/cmd/mkguest >/dev/null # before any test needs it where no network is
 	KVM_TEST_TIERS=all go run ./test/runtests -race -shuffle=on -timeout 20m ./...
 
+e2e: ## boot Debian under QEMU and see there what needs systemd or a whole kernel (about ten minutes)
+	@contrib/deps.sh e2e
+	@$(MAKE) --no-print-directory build
+	@go run ./test/debguest/cmd/mkdebguest >/dev/null # once; it takes two minutes
+	KVM_TEST_TIERS=e2e go test -count=1 -v -p 1 -timeout 30m ./test/debguest ./test/e2e/...
+
 demo: ## show the main job on a guest of its own (KEEP=1 leaves it running)
 	@contrib/deps.sh
 	@$(MAKE) --no-print-directory build
@@ -59,4 +65,4 @@ install: ## install into $(DESTDIR)$(PREFIX): program, completions, reference fi
 	install -m 644 LICENSE $(wildcard README.md CHANGELOG.md) $(DESTDIR)$(PREFIX)/share/doc/kvmctl/
 
 clean: ## remove what was built (downloads stay in .cache)
-	rm -rf bin $(wildcard .cache/guest/*.json) $(filter-out .cache/guest/packages .cache/guest/lock,$(wildcard .cache/guest/*))
+	rm -rf bin $(wildcard .cache/guest/*.json) $(filter-out .cache/guest/packages .cache/guest/lock,$(wildcard .cache/guest/*)) $(wildcard .cache/debguest/.image-*)

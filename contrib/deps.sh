@@ -1,6 +1,6 @@
 #!/bin/bash
 # Installs what building, testing, the demo or the benchmark needs and this machine lacks; says so first. With nothing
-# missing it does nothing, in a few milliseconds. Usage: contrib/deps.sh [bench]
+# missing it does nothing, in a few milliseconds. Usage: contrib/deps.sh [bench|e2e]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -43,6 +43,11 @@ if [[ ${1-} == bench ]]; then
 	need_program virsh libvirt-clients
 	need_program libvirtd libvirt-daemon-system
 	need_program strace strace
+fi
+if [[ ${1-} == e2e ]]; then
+	need_program mmdebstrap mmdebstrap
+	need_program mke2fs e2fsprogs
+	need_program ssh-keygen openssh-client
 fi
 
 # Go: the one in PATH, or the one fetched here earlier, if it is new enough.

@@ -14,18 +14,22 @@ type Tier string
 const (
 	Netns Tier = "netns" // root, and network namespaces of the test's own
 	QEMU  Tier = "qemu"  // root, a real QEMU under tcg
+	E2E   Tier = "e2e"   // root, and a whole Debian under QEMU; `make e2e` runs it by KVM_TEST_TIERS=e2e
 )
 
 // Need skips t unless the tier was asked for, this is root, and every program is installed.
 func Need(t testing.TB, tier Tier, programs ...string) {
 	t.Helper()
-	if os.Getenv("KVM_TEST_TIERS") != "all" {
+	switch tiers := os.Getenv("KVM_TEST_TIERS"); {
+	case tier == E2E && tiers != "e2e":
+		skip(t, "tier e2e runs under `make e2e` (KVM_TEST_TIERS=e2e), in packages whose TestMain is MainE2E")
+	case tier != E2E && tiers != "all":
 		skip(t, "tier "+string(tier)+" runs under `make test` (KVM_TEST_TIERS=all)")
 	}
 	if os.Getuid() != 0 {
 		skip(t, "needs root")
 	}
-	if tier == QEMU {
+	if tier == QEMU || tier == E2E {
 		programs = append(programs, "qemu-system-x86_64", "qemu-img")
 	}
 	for _, p := range programs {
@@ -41,4 +45,13 @@ func skip(t testing.TB, why string) {
 		t.Fatalf("strict: would skip: %s", why)
 	}
 	t.Skip(why)
+}
+
+// MainE2E is the TestMain of a package whose tests are all of the tier E2E. They take minutes each, so they are not among the tests of
+// any other run, not even as skipped ones.
+func MainE2E(m *testing.M) {
+	if os.Getenv("KVM_TEST_TIERS") != "e2e" {
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
 }
