@@ -164,6 +164,7 @@ func fill(s *vm.Spec, raw *rawGuest, beside string, host Host) {
 	setPath(&s.Hooks.PreStop, raw.Hooks.PreStop, beside)
 	setPath(&s.Hooks.PostStop, raw.Hooks.PostStop, beside)
 	setTime(&s.Hooks.Timeout, raw.Hooks.Timeout)
+	fillLimits(&s.Limits, &raw.Limits)
 }
 
 // defaultReadyTime is what a guest may take to be ready: a Debian guest on hardware takes 20 s, a fat Windows a minute and more.

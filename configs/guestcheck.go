@@ -39,6 +39,7 @@ func checkGuest(d *document, raw *rawGuest, s *vm.Spec, host Host) {
 		d.value("guest.address", fmt.Sprintf("%s is no address of a guest", a), "")
 	}
 	checkQEMUArgs(d, raw.QEMUArgs)
+	checkLimits(d, &raw.Limits, s)
 }
 
 func checkMachine(d *document, raw *rawGuest, s *vm.Spec) {

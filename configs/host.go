@@ -13,14 +13,16 @@ import (
 
 // Host is what kvm.toml says, every default filled in.
 type Host struct {
-	Root         string             // in front of every path; "" is the machine's own root
-	UIDBase      int                // a guest's uid is this plus its number
-	QEMU         string             // absolute path of qemu-system-x86_64
-	RecorderSize units.Size         // tmpfs of a guest's flight recorder
-	ConsoleSize  units.Size         // tmpfs of a guest's console log
-	HistorySize  units.Size         // history.jsonl is rotated at this size
-	Bridges      []netbridge.Bridge // in the file's order
-	Defaults     Defaults
+	Root         string     // in front of every path; "" is the machine's own root
+	UIDBase      int        // a guest's uid is this plus its number
+	QEMU         string     // absolute path of qemu-system-x86_64
+	RecorderSize units.Size // tmpfs of a guest's flight recorder
+	ConsoleSize  units.Size // tmpfs of a guest's console log
+	HistorySize  units.Size // history.jsonl is rotated at this size
+	// ShutdownBudget is the time in which all guests are stopped when the host goes down; 0: what their own times add up to.
+	ShutdownBudget time.Duration
+	Bridges        []netbridge.Bridge // in the file's order
+	Defaults       Defaults
 	// BridgesUnknown: the file could not be read that far, so a NIC's bridge cannot be missed.
 	BridgesUnknown bool
 }
@@ -67,6 +69,7 @@ func ParseHost(file string, text []byte, machineID string) (Host, Problems) {
 	set(&h.RecorderSize, raw.RecorderSize)
 	set(&h.ConsoleSize, raw.ConsoleSize)
 	set(&h.HistorySize, raw.HistorySize)
+	setTime(&h.ShutdownBudget, raw.ShutdownBudget)
 	setAs(&h.Defaults.Accel, raw.Defaults.Accel)
 	setTime(&h.Defaults.StopTimeout, raw.Defaults.StopTimeout)
 	set(&h.Defaults.VNCListen, raw.Defaults.VNCListen)

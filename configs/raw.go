@@ -37,6 +37,7 @@ type rawGuest struct {
 	NICs        []rawNIC        `toml:"nic"`
 	Guest       rawInside       `toml:"guest"`
 	Hooks       rawHooks        `toml:"hooks"`
+	Limits      rawLimits       `toml:"limits"`
 }
 
 type rawVNC struct {
@@ -81,13 +82,14 @@ type rawHooks struct {
 }
 
 type rawHost struct {
-	UIDBase      *int        `toml:"uid_base" range:"1000..2000000000"`
-	QEMU         *string     `toml:"qemu"`
-	RecorderSize *units.Size `toml:"recorder_size" range:"64K..64M" eg:"256K"`
-	ConsoleSize  *units.Size `toml:"console_size" range:"64K..1G" eg:"4M"`
-	HistorySize  *units.Size `toml:"history_size" range:"64K..1G" eg:"1M"`
-	Defaults     rawDefaults `toml:"defaults"`
-	Bridges      []rawBridge `toml:"bridge"`
+	UIDBase        *int            `toml:"uid_base" range:"1000..2000000000"`
+	QEMU           *string         `toml:"qemu"`
+	RecorderSize   *units.Size     `toml:"recorder_size" range:"64K..64M" eg:"256K"`
+	ConsoleSize    *units.Size     `toml:"console_size" range:"64K..1G" eg:"4M"`
+	HistorySize    *units.Size     `toml:"history_size" range:"64K..1G" eg:"1M"`
+	ShutdownBudget *units.Duration `toml:"shutdown_budget" range:"0s..29m" eg:"5m"`
+	Defaults       rawDefaults     `toml:"defaults"`
+	Bridges        []rawBridge     `toml:"bridge"`
 }
 
 type rawDefaults struct {

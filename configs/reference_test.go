@@ -49,6 +49,7 @@ func TestTheGuestReferenceLoads(t *testing.T) {
 			PreStop: "/etc/kvm/vm-olorin/pre-stop", PostStop: "/etc/kvm/vm-olorin/post-stop", Timeout: 30 * time.Second,
 		},
 		QEMUArgs: []string{"-rtc", "base=localtime"},
+		Limits:   vm.Limits{CPU: 150, CPUWeight: 200, Memory: 2 * units.GiB, IOWeight: 50, Tasks: 200},
 	}
 	if diff := cmp.Diff(want, got, compare); diff != "" {
 		t.Errorf("spec (-want +got):\n%s", diff)

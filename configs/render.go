@@ -74,6 +74,7 @@ func RenderGuest(spec vm.Spec, host Host) []byte {
 	w.text("post_stop", relative(spec.Hooks.PostStop, beside), "")
 	w.duration("timeout", spec.Hooks.Timeout, def.Hooks.Timeout)
 	w.endTable("[hooks]")
+	renderLimits(&w, spec.Limits)
 	return w.Bytes()
 }
 

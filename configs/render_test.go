@@ -142,6 +142,10 @@ func randomSpec(r *rand.Rand, host Host) vm.Spec {
 	if flag() {
 		s.Guest.Address = netip.MustParseAddr(one("10.2.0.210", "fd00::1"))
 	}
+	if r.IntN(2) == 0 {
+		s.Limits = vm.Limits{CPU: r.IntN(1000), CPUWeight: r.IntN(10001), Memory: vm.LeastMemoryLimit(s.Memory) + units.Size(r.IntN(1000)),
+			IOWeight: r.IntN(10001), Tasks: vm.LeastTasks(s.CPUsMax) + r.IntN(100)}
+	}
 	s.Hooks = vm.Hooks{Timeout: time.Duration(1+r.IntN(100)) * time.Second}
 	if flag() {
 		s.Hooks.PreStart, s.Hooks.PostStart, s.Hooks.PreStop, s.Hooks.PostStop = path("h"), path("h"), path("h"), path("h")

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"kvmctl/internal/flock"
+	"kvmctl/internal/systemd"
 	"kvmctl/internal/units"
 	"kvmctl/vm/qmp"
 )
@@ -26,6 +27,9 @@ type Host struct {
 
 	// Network opens the TAPs of a guest's NICs, one file per queue. QEMU inherits them; the caller of Network closes ours.
 	Network func(ctx context.Context, spec *Spec, uid int) ([][]*os.File, error)
+
+	// Place, if set, puts a guest's QEMU into its scope, and gives notes for the admin. Nil: nobody makes scopes here.
+	Place func(ctx context.Context, scope systemd.Unit) (notes []string, err error)
 
 	// Step, if set, hears of each finished step of a start.
 	Step func(name string)

@@ -38,6 +38,7 @@ type Spec struct {
 	NICs   []NIC
 	Guest  Guest
 	Hooks  Hooks
+	Limits Limits
 
 	QEMUArgs []string // the admin's own, appended as they are; non-empty marks the guest `custom`
 }

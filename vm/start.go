@@ -187,6 +187,9 @@ type starting struct {
 	mon          *qmp.Client
 	closeMonitor func()
 	monErr       error
+	placed       chan struct{} // closed when placeNotes and placeErr are set; nil: there is nobody to make a scope
+	placeNotes   []string
+	placeErr     error
 	stuck        bool // QEMU outlived SIGKILL
 	undo         []func()
 }
@@ -214,6 +217,7 @@ func (s *starting) run(ctx context.Context) error {
 		{"flight recorder", s.recorder},
 		{"monitor", s.openMonitor},
 		{"settings", s.settings},
+		{"scope", s.inScope},
 		{"let go", s.release},
 	}
 	for _, step := range steps {

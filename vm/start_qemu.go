@@ -17,7 +17,7 @@ import (
 )
 
 // exec starts QEMU. It is our child until kvmctl ends; then it belongs to init.
-func (s *starting) exec(context.Context) error {
+func (s *starting) exec(ctx context.Context) error {
 	files, err := s.files.inOrder(s.p.Wiring)
 	if err != nil {
 		return err
@@ -34,6 +34,7 @@ func (s *starting) exec(context.Context) error {
 	s.ended = make(chan struct{})
 	go func() { _ = s.cmd.Wait(); close(s.ended) }() // owner: kill, which waits for ended, or this process's own end
 	s.onUndo(s.kill)
+	s.enterScope(ctx)
 	recorder := s.files.recorder
 	s.files.recorder = nil
 	s.files.close()

@@ -660,7 +660,7 @@ func readSome(path string) []byte {
 }
 
 // startSteps are the steps of a start with a NIC, in order.
-var startSteps = []string{"pre-start hook", "run directory", "files", "network", "state", "QEMU", "flight recorder", "monitor", "settings", "let go"}
+var startSteps = []string{"pre-start hook", "run directory", "files", "network", "state", "QEMU", "flight recorder", "monitor", "settings", "scope", "let go"}
 
 func init() {
 	helpers["start"] = func() int {

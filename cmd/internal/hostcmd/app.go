@@ -26,6 +26,7 @@ type app struct {
 	env     *cli.Env
 	root    string // --root, absolute; "" is the machine's own
 	verbose bool
+	noScope bool // start --no-scope
 }
 
 // Main runs kvmctl and gives its exit code.
@@ -101,7 +102,7 @@ func (a *app) addCommands(root *cobra.Command) {
 		commands []*cobra.Command
 	}{
 		{groupGuests, []*cobra.Command{newCreate(a), newCheck(a), newList(a), newShow(a), newStart(a), newStop(a), newRestart(a),
-			newStatus(a), newDelete(a)}},
+			newStatus(a), newEnded(a), newDelete(a)}},
 		{groupGuests, a.stateCommands()},
 		{groupScreens, a.screenCommands()},
 		{groupThings, a.thingCommands()},
@@ -152,6 +153,7 @@ func (a *app) host(s *configs.Site, op string) *vm.Host {
 		By: whoami(a.env) + ", kvmctl " + op,
 	}
 	h.Network = a.network(s)
+	h.Place = a.place()
 	return h
 }
 

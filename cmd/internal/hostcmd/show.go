@@ -134,6 +134,9 @@ func (a *app) printGuest(s *vm.Spec, abi *vm.ABI, file string) error {
 		}
 		row(fmt.Sprintf("nic %d", i), "%s on %s, %d queues, MAC %s", n.Model, n.Bridge, n.Queues, mac)
 	}
+	if words := limitWords(s.Limits); words != "" {
+		row("limits", "%s", words)
+	}
 	if abi != nil {
 		row("uuid", "%s", abi.UUID)
 		row("pinned", "%s, uid number %d", abi.Machine, abi.UID)

@@ -38,6 +38,7 @@ type guestJSON struct {
 	Agent          bool       `json:"agent"`
 	Address        string     `json:"address,omitempty"`
 	QEMUArgs       []string   `json:"qemu_args"`
+	Limits         limitsJSON `json:"limits,omitzero"`
 	UUID           string     `json:"uuid,omitempty"`       // from the first start on
 	UIDNumber      int        `json:"uid_number,omitempty"` // likewise
 	MachineVersion string     `json:"machine_version,omitempty"`
@@ -73,6 +74,7 @@ func newGuestJSON(s *vm.Spec, abi *vm.ABI, file string) guestJSON {
 		StartDelay: s.StartDelay.Seconds(), Ready: s.Ready.String(), ReadyTimeout: s.Ready.Timeout.Seconds(), StopTimeout: s.StopTimeout.Seconds(), VNC: newVNCJSON(s.VNC), Disks: []diskJSON{}, CDROMs: []string{},
 		NICs: []nicJSON{}, Profile: s.Guest.Profile, Agent: s.Guest.Agent, Address: addr(s.Guest.Address), QEMUArgs: append([]string{}, s.QEMUArgs...),
 	}
+	g.Limits = limitsJSON{s.Limits.CPU, s.Limits.CPUWeight, int64(s.Limits.Memory), s.Limits.IOWeight, s.Limits.Tasks}
 	for _, b := range s.Boot {
 		g.Boot = append(g.Boot, string(b))
 	}

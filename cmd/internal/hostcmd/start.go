@@ -37,6 +37,7 @@ same time. One guest that fails does not stop the others.`,
 			return a.runStart(cmd.Context(), o)
 		},
 	}
+	cmd.Flags().BoolVar(&a.noScope, "no-scope", false, "leave the guest in the caller's session, where it may end at logout")
 	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "print QEMU's command line and start nothing")
 	return cmd
 }

@@ -24,12 +24,15 @@ type stopOptions struct {
 	force   bool
 	timeout time.Duration
 	given   bool // --timeout was given
+	within  time.Duration
+	hasten  bool // --budget was given
+	budget  *vm.Budget
 }
 
 func newStop(a *app) *cobra.Command {
 	var o stopOptions
 	cmd := &cobra.Command{
-		Use:   "stop [<vm>...] [--all] [--timeout 30s] [--force]",
+		Use:   "stop [<vm>...] [--all] [--timeout 30s] [--budget[=10m]] [--force]",
 		Short: "Stop guests; without a name all that run, in reverse order",
 		Long: `Ask guests to shut down, wait, then kill; say which step ended each.
 
@@ -39,13 +42,16 @@ SIGTERM, then SIGKILL, two seconds each. A guest that has shut down and left its
 is not waited for. --force begins at quit: a power cut for the guest.
 
 Without a name, all running guests are stopped, what starts last first; on a terminal kvmctl
-lists them and asks. Exit code 4: done, but at least one guest had to be killed.`,
+lists them and asks. --budget gives all of them together that much time, or the shutdown_budget
+of kvm.toml: where their own times, in their order, would take longer, each gets its share.
+Exit code 4: done, but at least one guest had to be killed.`,
 		Example: `  kvmctl stop vm-olorin
   kvmctl stop vm-olorin --timeout 2m
-  kvmctl stop --all`,
+  kvmctl stop --all
+  kvmctl stop --all --budget=10m`,
 		ValidArgsFunction: a.completeGuests,
 		RunE: func(cmd *cobra.Command, names []string) error {
-			o.names, o.given = names, cmd.Flags().Changed("timeout")
+			o.names, o.given, o.hasten = names, cmd.Flags().Changed("timeout"), cmd.Flags().Changed("budget")
 			return a.runStop(cmd.Context(), o)
 		},
 	}
@@ -53,6 +59,8 @@ lists them and asks. Exit code 4: done, but at least one guest had to be killed.
 	cmd.Flags().BoolVarP(&o.yes, "yes", "y", false, "do not ask")
 	cmd.Flags().BoolVar(&o.force, "force", false, "do not ask the guest: a power cut")
 	cmd.Flags().DurationVar(&o.timeout, "timeout", 30*time.Second, "the guest's time, instead of its stop_timeout")
+	cmd.Flags().DurationVar(&o.within, "budget", 0, "`TIME` in which all have ended; alone: kvm.toml's shutdown_budget")
+	cmd.Flags().Lookup("budget").NoOptDefVal = "0s"
 	return cmd
 }
 
@@ -62,6 +70,9 @@ func (a *app) runStop(ctx context.Context, o stopOptions) error {
 	}
 	if o.timeout < 0 {
 		return cli.Usage("a time such as --timeout 30s", "cannot stop: --timeout is negative")
+	}
+	if o.hasten && (len(o.names) > 0 || o.given || o.within < 0) {
+		return cli.Usage("kvmctl stop --all --budget=10m", "cannot stop: --budget is a time for all guests together, without names and without --timeout")
 	}
 	if err := a.needRoot("stop a guest"); err != nil {
 		return err
@@ -87,7 +98,30 @@ func (a *app) runStop(ctx context.Context, o stopOptions) error {
 	if !o.all && !o.yes && !a.agreed(guests) {
 		return cli.Failed("kvmctl stop <vm>", "cannot stop: not confirmed")
 	}
+	if o.hasten {
+		if o.within == 0 {
+			o.within = s.Host.ShutdownBudget
+		}
+		o.budget = a.budget(guests, o.within)
+	}
 	return errors.Join(bad, a.stopGuests(ctx, h, guests, o))
+}
+
+// budget hands out the given time, or what the guests' own times need if that is 0, and says what it comes to.
+func (a *app) budget(specs []*vm.Spec, within time.Duration) *vm.Budget {
+	needs := vm.StopNeeds(specs)
+	if within == 0 {
+		within = needs
+	}
+	switch _, fits := vm.Shares(specs, within); {
+	case !fits:
+		a.env.Talk("%s to stop %s: too little, each gets a second", within, count(len(specs), "guest"))
+	case needs > within:
+		a.env.Talk("%s to stop %s: their own times would need %s, so each gets its share", within, count(len(specs), "guest"), needs.Round(time.Second))
+	default:
+		a.env.Talk("%s to stop %s at most", needs.Round(time.Second), count(len(specs), "guest"))
+	}
+	return vm.NewBudget(specs, time.Now().Add(within))
 }
 
 // stoppable gives guests to stop. A guest must be stoppable even when its file is broken or gone: then the defaults hold.
@@ -134,6 +168,9 @@ func (a *app) stopGuests(ctx context.Context, h *vm.Host, specs []*vm.Spec, o st
 		timeout := spec.StopTimeout
 		if o.given {
 			timeout = o.timeout
+		}
+		if o.budget != nil {
+			timeout = o.budget.Share(spec, time.Now()).Round(time.Millisecond)
 		}
 		opts := vm.StopOptions{Timeout: timeout, Force: o.force}
 		if a.verbose {
