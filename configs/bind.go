@@ -75,6 +75,9 @@ func (b binder) field(path string, f *field, x any, v reflect.Value) {
 	case kindStrings:
 		b.strings(path, f, x, v)
 		return
+	case kindInts, kindVLANs:
+		b.numbers(path, f, x, v)
+		return
 	default:
 		if p := b.leaf(path, f, x); p != nil {
 			v.Set(reflect.ValueOf(p))
@@ -198,9 +201,21 @@ func (b binder) parsed(path string, f *field, s string) any {
 			fix = "127.0.0.1"
 		}
 		return b.unreadable(path, fmt.Sprintf("wants %s, got %q", f.wants(), s), fix)
-	case kindPrefix:
-		if v, err := netip.ParsePrefix(s); err == nil && !v.Addr().Is4In6() {
+	case kindRate:
+		v, err := units.ParseRate(s)
+		if err != nil {
+			return b.unreadable(path, err.Error(), "")
+		}
+		if b.within(path, f, int64(v), s) {
 			return &v
+		}
+		return nil
+	case kindHostAddress:
+		if s == "keep" {
+			return &addressValue{Keep: true}
+		}
+		if v, err := netip.ParsePrefix(s); err == nil && !v.Addr().Is4In6() {
+			return &addressValue{Prefix: v}
 		}
 		fix := ""
 		if v, err := netip.ParseAddr(s); err == nil && v.Is4() {

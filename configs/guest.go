@@ -154,6 +154,14 @@ func fill(s *vm.Spec, raw *rawGuest, beside string, host Host) {
 		}
 		set(&n.Model, r.Model)
 		set(&n.Queues, r.Queues)
+		if r.VHost != nil && *r.VHost != vm.VHostAuto.String() {
+			n.VHost = vm.VHost(*r.VHost)
+		}
+		set(&n.VLAN, r.VLAN)
+		n.Trunk = r.Trunk
+		set(&n.Spoof, r.Spoof)
+		n.CARP = r.CARP
+		set(&n.Rate, r.Rate)
 		s.NICs = append(s.NICs, n)
 	}
 	set(&s.Guest.Profile, raw.Guest.Profile)

@@ -209,6 +209,7 @@ func checkNICs(d *document, s *vm.Spec, host Host) {
 		if nic.Queues > 1 && nic.Model != "virtio" && !d.bad[path+".model"] {
 			d.value(path+".queues", fmt.Sprintf("nic.queues %d: a NIC of model %q has one queue", nic.Queues, nic.Model), "queues = 1")
 		}
+		checkNIC(d, path, nic, host)
 		if nic.MAC.IsZero() {
 			continue
 		}

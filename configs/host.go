@@ -104,15 +104,24 @@ func setTime(to *time.Duration, from *units.Duration) {
 }
 
 func bridgeOf(raw rawBridge, machineID string) netbridge.Bridge {
-	b := netbridge.Bridge{Name: *raw.Name, MTU: defaultMTU}
+	b := netbridge.Bridge{Name: *raw.Name}
+	set(&b.Uplink, raw.Uplink)
+	if raw.Address != nil {
+		b.Keep, b.Address = raw.Address.Keep, raw.Address.Prefix
+	}
 	if raw.MAC != nil {
 		b.MAC = raw.MAC.MAC
 	}
-	if b.MAC.IsZero() {
+	// With kept addresses the LAN goes on to know the host by its uplink's MAC.
+	if b.MAC.IsZero() && !b.Keep {
 		b.MAC = units.DeriveMAC(machineID, "bridge", b.Name)
 	}
-	set(&b.Address, raw.Address)
+	if b.Uplink == "" {
+		b.MTU = defaultMTU
+	}
 	set(&b.MTU, raw.MTU)
+	set(&b.STP, raw.STP)
+	set(&b.VLANFiltering, raw.VLANFiltering)
 	return b
 }
 
@@ -148,17 +157,18 @@ func checkHost(d *document, raw *rawHost, machineID string) {
 				at = path + ".name" // derived: the name is what makes it
 			}
 			mac := bridgeOf(b, machineID).MAC
-			if line, ok := macs.taken(d, mac, at); ok {
+			if line, ok := macs.taken(d, mac, at); ok && !mac.IsZero() {
 				d.value(at, fmt.Sprintf("bridge %q has the MAC address %s of the bridge in line %d", *b.Name, mac, line), `mac = "auto"`)
 			}
 		}
-		if b.Address != nil {
-			checkBridgeAddress(d, path+".address", *b.Address)
-			if line, ok := addresses.taken(d, b.Address.Addr(), path+".address"); ok {
-				d.value(path+".address", fmt.Sprintf("bridge %q has the address %s of the bridge in line %d", *b.Name, b.Address.Addr(), line), "")
+		if a := b.Address; a != nil && !a.Keep {
+			checkBridgeAddress(d, path+".address", a.Prefix)
+			if line, ok := addresses.taken(d, a.Prefix.Addr(), path+".address"); ok {
+				d.value(path+".address", fmt.Sprintf("bridge %q has the address %s of the bridge in line %d", *b.Name, a.Prefix.Addr(), line), "")
 			}
 		}
 	}
+	checkUplinks(d, raw.Bridges)
 }
 
 // firsts remembers where a value was met first within one file.

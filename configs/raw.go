@@ -61,10 +61,16 @@ type rawCDROM struct {
 }
 
 type rawNIC struct {
-	Bridge *string   `toml:"bridge"`
-	MAC    *macValue `toml:"mac"`
-	Model  *string   `toml:"model" enum:"virtio e1000 rtl8139"`
-	Queues *int      `toml:"queues" range:"1..16"`
+	Bridge *string     `toml:"bridge"`
+	MAC    *macValue   `toml:"mac"`
+	Model  *string     `toml:"model" enum:"virtio e1000 rtl8139"`
+	Queues *int        `toml:"queues" range:"1..16"`
+	VHost  *string     `toml:"vhost" enum:"auto on off"`
+	VLAN   *int        `toml:"vlan" range:"1..4094"`
+	Trunk  units.VLANs `toml:"trunk" eg:"[10, \"20-29\"]"`
+	Spoof  *bool       `toml:"spoof"`
+	CARP   []int       `toml:"carp" range:"1..255" eg:"[1]"`
+	Rate   *units.Rate `toml:"rate" range:"64kbit..32Gbit" eg:"100Mbit"`
 }
 
 type rawInside struct {
@@ -99,10 +105,19 @@ type rawDefaults struct {
 }
 
 type rawBridge struct {
-	Name    *string       `toml:"name"`
-	Address *netip.Prefix `toml:"address" eg:"10.2.0.1/24"`
-	MAC     *macValue     `toml:"mac"`
-	MTU     *int          `toml:"mtu" range:"68..65535"`
+	Name          *string       `toml:"name"`
+	Uplink        *string       `toml:"uplink"`
+	Address       *addressValue `toml:"address" eg:"10.2.0.1/24"`
+	MAC           *macValue     `toml:"mac"`
+	MTU           *int          `toml:"mtu" range:"68..65535"`
+	STP           *bool         `toml:"stp"`
+	VLANFiltering *bool         `toml:"vlan_filtering"`
+}
+
+// addressValue is a bridge's address or "keep", those of its uplink.
+type addressValue struct {
+	Keep   bool
+	Prefix netip.Prefix
 }
 
 // macValue is a MAC address or "auto".

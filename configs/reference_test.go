@@ -23,7 +23,7 @@ const testFile = "/etc/kvm/vm-olorin/vm.toml"
 // testHost is a host with the bridge br0.
 func testHost() Host {
 	h := DefaultHost()
-	h.Bridges = []netbridge.Bridge{{Name: "br0", MAC: units.DeriveMAC("here", "bridge", "br0"), MTU: 1500}}
+	h.Bridges = []netbridge.Bridge{{Name: "br0", MAC: units.DeriveMAC("here", "bridge", "br0"), MTU: 1500, VLANFiltering: true}}
 	return h
 }
 
@@ -42,8 +42,9 @@ func TestTheGuestReferenceLoads(t *testing.T) {
 		VNC:    vm.VNC{Enabled: true, Display: 1, Listen: netip.MustParseAddr("127.0.0.1"), PasswordFile: "/etc/kvm/vm-olorin/vnc.password"},
 		Disks:  []vm.Disk{{Image: "/var/lib/kvm/vm-olorin/disk.qcow2", Size: 8 * units.GiB, Format: "qcow2", Bus: vm.BusVirtio, Cache: "writeback", Discard: true}},
 		CDROMs: []vm.CDROM{{Image: "/srv/iso/debian-12.iso"}},
-		NICs:   []vm.NIC{{Bridge: "br0", MAC: units.MAC{0x52, 0x54, 0, 0x12, 0x34, 0x56}, Model: "virtio", Queues: 2}},
-		Guest:  vm.Guest{Profile: "linux", Agent: true, Address: netip.MustParseAddr("10.2.0.210")},
+		NICs: []vm.NIC{{Bridge: "br0", MAC: units.MAC{0x52, 0x54, 0, 0x12, 0x34, 0x56}, Model: "virtio", Queues: 2,
+			VLAN: 30, Trunk: units.VLANs{{First: 10, Last: 10}, {First: 20, Last: 29}}, CARP: []int{1}, Rate: 100 * units.Mbit}},
+		Guest: vm.Guest{Profile: "linux", Agent: true, Address: netip.MustParseAddr("10.2.0.210")},
 		Hooks: vm.Hooks{
 			PreStart: "/etc/kvm/vm-olorin/pre-start", PostStart: "/etc/kvm/vm-olorin/post-start",
 			PreStop: "/etc/kvm/vm-olorin/pre-stop", PostStop: "/etc/kvm/vm-olorin/post-stop", Timeout: 30 * time.Second,
@@ -62,7 +63,7 @@ func TestTheHostReferenceHoldsTheDefaults(t *testing.T) {
 		t.Error(p)
 	}
 	want := testHost()
-	want.Bridges[0].Address = netip.MustParsePrefix("10.2.0.1/24")
+	want.Bridges[0] = netbridge.Bridge{Name: "br0", Uplink: "eth0", Keep: true, MTU: 1500, VLANFiltering: true}
 	if diff := cmp.Diff(want, got, compare); diff != "" {
 		t.Errorf("host (-want +got):\n%s", diff)
 	}

@@ -114,6 +114,30 @@ func renderNIC(w *writer, n vm.NIC) {
 	}
 	w.text("model", n.Model, def.Model)
 	w.number("queues", n.Queues, def.Queues)
+	w.text("vhost", n.VHost.String(), def.VHost.String())
+	w.number("vlan", n.VLAN, def.VLAN)
+	if len(n.Trunk) > 0 {
+		w.line("trunk = %s", vlanList(n.Trunk))
+	}
+	w.flag("spoof", n.Spoof, def.Spoof)
+	if len(n.CARP) > 0 {
+		w.line("carp = %s", strings.ReplaceAll(fmt.Sprint(n.CARP), " ", ", "))
+	}
+	if n.Rate != def.Rate {
+		w.line("rate = %q", n.Rate)
+	}
+}
+
+// vlanList writes ids as numbers and ranges as strings.
+func vlanList(v units.VLANs) string {
+	words := make([]string, len(v))
+	for i, r := range v {
+		words[i] = r.String()
+		if r.First != r.Last {
+			words[i] = quote(words[i])
+		}
+	}
+	return "[" + strings.Join(words, ", ") + "]"
 }
 
 // relative shortens a path below dir, unless it would be read as another.

@@ -132,6 +132,7 @@ func randomSpec(r *rand.Rand, host Host) vm.Spec {
 		n := vm.NIC{Bridge: host.Bridges[r.IntN(4)].Name, Model: one("virtio", "e1000", "rtl8139"), Queues: 1}
 		if n.Model == "virtio" {
 			n.Queues = 1 + r.IntN(16)
+			n.VHost = vm.VHost(one("", "on", "off"))
 		}
 		if flag() {
 			n.MAC = units.DeriveMAC("nic", fmt.Sprint(i))

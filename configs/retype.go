@@ -44,6 +44,10 @@ func retyped(key string, f *field, x any) string {
 			value = quote(units.Size(x).String())
 		case f.kind == kindDuration && x >= 0:
 			value = quote(strconv.FormatInt(x, 10) + "s")
+		case f.kind == kindRate && x > 0 && x < 100_000:
+			value = quote(strconv.FormatInt(x, 10) + "Mbit") // the key's usual unit
+		case f.kind == kindInts || f.kind == kindVLANs:
+			value = "[" + strconv.FormatInt(x, 10) + "]"
 		case f.kind == kindBool && (x == 0 || x == 1):
 			value = strconv.FormatBool(x == 1)
 		}
@@ -80,6 +84,8 @@ func nearestBound(key string, f *field, n int64) string {
 		return key + " = " + quote(short(time.Duration(n)))
 	case kindDisplay:
 		return key + ` = "auto"`
+	case kindRate:
+		return key + " = " + quote(units.Rate(n).String())
 	}
 	return key + " = " + strconv.FormatInt(n, 10)
 }

@@ -24,7 +24,10 @@ const (
 	kindMAC
 	kindDisplay
 	kindAddress
-	kindPrefix
+	kindHostAddress
+	kindRate
+	kindInts
+	kindVLANs
 	kindTable
 	kindTables
 )
@@ -40,7 +43,10 @@ var kinds = map[reflect.Type]kind{
 	reflect.TypeFor[*macValue]():       kindMAC,
 	reflect.TypeFor[*displayValue]():   kindDisplay,
 	reflect.TypeFor[*netip.Addr]():     kindAddress,
-	reflect.TypeFor[*netip.Prefix]():   kindPrefix,
+	reflect.TypeFor[*addressValue]():   kindHostAddress,
+	reflect.TypeFor[*units.Rate]():     kindRate,
+	reflect.TypeFor[[]int]():           kindInts,
+	reflect.TypeFor[units.VLANs]():     kindVLANs,
 }
 
 // field is one key: the struct tags of a raw struct, read once.
@@ -49,7 +55,7 @@ type field struct {
 	index   int
 	kind    kind
 	choices []string // `enum`: the only values
-	lo, hi  int64    // `range`: for an int as it is, for a size in bytes, for a duration in nanoseconds; both 0: none
+	lo, hi  int64    // `range`: for an int as it is, for a size in bytes, for a duration in nanoseconds, for a rate in bits/s; both 0: none
 	span    string   // `range` in words: "4M to 4T"
 	example string   // `eg`: a value that would do, as written in the file
 	empty   bool     // `empty:"ok"`: an empty string says something
@@ -119,6 +125,10 @@ func bound(k kind, text string) int64 {
 		var v time.Duration
 		v, err = time.ParseDuration(text)
 		n = int64(v)
+	case kindRate:
+		var v units.Rate
+		v, err = units.ParseRate(text)
+		n = int64(v)
 	default:
 		_, err = fmt.Sscan(text, &n)
 	}
@@ -153,8 +163,14 @@ func (f *field) wants() string {
 		return `"auto", "none" or a display number`
 	case kindAddress:
 		return "an IP address such as " + quote(f.example)
-	case kindPrefix:
-		return "an IP address with its prefix length such as " + quote(f.example)
+	case kindHostAddress:
+		return `an IP address with its prefix length such as ` + quote(f.example) + ` or "keep"`
+	case kindRate:
+		return "a rate such as " + quote(f.example)
+	case kindInts:
+		return "a list of whole numbers such as " + f.example
+	case kindVLANs:
+		return "a list of VLAN ids and ranges such as " + f.example
 	case kindTable:
 		return "one [" + f.name + "] table"
 	case kindTables:

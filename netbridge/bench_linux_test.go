@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"kvmctl/internal/units"
 	"kvmctl/netbridge"
 )
 
@@ -11,7 +12,7 @@ import (
 func crowd(b *testing.B, w *world) {
 	b.Helper()
 	for i := range 50 {
-		w.open(b, netbridge.TAP{Name: fmt.Sprintf("kx%d.0", i), Alias: netbridge.TAPAlias(fmt.Sprint("vm", i), 0), Bridge: "br0", Queues: 1})
+		w.open(b, netbridge.TAP{Name: fmt.Sprintf("kx%d.0", i), Alias: netbridge.TAPAlias(fmt.Sprint("vm", i), 0), Bridge: "br0", Queues: 1, MAC: units.DeriveMAC(fmt.Sprint(i))})
 	}
 }
 

@@ -22,9 +22,15 @@ const maxName = 15
 // Bridge is one declared bridge.
 type Bridge struct {
 	Name    string       // an interface name, at most 15 bytes
+	Uplink  string       // an interface of the host's that is to be a port; empty: none
+	Keep    bool         // takes over the uplink's addresses, routes and permanent neighbours
 	Address netip.Prefix // the host's own address on it; zero: none
-	MAC     units.MAC    // never zero: a bridge without an own MAC takes a TAP's and changes with every guest
-	MTU     int          // bytes
+	// MAC is never zero, for a bridge without an own MAC takes a TAP's and changes with every guest; only with Keep it may be, and is
+	// then the uplink's.
+	MAC           units.MAC
+	MTU           int  // bytes; 0, only with an uplink: that uplink's
+	STP           bool // speaks the spanning tree protocol
+	VLANFiltering bool // keeps VLANs apart: what has no VLAN of its own is in VLAN 1, untagged
 }
 
 // CheckName reports why the kernel would not take name for an interface: its own rules (dev_valid_name: 1 to 15 bytes, no
@@ -52,10 +58,18 @@ func (b Bridge) check() error {
 	if err := CheckName(b.Name); err != nil {
 		errs = append(errs, err)
 	}
-	if b.MAC.IsZero() || b.MAC[0]&1 != 0 {
+	if b.Uplink != "" {
+		if err := CheckName(b.Uplink); err != nil {
+			errs = append(errs, fmt.Errorf("bridge %q: uplink: %w", b.Name, err))
+		}
+	}
+	if b.Keep && (b.Uplink == "" || b.Address.IsValid()) {
+		errs = append(errs, fmt.Errorf("bridge %q: an address is kept only with an uplink, and instead of another", b.Name))
+	}
+	if b.MAC.IsZero() && !b.Keep || b.MAC[0]&1 != 0 {
 		errs = append(errs, fmt.Errorf("bridge %q: bad MAC address %s: want a unicast address of its own", b.Name, b.MAC))
 	}
-	if b.MTU < MinMTU || b.MTU > MaxMTU {
+	if (b.MTU != 0 || b.Uplink == "") && (b.MTU < MinMTU || b.MTU > MaxMTU) {
 		errs = append(errs, fmt.Errorf("bridge %q: bad MTU %d: want %d to %d", b.Name, b.MTU, MinMTU, MaxMTU))
 	}
 	if b.Address != (netip.Prefix{}) && !b.Address.IsValid() {

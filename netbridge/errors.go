@@ -1,6 +1,7 @@
 package netbridge
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -111,4 +112,41 @@ func describe(l Link) string {
 	default:
 		return fmt.Sprintf("of kind %q", l.Kind)
 	}
+}
+
+// UnsupportedError is something declared that the running kernel cannot do.
+type UnsupportedError struct {
+	What    string // in the infinitive, with the module or version that could
+	Instead string // what to declare instead
+	Err     error  // the kernel's answer; nil: it said nothing and did nothing
+}
+
+func (e *UnsupportedError) Error() string {
+	if e.Err == nil {
+		return "this kernel cannot " + e.What
+	}
+	return "this kernel cannot " + e.What + ": " + e.Err.Error()
+}
+
+// Unwrap gives errors.ErrUnsupported and the kernel's answer.
+func (e *UnsupportedError) Unwrap() []error {
+	if e.Err == nil {
+		return []error{errors.ErrUnsupported}
+	}
+	return []error{errors.ErrUnsupported, e.Err}
+}
+
+// Hint is what works instead.
+func (e *UnsupportedError) Hint() string { return e.Instead }
+
+// NoVLANsError is a bridge that keeps no VLANs apart, where a NIC has one.
+type NoVLANsError struct{ Bridge string }
+
+func (e *NoVLANsError) Error() string {
+	return fmt.Sprintf("bridge %q keeps no VLANs apart", e.Bridge)
+}
+
+// Hint is what to type next.
+func (e *NoVLANsError) Hint() string {
+	return "vlan_filtering = true below its [[bridge]] in kvm.toml, then: kvmctl net apply"
 }

@@ -28,6 +28,10 @@ type Link struct {
 	Running   bool           // and it has a carrier (IFF_RUNNING)
 	Queues    int            // of a multi-queue TAP: its open queues; the kernel tells 0 for any other
 	Addresses []netip.Prefix // with the link-local ones
+
+	STP           bool // of a bridge
+	VLANFiltering bool // of a bridge
+	Locked        bool // of a port: takes frames only from the addresses that it was given
 }
 
 // Ours reports whether kvmctl made this bridge. One that was renamed since is no longer ours.

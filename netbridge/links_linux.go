@@ -211,6 +211,9 @@ func parseLink(m []byte) (rawLink, error) {
 	if len(a.HardwareAddr) == len(l.MAC) { // tunnels have other lengths, or none
 		l.MAC = units.MAC(a.HardwareAddr)
 	}
+	if err := l.readInfo(m); err != nil {
+		return rawLink{}, err
+	}
 	if t, ok := got.(*netlink.Tuntap); ok {
 		l.Kind, l.Queues = KindTUN, t.Queues
 	}

@@ -34,7 +34,7 @@ func TestAQueueThatAStrangerTookIsNoticed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tap := TAP{Name: "kv1.0", Alias: "kvmctl:vm:0", Bridge: "br0", Queues: 2, MTU: 1500}
+	tap := TAP{Name: "kv1.0", Alias: "kvmctl:vm:0", Bridge: "br0", Queues: 2, MTU: 1500, Spoof: true}
 	files, err := k.openQueues(t.Context(), tap)
 	defer closeAll(files)
 	if err != nil {
@@ -54,7 +54,7 @@ func TestAQueueThatAStrangerTookIsNoticed(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := "it has 3 queues instead of 2: another process has attached to it"
-	if err := k.configureTAP(t.Context(), tap, br.Index); err == nil || err.Error() != want {
+	if err := k.configureTAP(t.Context(), tap, br.Link); err == nil || err.Error() != want {
 		t.Errorf("error %v, want %s", err, want)
 	}
 }

@@ -19,38 +19,11 @@ const tunDevice = "/dev/net/tun"
 // maxQueues is the kernel's own bound on the queues of a TAP (MAX_TAP_QUEUES).
 const maxQueues = 256
 
-// TAP is the host's end of a guest's NIC.
-type TAP struct {
-	Name   string
-	Alias  string // of TAPAlias
-	Bridge string
-	Queues int    // ≥ 1
-	MTU    int    // bytes; 0: the bridge's
-	Owner  uint32 // the uid that may attach to it besides root. A TAP without an owner takes anyone, so 0 is root.
-}
-
-func (t TAP) check() error {
-	var errs []error
-	if err := CheckName(t.Name); err != nil {
-		errs = append(errs, err)
-	}
-	if _, _, ok := ParseTAPAlias(t.Alias); !ok {
-		errs = append(errs, fmt.Errorf("bad alias %q: want kvmctl:<vm>:<nic>", t.Alias))
-	}
-	if t.Queues < 1 || t.Queues > maxQueues {
-		errs = append(errs, fmt.Errorf("bad number of queues %d: want 1 to %d", t.Queues, maxQueues))
-	}
-	if t.MTU != 0 && (t.MTU < MinMTU || t.MTU > MaxMTU) {
-		errs = append(errs, fmt.Errorf("bad MTU %d: want %d to %d", t.MTU, MinMTU, MaxMTU))
-	}
-	return errors.Join(errs...)
-}
-
 // OpenTAP makes a TAP, a port of its bridge and up, and gives one file per queue, close-on-exec and blocking. The TAP lives as
 // long as one of the files is open in any process. It carries the virtio-net header, whose size QEMU sets.
 //
-// *InUseError: the name is taken; *NotBridgeError: the bridge is something else; ENODEV: no such bridge. It has to be called in
-// the network namespace that NewKernel was called in. On error nothing is left.
+// *InUseError: the name is taken; *NotBridgeError: the bridge is something else; ENODEV: no such bridge; *UnsupportedError: the
+// kernel cannot do what t asks. It has to be called in the network namespace that NewKernel was called in. On error nothing is left.
 func (k *LinuxKernel) OpenTAP(ctx context.Context, t TAP) (files []*os.File, err error) {
 	defer func() {
 		if err != nil {
@@ -68,13 +41,16 @@ func (k *LinuxKernel) OpenTAP(ctx context.Context, t TAP) (files []*os.File, err
 	if br.Kind != KindBridge {
 		return nil, &NotBridgeError{Name: t.Bridge, Link: br.Link}
 	}
+	if t.tagged() && !br.VLANFiltering {
+		return nil, &NoVLANsError{Bridge: t.Bridge}
+	}
 	if t.MTU == 0 {
 		t.MTU = br.MTU
 	}
 	if files, err = k.openQueues(ctx, t); err != nil {
 		return files, err
 	}
-	return files, k.configureTAP(ctx, t, br.Index)
+	return files, k.configureTAP(ctx, t, br.Link)
 }
 
 // openQueues opens the TAP's queues; the first makes it. The files that were opened come back with an error too.
@@ -130,8 +106,9 @@ func (k *LinuxKernel) inUse(ctx context.Context, name string) error {
 	return &InUseError{Name: name, Link: l.Link}
 }
 
-// configureTAP gives a TAP its mark, addresses and MTU, and only then makes it a port that is up.
-func (k *LinuxKernel) configureTAP(ctx context.Context, t TAP, bridge int) error {
+// configureTAP gives a TAP its mark, addresses and MTU, makes it a port with the guest's limits, and only then brings it up: not one
+// frame passes before.
+func (k *LinuxKernel) configureTAP(ctx context.Context, t TAP, br Link) error {
 	mac := hostMAC(t)
 	attrs := []*nl.RtAttr{
 		nl.NewRtAttr(unix.IFLA_IFALIAS, []byte(t.Alias)),
@@ -145,22 +122,15 @@ func (k *LinuxKernel) configureTAP(ctx context.Context, t TAP, bridge int) error
 	if err != nil {
 		return fmt.Errorf("set alias, mac and mtu %d: %w", t.MTU, err)
 	}
-	err = k.setLink(ctx, t.Name, unix.IFF_UP, unix.IFF_UP, nl.NewRtAttr(unix.IFLA_MASTER, nl.Uint32Attr(uint32(bridge))))
-	if err != nil {
-		return fmt.Errorf("join bridge %q: %w", t.Bridge, err)
-	}
-	if t.Queues == 1 {
-		return nil
-	}
-	// Until the owner was set, any user of the host could have taken a queue.
 	l, err := k.linkByName(ctx, t.Name)
 	if err != nil {
 		return err
 	}
-	if l.Queues != t.Queues && l.Queues != 0 { // 0: a kernel before 4.17 does not tell
+	// Until the owner was set, any user of the host could have taken a queue.
+	if t.Queues > 1 && l.Queues != t.Queues && l.Queues != 0 { // 0: a kernel before 4.17 does not tell
 		return fmt.Errorf("it has %d queues instead of %d: another process has attached to it", l.Queues, t.Queues)
 	}
-	return nil
+	return k.join(ctx, t, l.Index, br)
 }
 
 // hostMAC is the address of the host's end, which no frame carries. It begins with fe, higher than any real NIC's: a bridge

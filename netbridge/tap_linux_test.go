@@ -25,10 +25,14 @@ import (
 // patience bounds every wait for a fact.
 const patience = 20 * time.Second
 
-var brMAC = units.MAC{0x52, 0x54, 0, 0xbb, 0, 1}
+var (
+	brMAC     = units.MAC{0x52, 0x54, 0, 0xbb, 0, 1}
+	olorinMAC = units.MAC{0x52, 0x54, 0, 0xcc, 0, 1}
+	vardaMAC  = units.MAC{0x52, 0x54, 0, 0xcc, 0, 2}
+)
 
 func olorin(queues int) netbridge.TAP {
-	return netbridge.TAP{Name: "kv1.0", Alias: "kvmctl:vm-olorin:0", Bridge: "br0", Queues: queues}
+	return netbridge.TAP{Name: "kv1.0", Alias: "kvmctl:vm-olorin:0", Bridge: "br0", Queues: queues, MAC: olorinMAC}
 }
 
 // withBridge is a namespace with a bridge br0 of ours.
@@ -98,7 +102,7 @@ func TestATAPIsAPortThatIsMarkedAndUp(t *testing.T) {
 			got := w.get(t, "kv1.0")
 			want := netbridge.Link{
 				Index: got.Index, Name: "kv1.0", Alias: "kvmctl:vm-olorin:0", Kind: "tun", MAC: got.MAC, MTU: 9000,
-				Master: "br0", Up: true, Running: true,
+				Master: "br0", Up: true, Running: true, Locked: true,
 			}
 			if queues > 1 {
 				want.Queues = queues
@@ -267,8 +271,8 @@ func TestATAPThatFailsHalfWayIsTakenBack(t *testing.T) {
 			for _, f := range files {
 				f.Close()
 			}
-			if n != 4 { // look up the bridge, configure, join, count the queues
-				t.Errorf("OpenTAP sent %d messages, want 4", n)
+			if n != 8 { // look up the bridge, configure, count the queues, join, flags, static entry, up, see that it is locked
+				t.Errorf("OpenTAP sent %d messages, want 8", n)
 			}
 			return
 		}
@@ -315,7 +319,7 @@ func TestBridgesKeepTheirMACWhenATAPJoins(t *testing.T) {
 	}
 	for i, br := range []string{"br0", "lan"} {
 		before := w.get(t, br).MAC
-		tap := netbridge.TAP{Name: fmt.Sprintf("kv%d.0", i), Alias: netbridge.TAPAlias("vm", i), Bridge: br, Queues: 1}
+		tap := netbridge.TAP{Name: fmt.Sprintf("kv%d.0", i), Alias: netbridge.TAPAlias("vm", i), Bridge: br, Queues: 1, Spoof: true}
 		files := w.open(t, tap)
 		if got := w.get(t, br).MAC; got != before {
 			t.Errorf("%s with a TAP has MAC %s, had %s", br, got, before)
@@ -352,7 +356,7 @@ func TestNoOtherUserCanTakeAQueue(t *testing.T) {
 	if got, want := attach(t, "kv1.0", 65534), "attach: operation not permitted"; got != want {
 		t.Errorf("a stranger at a TAP of root's: %q, want %q", got, want)
 	}
-	owned := netbridge.TAP{Name: "kv2.0", Alias: "kvmctl:vm-varda:0", Bridge: "br0", Queues: 2, Owner: 60001}
+	owned := netbridge.TAP{Name: "kv2.0", Alias: "kvmctl:vm-varda:0", Bridge: "br0", Queues: 2, Owner: 60001, MAC: vardaMAC}
 	w.open(t, owned)
 	if got, want := attach(t, "kv2.0", 65534), "attach: operation not permitted"; got != want {
 		t.Errorf("a stranger at a guest's TAP: %q, want %q", got, want)
@@ -381,9 +385,9 @@ func TestOpenTAPOutsideTheNamespaceOfTheHandleIsRefused(t *testing.T) {
 func TestFramesPassBetweenTwoGuestsAtOnce(t *testing.T) {
 	w := withBridge(t, 1500)
 	a := w.open(t, olorin(1))[0]
-	b := w.open(t, netbridge.TAP{Name: "kv2.0", Alias: "kvmctl:vm-varda:0", Bridge: "br0", Queues: 1})[0]
+	b := w.open(t, netbridge.TAP{Name: "kv2.0", Alias: "kvmctl:vm-varda:0", Bridge: "br0", Queues: 1, MAC: vardaMAC})[0]
 	const vnetHeader = 10 // bytes, until QEMU sets another size
-	frame := append(make([]byte, vnetHeader), 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x52, 0x54, 0, 0, 0, 7, 0x88, 0xb5)
+	frame := append(make([]byte, vnetHeader), 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x52, 0x54, 0, 0xcc, 0, 1, 0x88, 0xb5)
 	frame = append(frame, bytes.Repeat([]byte("hello "), 10)...)
 	if _, err := a.Write(frame); err != nil {
 		t.Fatal(err)
@@ -410,7 +414,7 @@ func TestFramesPassBetweenTwoGuestsAtOnce(t *testing.T) {
 func TestFiftyGuestsOnOneBridge(t *testing.T) {
 	w := withBridge(t, 1500)
 	for i := range 50 {
-		w.open(t, netbridge.TAP{Name: fmt.Sprintf("kv%d.0", i), Alias: netbridge.TAPAlias(fmt.Sprint("vm", i), 0), Bridge: "br0", Queues: 1 + i%3})
+		w.open(t, netbridge.TAP{Name: fmt.Sprintf("kv%d.0", i), Alias: netbridge.TAPAlias(fmt.Sprint("vm", i), 0), Bridge: "br0", Queues: 1 + i%3, MAC: units.DeriveMAC(fmt.Sprint(i))})
 	}
 	status, err := netbridge.Show(t.Context(), w, nil)
 	if err != nil || len(status) != 1 || len(status[0].Ports) != 50 {

@@ -25,14 +25,22 @@ func (b *builder) nics() {
 
 func (b *builder) netdev(i int, n NIC) *opt {
 	o := newOpt("tap").set("id", "net"+strconv.Itoa(i))
-	if n.Queues == 1 {
-		return o.set("fd", b.w.fd(fdNIC(i, 0)))
-	}
-	fds := make([]string, n.Queues)
+	fds, vhostfds := make([]string, n.Queues), make([]string, n.Queues)
 	for q := range fds {
 		fds[q] = b.w.fd(fdNIC(i, q))
+		if n.VHost == VHostOn {
+			vhostfds[q] = b.w.fd(fdVHost(i, q))
+		}
 	}
-	return o.set("fds", strings.Join(fds, ":"))
+	plural := ""
+	if n.Queues > 1 {
+		plural = "s"
+	}
+	o.set("fd"+plural, strings.Join(fds, ":"))
+	if n.VHost == VHostOn {
+		o.on("vhost", true).set("vhostfd"+plural, strings.Join(vhostfds, ":"))
+	}
+	return o
 }
 
 func nicDevice(model string) string {

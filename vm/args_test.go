@@ -75,6 +75,10 @@ var argvCases = []argvCase{
 	{name: "vnc on ipv6 with a password", accel: AccelTCG, change: func(s *Spec) {
 		s.VNC = VNC{Enabled: true, Display: 7, Listen: netip.MustParseAddr("fd00::1"), PasswordFile: "/etc/kvm/vm-olorin/vnc"}
 	}},
+	{name: "vhost", accel: AccelKVM, change: func(s *Spec) {
+		s.NICs = []NIC{{Bridge: "br0", Model: "virtio", Queues: 1, VHost: VHostOn}, {Bridge: "br0", Model: "virtio", Queues: 2, VHost: VHostOn},
+			{Bridge: "br0", Model: "virtio", Queues: 1, VHost: VHostOff}}
+	}},
 	{name: "vnc anywhere", accel: AccelTCG, change: func(s *Spec) { s.VNC.Enabled, s.VNC.Auto = true, true }},
 	{name: "own arguments", accel: AccelTCG, change: func(s *Spec) {
 		s.QEMUArgs = []string{"-device", "i6300esb", "-watchdog-action", "reset"}
@@ -224,7 +228,7 @@ func fdsOf(arg, flag string) []int {
 	}
 	for _, field := range strings.Split(arg, ",") {
 		key, value, _ := strings.Cut(field, "=")
-		if key == "fd" || key == "fds" {
+		if key == "fd" || key == "fds" || key == "vhostfd" || key == "vhostfds" {
 			for _, v := range strings.Split(value, ":") {
 				n, _ := strconv.Atoi(v)
 				all = append(all, n)

@@ -21,6 +21,7 @@ type Host struct {
 	UIDBase      int
 	QEMU         string // path of the binary
 	KVMDevice    string // "/dev/kvm"
+	VHostDevice  string // "/dev/vhost-net"; empty: there is none
 	RecorderSize units.Size
 	ConsoleSize  units.Size
 	HistorySize  units.Size

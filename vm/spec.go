@@ -110,12 +110,37 @@ type CDROM struct {
 	Image string
 }
 
-// NIC is one network card. Its TAP is made elsewhere and arrives as file descriptors.
+// NIC is one network card. Its TAP is made elsewhere and arrives as file descriptors; VLAN to Rate say how it is to be made.
 type NIC struct {
 	Bridge string
-	MAC    units.MAC // zero: taken from the ABI lock, where the first start derives it
-	Model  string    // virtio, e1000, rtl8139
-	Queues int       // ≥ 1; more than one only for virtio
+	MAC    units.MAC   // zero: taken from the ABI lock, where the first start derives it
+	Model  string      // virtio, e1000, rtl8139
+	Queues int         // ≥ 1; more than one only for virtio
+	VHost  VHost       // more than off only for virtio
+	VLAN   int         // id of what the guest sends without a tag; 0: the bridge's own
+	Trunk  units.VLANs // what the guest sends and gets with a tag; then VLAN 0 is none
+	Spoof  bool        // the guest may send from any address
+	CARP   []int       // vhids (1 to 255) whose addresses it may send from as well
+	Rate   units.Rate  // each way; 0: no limit
+}
+
+// VHost says whether the kernel moves a NIC's frames (vhost-net) instead of QEMU.
+type VHost string
+
+// The choices for vhost-net. With VHostAuto it is used where KVM runs the guest and the device can be opened: under emulation
+// QEMU would not notice code that the kernel wrote into the guest's memory.
+const (
+	VHostAuto VHost = ""
+	VHostOn   VHost = "on"
+	VHostOff  VHost = "off"
+)
+
+// String gives the word that a file has.
+func (v VHost) String() string {
+	if v == VHostAuto {
+		return "auto"
+	}
+	return string(v)
 }
 
 // Guest is what the host may expect inside.

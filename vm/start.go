@@ -39,6 +39,7 @@ type Prepared struct {
 	Notes  []string
 	groups []int
 	old    *ABI
+	spec   *Spec // with the choices made that "auto" leaves open
 }
 
 // Prepare works out a guest's start without touching the guest: nothing is made but caches of facts about the host.
@@ -58,11 +59,15 @@ func (h *Host) Prepare(ctx context.Context, spec *Spec) (*Prepared, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.Wiring = Wire(spec, layers)
 	p.Target = Target{QEMU: h.QEMU, Pidfile: h.Pidfile(spec.Name)}
 	if err := h.chooseAccel(ctx, spec, p); err != nil {
 		return nil, err
 	}
+	if spec, err = h.chooseVHost(spec, p.Target.Accel); err != nil {
+		return nil, err
+	}
+	p.spec = spec
+	p.Wiring = Wire(spec, layers)
 	if v := spec.VNC; v.Enabled && !v.Listen.IsLoopback() && v.PasswordFile == "" {
 		p.Notes = append(p.Notes, fmt.Sprintf("its screen is open to anyone who can reach %v: set password_file under [vnc]", v.Listen))
 	}
@@ -132,7 +137,7 @@ func (h *Host) Start(ctx context.Context, spec *Spec) (*Started, error) {
 	if err := h.pin(ctx, p, spec.Name); err != nil {
 		return nil, err
 	}
-	s := &starting{h: h, spec: spec, p: p, uid: h.UIDBase + p.ABI.UID}
+	s := &starting{h: h, spec: p.spec, p: p, uid: h.UIDBase + p.ABI.UID}
 	if err := s.run(ctx); err != nil {
 		err = s.explain(err)
 		s.undoAll()
@@ -274,7 +279,7 @@ func (s *starting) openNetwork(ctx context.Context) error {
 			s.files.byName[fdNIC(i, q)] = f
 		}
 	}
-	return nil
+	return s.openVHost()
 }
 
 func (s *starting) writeState(context.Context) error {

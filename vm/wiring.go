@@ -42,6 +42,7 @@ func fdDisk(disk, layer int) string   { return fmt.Sprintf("disk%d.%d", disk, la
 func fdDiskRO(disk, layer int) string { return fmt.Sprintf("disk%d.%d.ro", disk, layer) }
 func fdCD(n int) string               { return fmt.Sprintf("cd%d", n) }
 func fdNIC(n, queue int) string       { return fmt.Sprintf("nic%d.%d", n, queue) }
+func fdVHost(n, queue int) string     { return fmt.Sprintf("nic%d.%d.vhost", n, queue) }
 
 // Wire plans the descriptors of spec, whose disks consist of the given chains of files.
 func Wire(spec *Spec, chains [][]Layer) *Wiring {
@@ -75,6 +76,9 @@ func Wire(spec *Spec, chains [][]Layer) *Wiring {
 	for i, n := range spec.NICs {
 		for q := range n.Queues {
 			w.add(fdNIC(i, q))
+			if n.VHost == VHostOn {
+				w.add(fdVHost(i, q))
+			}
 		}
 	}
 	return w

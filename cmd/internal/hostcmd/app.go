@@ -148,7 +148,7 @@ func cannotLoad(err error) error {
 // host gives the machine that guests run on, as kvm.toml describes it.
 func (a *app) host(s *configs.Site, op string) *vm.Host {
 	h := &vm.Host{
-		Layout: a.layout(), UIDBase: s.Host.UIDBase, QEMU: s.Host.QEMU, KVMDevice: "/dev/kvm",
+		Layout: a.layout(), UIDBase: s.Host.UIDBase, QEMU: s.Host.QEMU, KVMDevice: "/dev/kvm", VHostDevice: "/dev/vhost-net",
 		RecorderSize: s.Host.RecorderSize, ConsoleSize: s.Host.ConsoleSize, HistorySize: s.Host.HistorySize,
 		By: whoami(a.env) + ", kvmctl " + op,
 	}

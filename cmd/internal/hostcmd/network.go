@@ -50,7 +50,8 @@ func (a *app) network(s *configs.Site) func(context.Context, *vm.Spec, int) ([][
 			}
 			files, err := k.OpenTAP(ctx, netbridge.TAP{
 				Name: fmt.Sprintf("kv%d.%d", uid, i), Alias: netbridge.TAPAlias(spec.Name, i),
-				Bridge: n.Bridge, Queues: n.Queues, MTU: mtu,
+				Bridge: n.Bridge, Queues: n.Queues, MTU: mtu, MAC: n.MAC,
+				Spoof: n.Spoof, CARP: n.CARP, VLAN: n.VLAN, Trunk: n.Trunk, Rate: n.Rate,
 			})
 			if err != nil {
 				return taps, fmt.Errorf("nic %d: %w", i, err)

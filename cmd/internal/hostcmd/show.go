@@ -132,7 +132,7 @@ func (a *app) printGuest(s *vm.Spec, abi *vm.ABI, file string) error {
 				mac = abi.NICs[i].MAC.String()
 			}
 		}
-		row(fmt.Sprintf("nic %d", i), "%s on %s, %d queues, MAC %s", n.Model, n.Bridge, n.Queues, mac)
+		row(fmt.Sprintf("nic %d", i), "%s on %s, %d queues, MAC %s%s", n.Model, n.Bridge, n.Queues, mac, limits(n))
 	}
 	if words := limitWords(s.Limits); words != "" {
 		row("limits", "%s", words)
@@ -145,6 +145,18 @@ func (a *app) printGuest(s *vm.Spec, abi *vm.ABI, file string) error {
 		row("custom", "qemu_args %s", vm.CommandLine(s.QEMUArgs))
 	}
 	return nil
+}
+
+// limits says what a NIC may and may not, as far as it is not the usual.
+func limits(n vm.NIC) string {
+	var b strings.Builder
+	b.WriteString(onlyIf(n.VHost != vm.VHostAuto, fmt.Sprintf(", vhost %s", n.VHost)))
+	b.WriteString(onlyIf(n.VLAN != 0, fmt.Sprintf(", VLAN %d", n.VLAN)))
+	b.WriteString(onlyIf(len(n.Trunk) > 0, fmt.Sprintf(", trunk %s", n.Trunk)))
+	b.WriteString(onlyIf(n.Spoof, ", may spoof"))
+	b.WriteString(onlyIf(len(n.CARP) > 0, fmt.Sprintf(", carp %s", strings.Trim(fmt.Sprint(n.CARP), "[]"))))
+	b.WriteString(onlyIf(n.Rate > 0, fmt.Sprintf(", rate %s", n.Rate)))
+	return b.String()
 }
 
 func orNone(s string) string {

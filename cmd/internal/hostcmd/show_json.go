@@ -64,6 +64,12 @@ type nicJSON struct {
 	MAC    string `json:"mac,omitempty"` // with "auto" from the first start on
 	Model  string `json:"model"`
 	Queues int    `json:"queues"`
+	VHost  string `json:"vhost"` // auto, on or off
+	VLAN   int    `json:"vlan,omitempty"`
+	Trunk  string `json:"trunk,omitempty"` // ids and ranges: 10,20-29
+	Spoof  bool   `json:"spoof"`
+	CARP   []int  `json:"carp"`
+	Rate   int64  `json:"rate_bits_per_second,omitempty"`
 }
 
 func newGuestJSON(s *vm.Spec, abi *vm.ABI, file string) guestJSON {
@@ -89,7 +95,8 @@ func newGuestJSON(s *vm.Spec, abi *vm.ABI, file string) guestJSON {
 		if mac.IsZero() && abi != nil && i < len(abi.NICs) {
 			mac = abi.NICs[i].MAC
 		}
-		j := nicJSON{Bridge: n.Bridge, Model: n.Model, Queues: n.Queues}
+		j := nicJSON{Bridge: n.Bridge, Model: n.Model, Queues: n.Queues, VHost: n.VHost.String(), VLAN: n.VLAN, Trunk: n.Trunk.String(),
+			Spoof: n.Spoof, CARP: append([]int{}, n.CARP...), Rate: int64(n.Rate)}
 		if !mac.IsZero() {
 			j.MAC = mac.String()
 		}
