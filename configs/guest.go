@@ -78,7 +78,7 @@ func defaultSpec(name string, host Host) vm.Spec {
 		StopTimeout: host.Defaults.StopTimeout,
 		VNC:         vm.VNC{Enabled: true, Auto: true, Listen: host.Defaults.VNCListen},
 		Guest:       vm.Guest{Profile: "linux", Agent: true},
-		Hooks:       vm.Hooks{Timeout: 30 * time.Second},
+		Hooks:       vm.Hooks{Timeout: hookTime},
 	}
 }
 
@@ -167,11 +167,7 @@ func fill(s *vm.Spec, raw *rawGuest, beside string, host Host) {
 	set(&s.Guest.Profile, raw.Guest.Profile)
 	set(&s.Guest.Agent, raw.Guest.Agent)
 	set(&s.Guest.Address, raw.Guest.Address)
-	setPath(&s.Hooks.PreStart, raw.Hooks.PreStart, beside)
-	setPath(&s.Hooks.PostStart, raw.Hooks.PostStart, beside)
-	setPath(&s.Hooks.PreStop, raw.Hooks.PreStop, beside)
-	setPath(&s.Hooks.PostStop, raw.Hooks.PostStop, beside)
-	setTime(&s.Hooks.Timeout, raw.Hooks.Timeout)
+	fillHooks(&s.Hooks, &raw.Hooks, beside)
 	fillLimits(&s.Limits, &raw.Limits)
 }
 
@@ -195,6 +191,16 @@ func parseReady(raw *rawGuest) (r vm.Ready) {
 // readable leaves out the elements of a list that have a problem: bind made them empty.
 func readable(elements []string) []string {
 	return slices.DeleteFunc(slices.Clone(elements), func(s string) bool { return s == "" })
+}
+
+// fillHooks puts the hooks of a guest, or of the host, over the defaults.
+func fillHooks(h *vm.Hooks, raw *rawHooks, beside string) {
+	setPath(&h.PreStart, raw.PreStart, beside)
+	setPath(&h.PostStart, raw.PostStart, beside)
+	setPath(&h.PreStop, raw.PreStop, beside)
+	setPath(&h.PostStop, raw.PostStop, beside)
+	setPath(&h.OnCrash, raw.OnCrash, beside)
+	setTime(&h.Timeout, raw.Timeout)
 }
 
 func fillVNC(v *vm.VNC, raw *rawVNC, beside string) {

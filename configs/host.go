@@ -23,6 +23,7 @@ type Host struct {
 	ShutdownBudget time.Duration
 	Bridges        []netbridge.Bridge // in the file's order
 	Defaults       Defaults
+	Hooks          vm.Hooks // for every guest, around the guest's own
 	// BridgesUnknown: the file could not be read that far, so a NIC's bridge cannot be missed.
 	BridgesUnknown bool
 }
@@ -47,8 +48,12 @@ func DefaultHost() Host {
 			StopTimeout: 30 * time.Second,
 			VNCListen:   netip.AddrFrom4([4]byte{127, 0, 0, 1}),
 		},
+		Hooks: vm.Hooks{Timeout: hookTime},
 	}
 }
+
+// hookTime is a hook's time where no file says another.
+const hookTime = 30 * time.Second
 
 // defaultMTU is Ethernet's, in bytes.
 const defaultMTU = 1500
@@ -73,6 +78,7 @@ func ParseHost(file string, text []byte, machineID string) (Host, Problems) {
 	setAs(&h.Defaults.Accel, raw.Defaults.Accel)
 	setTime(&h.Defaults.StopTimeout, raw.Defaults.StopTimeout)
 	set(&h.Defaults.VNCListen, raw.Defaults.VNCListen)
+	fillHooks(&h.Hooks, &raw.Hooks, filepath.Dir(file))
 	h.BridgesUnknown = d.bad["bridge"]
 	for _, b := range raw.Bridges {
 		if b.Name != nil {

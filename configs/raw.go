@@ -84,6 +84,7 @@ type rawHooks struct {
 	PostStart *string         `toml:"post_start"`
 	PreStop   *string         `toml:"pre_stop"`
 	PostStop  *string         `toml:"post_stop"`
+	OnCrash   *string         `toml:"on_crash"`
 	Timeout   *units.Duration `toml:"timeout" range:"1ms..1h" eg:"30s"`
 }
 
@@ -95,6 +96,7 @@ type rawHost struct {
 	HistorySize    *units.Size     `toml:"history_size" range:"64K..1G" eg:"1M"`
 	ShutdownBudget *units.Duration `toml:"shutdown_budget" range:"0s..29m" eg:"5m"`
 	Defaults       rawDefaults     `toml:"defaults"`
+	Hooks          rawHooks        `toml:"hooks"`
 	Bridges        []rawBridge     `toml:"bridge"`
 }
 

@@ -47,7 +47,8 @@ func TestTheGuestReferenceLoads(t *testing.T) {
 		Guest: vm.Guest{Profile: "linux", Agent: true, Address: netip.MustParseAddr("10.2.0.210")},
 		Hooks: vm.Hooks{
 			PreStart: "/etc/kvm/vm-olorin/pre-start", PostStart: "/etc/kvm/vm-olorin/post-start",
-			PreStop: "/etc/kvm/vm-olorin/pre-stop", PostStop: "/etc/kvm/vm-olorin/post-stop", Timeout: 30 * time.Second,
+			PreStop: "/etc/kvm/vm-olorin/pre-stop", PostStop: "/etc/kvm/vm-olorin/post-stop",
+			OnCrash: "/etc/kvm/vm-olorin/on-crash", Timeout: 30 * time.Second,
 		},
 		QEMUArgs: []string{"-rtc", "base=localtime"},
 		Limits:   vm.Limits{CPU: 150, CPUWeight: 200, Memory: 2 * units.GiB, IOWeight: 50, Tasks: 200},
@@ -64,6 +65,8 @@ func TestTheHostReferenceHoldsTheDefaults(t *testing.T) {
 	}
 	want := testHost()
 	want.Bridges[0] = netbridge.Bridge{Name: "br0", Uplink: "eth0", Keep: true, MTU: 1500, VLANFiltering: true}
+	want.Hooks = vm.Hooks{PreStart: "/etc/kvm/pre-start", PostStart: "/etc/kvm/post-start", PreStop: "/etc/kvm/pre-stop",
+		PostStop: "/etc/kvm/post-stop", OnCrash: "/etc/kvm/on-crash", Timeout: 30 * time.Second}
 	if diff := cmp.Diff(want, got, compare); diff != "" {
 		t.Errorf("host (-want +got):\n%s", diff)
 	}

@@ -72,6 +72,7 @@ func RenderGuest(spec vm.Spec, host Host) []byte {
 	w.text("post_start", relative(spec.Hooks.PostStart, beside), "")
 	w.text("pre_stop", relative(spec.Hooks.PreStop, beside), "")
 	w.text("post_stop", relative(spec.Hooks.PostStop, beside), "")
+	w.text("on_crash", relative(spec.Hooks.OnCrash, beside), "")
 	w.duration("timeout", spec.Hooks.Timeout, def.Hooks.Timeout)
 	w.endTable("[hooks]")
 	renderLimits(&w, spec.Limits)

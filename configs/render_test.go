@@ -149,7 +149,7 @@ func randomSpec(r *rand.Rand, host Host) vm.Spec {
 	}
 	s.Hooks = vm.Hooks{Timeout: time.Duration(1+r.IntN(100)) * time.Second}
 	if flag() {
-		s.Hooks.PreStart, s.Hooks.PostStart, s.Hooks.PreStop, s.Hooks.PostStop = path("h"), path("h"), path("h"), path("h")
+		s.Hooks.PreStart, s.Hooks.PostStart, s.Hooks.PreStop, s.Hooks.PostStop, s.Hooks.OnCrash = path("h"), path("h"), path("h"), path("h"), path("h")
 	}
 	if flag() {
 		s.QEMUArgs = []string{"-rtc", "base=localtime", "-fw_cfg", text()}

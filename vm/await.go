@@ -124,7 +124,7 @@ const endTimeout = 5 * time.Second
 func (h *Host) EndOf(name, run string) *EndedError {
 	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
 	defer cancel()
-	_ = h.WithLock(ctx, name, "status", func(bool) error { return nil }) // what it could not clear away, the next command does
+	h.record(ctx, name)
 	facts := h.recent(name, 1<<20)
 	for _, f := range facts {
 		if f.Kind == KindEnd && f.Run == run && run != "" {
@@ -133,6 +133,19 @@ func (h *Host) EndOf(name, run string) *EndedError {
 	}
 	s := h.stoppedStatus(name)
 	return &EndedError{s.State, s.Note}
+}
+
+// record notes the end of a guest that ended unseen and clears it away. Hooks are not run: they are for those who came to change the guest.
+// What it could not do, the next command does.
+func (h *Host) record(ctx context.Context, name string) {
+	g, err := h.lock(ctx, name, "status", endTimeout)
+	if err != nil {
+		return
+	}
+	defer g.unlock()
+	if p, err := h.settle(ctx, name); err == nil && p != nil {
+		p.Close()
+	}
 }
 
 // AwaitStopped waits until no QEMU runs for the guest and tells how the run ended that was there; nil when none was.

@@ -36,7 +36,7 @@ func TestAHookIsRefusedWhereOthersCouldSwapIt(t *testing.T) {
 				t.Fatal(err)
 			}
 			var foreign *ForeignError
-			err := hookAllowed(path)
+			err := HookAllowed(path)
 			if errors.As(err, &foreign) != tt.refused || !tt.refused && err != nil {
 				t.Errorf("got %v; refused: want %v", err, tt.refused)
 			}

@@ -28,9 +28,19 @@ func hookHost(t *testing.T, script string) (*Host, *Spec) {
 	return h, &Spec{Name: "g", Hooks: Hooks{PreStart: path, Timeout: 20 * time.Second}}
 }
 
+// before runs the guest's pre_start.
+func before(ctx context.Context, h *Host, spec *Spec) error {
+	for _, c := range h.calls(spec.Hooks, hookPreStart) {
+		if err := h.runHook(ctx, spec.Name, c, hookNews{State: StateStarting}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func TestAHookLearnsItsGuestAndLeavesItsWords(t *testing.T) {
 	h, spec := hookHost(t, `echo "$KVM_VM $KVM_HOOK $KVM_ROOT $PWD"; env | sort | cut -d= -f1 | tr '\n' ' ' >&2`)
-	if err := h.runHook(t.Context(), spec, hookPreStart); err != nil {
+	if err := before(t.Context(), h, spec); err != nil {
 		t.Fatal(err)
 	}
 	facts := history(t, h.Layout)
@@ -38,7 +48,7 @@ func TestAHookLearnsItsGuestAndLeavesItsWords(t *testing.T) {
 		t.Fatalf("%+v", facts)
 	}
 	facts[0].Time = time.Time{}
-	want := Fact{V: 1, Kind: KindHook, Event: "pre_start", Reason: "g pre_start " + h.Root + " /\nKVM_HOOK KVM_ROOT KVM_VM PATH PWD"}
+	want := Fact{V: 1, Kind: KindHook, Event: "pre_start", Reason: "g pre_start " + h.Root + " /\nKVM_EVENT KVM_HOOK KVM_ROOT KVM_VM PATH PWD"}
 	if d := cmp.Diff(want, facts[0]); d != "" {
 		t.Error(d)
 	}
@@ -46,7 +56,7 @@ func TestAHookLearnsItsGuestAndLeavesItsWords(t *testing.T) {
 
 func TestAHookThatFailsSaysWhy(t *testing.T) {
 	h, spec := hookHost(t, "echo first; echo no disk >&2; exit 7")
-	err := h.runHook(t.Context(), spec, hookPreStart)
+	err := before(t.Context(), h, spec)
 	if want := "hook pre_start (" + spec.Hooks.PreStart + "): exit status 7: no disk"; errText(err) != want {
 		t.Errorf("got  %q\nwant %q", errText(err), want)
 	}
@@ -55,11 +65,23 @@ func TestAHookThatFailsSaysWhy(t *testing.T) {
 	}
 }
 
+// A tidy script says more after its error: the reason is the last line of stderr.
+func TestTheReasonIsTheLastLineOfTheErrors(t *testing.T) {
+	h, spec := hookHost(t, "trap 'echo tidied up' EXIT; echo looking >&2; echo no disk >&2; exit 7")
+	want := "hook pre_start (" + spec.Hooks.PreStart + "): exit status 7: no disk"
+	if err := before(t.Context(), h, spec); errText(err) != want {
+		t.Errorf("got  %q\nwant %q", errText(err), want)
+	}
+	if facts := history(t, h.Layout); len(facts) != 1 || facts[0].Reason != "exit status 7: tidied up\nlooking\nno disk" {
+		t.Errorf("%+v", facts)
+	}
+}
+
 func TestAHooksTimeoutEndsItsWholeGroup(t *testing.T) {
 	h, spec := hookHost(t, `sleep 1000 & echo $! >"$KVM_ROOT/child"; wait`)
 	spec.Hooks.Timeout = time.Second
 	began := time.Now()
-	err := h.runHook(t.Context(), spec, hookPreStart)
+	err := before(t.Context(), h, spec)
 	if want := "hook pre_start (" + spec.Hooks.PreStart + "): no end within 1s"; errText(err) != want {
 		t.Errorf("got  %q\nwant %q", errText(err), want)
 	}
@@ -76,7 +98,7 @@ func TestAHooksTimeoutEndsItsWholeGroup(t *testing.T) {
 func TestAHookMayLeaveAProgramBehind(t *testing.T) {
 	h, spec := hookHost(t, `sleep 1000 & echo $! >"$KVM_ROOT/child"; echo done`)
 	began := time.Now()
-	if err := h.runHook(t.Context(), spec, hookPreStart); err != nil {
+	if err := before(t.Context(), h, spec); err != nil {
 		t.Error(err)
 	}
 	if took := time.Since(began); took > 10*time.Second {
@@ -94,7 +116,7 @@ func TestAnInterruptEndsAHook(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	done := make(chan error, 1)
-	go func() { done <- h.runHook(ctx, spec, hookPreStart) }()
+	go func() { done <- before(ctx, h, spec) }()
 	until(t, "the hook runs", func() bool { return exists(filepath.Join(h.Root, "up")) })
 	cancel()
 	select {
@@ -109,7 +131,7 @@ func TestAnInterruptEndsAHook(t *testing.T) {
 
 func TestAHookThatTalksWithoutEndIsCutShort(t *testing.T) {
 	h, spec := hookHost(t, `yes 0123456789 | head -c 1000000`)
-	if err := h.runHook(t.Context(), spec, hookPreStart); err != nil {
+	if err := before(t.Context(), h, spec); err != nil {
 		t.Fatal(err)
 	}
 	facts := history(t, h.Layout)
@@ -137,7 +159,7 @@ func TestHooksThatOthersCouldHaveWrittenAreRefused(t *testing.T) {
 			if err := tt.change(t, spec.Hooks.PreStart); err != nil {
 				t.Fatal(err)
 			}
-			err := h.runHook(t.Context(), spec, hookPreStart)
+			err := before(t.Context(), h, spec)
 			if want := "hook pre_start: " + spec.Hooks.PreStart + " " + tt.want; errText(err) != want {
 				t.Errorf("got  %q\nwant %q", errText(err), want)
 			}
@@ -152,11 +174,11 @@ func TestHooksThatOthersCouldHaveWrittenAreRefused(t *testing.T) {
 	}
 	h, spec := hookHost(t, "")
 	spec.Hooks.PreStart += ".none"
-	if err := h.runHook(t.Context(), spec, hookPreStart); !errors.Is(err, os.ErrNotExist) {
+	if err := before(t.Context(), h, spec); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a missing hook: %v", err)
 	}
 	spec.Hooks.PreStart = ""
-	if err := h.runHook(t.Context(), spec, hookPreStart); err != nil {
+	if err := before(t.Context(), h, spec); err != nil {
 		t.Errorf("no hook: %v", err)
 	}
 }

@@ -25,6 +25,7 @@ type Host struct {
 	RecorderSize units.Size
 	ConsoleSize  units.Size
 	HistorySize  units.Size
+	Hooks        Hooks // of kvm.toml, for every guest
 
 	// Network opens the TAPs of a guest's NICs, one file per queue. QEMU inherits them; the caller of Network closes ours.
 	Network func(ctx context.Context, spec *Spec, uid int) ([][]*os.File, error)
@@ -203,6 +204,8 @@ func (h *Host) WithLock(ctx context.Context, name, op string, act func(running b
 	}
 	if p != nil {
 		p.Close()
+	} else if _, err := h.payHooks(ctx, name); err != nil { // what they say is in the history
+		return err
 	}
 	return act(p != nil)
 }

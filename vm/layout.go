@@ -42,6 +42,9 @@ func (l Layout) History(name string) string { return l.path("var/lib/kvm", name,
 // HistoryOld is the rotated part of History.
 func (l Layout) HistoryOld(name string) string { return l.path("var/lib/kvm", name, "history.jsonl.1") }
 
+// HooksDue holds what the guest's end owes to its hooks, from before its start until they have run.
+func (l Layout) HooksDue(name string) string { return l.path("var/lib/kvm", name, "hooks.due") }
+
 // ConsoleLog is what the serial console said, as far as it was harvested.
 func (l Layout) ConsoleLog(name string) string { return l.path("var/lib/kvm", name, "console.log") }
 

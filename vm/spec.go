@@ -155,6 +155,7 @@ type Hooks struct {
 	PreStart  string // a non-zero exit refuses the start
 	PostStart string
 	PreStop   string
-	PostStop  string
-	Timeout   time.Duration // each
+	PostStop  string // after each end, however it came; those set at the start count
+	OnCrash   string // before PostStop, after an end that nobody asked for
+	Timeout   time.Duration
 }

@@ -130,6 +130,10 @@ func (h *Host) Start(ctx context.Context, spec *Spec) (*Started, error) {
 		}
 		return &Started{Already: true, PID: running.PID, State: *st}, nil
 	}
+	notes, err := h.payHooks(ctx, spec.Name)
+	if err != nil {
+		return nil, err
+	}
 	p, err := h.Prepare(ctx, spec)
 	if err != nil {
 		return nil, err
@@ -137,10 +141,14 @@ func (h *Host) Start(ctx context.Context, spec *Spec) (*Started, error) {
 	if err := h.pin(ctx, p, spec.Name); err != nil {
 		return nil, err
 	}
-	s := &starting{h: h, spec: p.spec, p: p, uid: h.UIDBase + p.ABI.UID}
+	p.Notes = append(notes, p.Notes...)
+	s := &starting{h: h, spec: p.spec, p: p, uid: h.UIDBase + p.ABI.UID, runName: newRun()}
 	if err := s.run(ctx); err != nil {
 		err = s.explain(err)
 		s.undoAll()
+		if !s.stuck { // what pre_start set up, post_stop takes down; its words are in the history
+			_, _ = h.payHooks(context.WithoutCancel(ctx), spec.Name)
+		}
 		return nil, err
 	}
 	return &Started{PID: s.cmd.Process.Pid, State: *s.state, Notes: p.Notes}, nil
@@ -183,6 +191,7 @@ type starting struct {
 	spec         *Spec
 	p            *Prepared
 	uid          int
+	runName      string // State.Run
 	files        *openFiles
 	cmd          *exec.Cmd
 	ended        chan struct{} // closed when QEMU has ended; it is our child until we leave
@@ -283,7 +292,7 @@ func (s *starting) openNetwork(ctx context.Context) error {
 }
 
 func (s *starting) writeState(context.Context) error {
-	s.state = &State{Version: stateVersion, Run: newRun(), Boot: bootID(), UID: s.uid, Started: time.Now(),
+	s.state = &State{Version: stateVersion, Run: s.runName, Boot: bootID(), UID: s.uid, Started: time.Now(),
 		Memory: s.spec.Memory, CPUs: s.spec.CPUs, Accel: s.p.Target.Accel, QEMU: s.p.QEMU.String(),
 		Agent: s.spec.Guest.Agent, Custom: s.spec.Custom(), Argv: s.p.Argv}
 	for i, n := range s.spec.NICs {

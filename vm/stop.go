@@ -85,14 +85,13 @@ func (h *Host) Stop(ctx context.Context, spec *Spec, o StopOptions) (*Stopped, e
 		return nil, err
 	}
 	if p == nil {
-		return &Stopped{Rung: RungNone, Clean: true}, nil
+		notes, err := h.payHooks(ctx, spec.Name)
+		return &Stopped{Rung: RungNone, Clean: true, Notes: notes}, err
 	}
 	defer p.Close()
 	st := &Stopped{}
 	s := &stopping{h: h, name: spec.Name, p: p, o: o, g: g}
-	if err := h.runHook(ctx, spec, hookPreStop); err != nil {
-		st.Notes = append(st.Notes, err.Error())
-	}
+	st.Notes = h.runHooks(ctx, spec.Name, h.calls(spec.Hooks, hookPreStop), hookNews{State: StateStopping, PID: p.PID})
 	if st.Rung, err = s.climb(ctx); err != nil {
 		return nil, err
 	}
@@ -109,9 +108,11 @@ func (h *Host) Stop(ctx context.Context, spec *Spec, o StopOptions) (*Stopped, e
 	}
 	died := end == nil || end.State != StateStopped // crashed while it was asked: not what was asked for
 	st.Clean = o.Force || !died && (st.Rung <= RungACPI || st.Rung == RungSelf)
-	if err := h.runHook(ctx, spec, hookPostStop); err != nil {
-		st.Notes = append(st.Notes, err.Error())
+	notes, err := h.payHooks(ctx, spec.Name)
+	if err != nil {
+		notes = append(notes, err.Error()) // it has ended: that is what was asked for; the next command pays the rest
 	}
+	st.Notes = append(st.Notes, notes...)
 	return st, nil
 }
 

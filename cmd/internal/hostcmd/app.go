@@ -150,7 +150,8 @@ func (a *app) host(s *configs.Site, op string) *vm.Host {
 	h := &vm.Host{
 		Layout: a.layout(), UIDBase: s.Host.UIDBase, QEMU: s.Host.QEMU, KVMDevice: "/dev/kvm", VHostDevice: "/dev/vhost-net",
 		RecorderSize: s.Host.RecorderSize, ConsoleSize: s.Host.ConsoleSize, HistorySize: s.Host.HistorySize,
-		By: whoami(a.env) + ", kvmctl " + op,
+		Hooks: s.Host.Hooks,
+		By:    whoami(a.env) + ", kvmctl " + op,
 	}
 	h.Network = a.network(s)
 	h.Place = a.place()
