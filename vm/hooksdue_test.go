@@ -89,7 +89,8 @@ func owing(t *testing.T) (*Host, func() string) {
 	testenv.Need(t, testenv.Netns) // root, to whom hooks belong
 	h := &Host{Layout: library(t), HistorySize: units.MiB}
 	path := filepath.Join(h.Root, "hook")
-	script := "#!/bin/sh\necho \"$KVM_HOOK $KVM_EVENT $KVM_PID $KVM_REASON\" >>\"$KVM_ROOT/ran\"\n[ $KVM_HOOK != on_crash ] || exit 5\n"
+	script := "#!/bin/sh\necho \"$KVM_HOOK $KVM_EVENT $KVM_PID $KVM_REASON\" >>\"$KVM_ROOT/ran\"\n[ $KVM_HOOK != on_crash ] || exit 5\n" +
+		"grep on_crash \"$KVM_ROOT/var/lib/kvm/g/hooks.due\" && echo on_crash is still due >>\"$KVM_ROOT/ran\"\nexit 0\n"
 	if err := os.WriteFile(path, []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -137,6 +138,17 @@ func TestWhatIsOwedIsPaidOnceWhoeverComes(t *testing.T) {
 	}
 	if h.HooksOwed("g") {
 		t.Error("still owed")
+	}
+}
+
+func TestAnEndThatOwesNothingLeavesNoDebt(t *testing.T) {
+	h := &Host{Layout: library(t), HistorySize: units.MiB}
+	if err := h.oweHooks(&Spec{Name: "g", Hooks: Hooks{OnCrash: "/g/crash", Timeout: time.Second}}, "r"); err != nil {
+		t.Fatal(err)
+	}
+	write(t, h.Layout, h.HistorySize, start("r"), event("r", "RESUME", ""), Fact{Kind: KindEnd, Run: "r", State: StateStopped, Reason: "guest shut down"})
+	if notes, err := h.Notice(t.Context(), "g"); err != nil || notes != nil || h.HooksOwed("g") {
+		t.Errorf("%v %v, owed %v", notes, err, h.HooksOwed("g"))
 	}
 }
 
