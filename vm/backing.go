@@ -22,6 +22,9 @@ func (e *BackingError) Hint() string {
 // Refused marks the error as a refusal for safety.
 func (e *BackingError) Refused() bool { return true }
 
+// BackingAllowed is the rule for those who open an image that no guest starts with.
+func BackingAllowed(image, backing string) error { return backingAllowed(image, backing) }
+
 // backingAllowed lets an image be based on what lies in its own directory, and elsewhere on regular files that everybody may read: no
 // guest gets to see by this what a user of the host could not.
 func backingAllowed(image, backing string) error {

@@ -21,13 +21,14 @@ const LauncherName = "kvmctl-launch"
 // planFD is where the launcher finds its plan; the guest's own descriptors follow it.
 const planFD = 3
 
-// launchPlan is all that the launcher does, in the order of its fields.
+// launchPlan is all that the launcher does.
 type launchPlan struct {
 	Lock   int      `json:"lock"` // descriptor to lose on exec
 	UID    int      `json:"uid"`
 	Groups []int    `json:"groups"`
 	Argv   []string `json:"argv"`
 	Env    []string `json:"env"`
+	Cage   *cage    `json:"cage,omitempty"` // of a helper; nil: the host's own file systems
 }
 
 // launch starts QEMU by way of the launcher. files become descriptors FirstFD, FirstFD+1, …; stderr goes to the given file. The launcher
@@ -92,6 +93,11 @@ func RunLauncher() error {
 	unix.Umask(0o077)
 	if _, err := unix.Setsid(); err != nil && err != unix.EPERM { // EPERM: already a leader
 		return fmt.Errorf("setsid: %w", err)
+	}
+	if plan.Cage != nil {
+		if err := plan.Cage.enter(plan.Argv[0]); err != nil {
+			return err
+		}
 	}
 	if err := dropPrivileges(plan.UID, plan.Groups); err != nil {
 		return err

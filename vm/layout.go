@@ -74,6 +74,12 @@ func (l Layout) SiteCache() string { return l.path("run/kvm/.site.json") }
 // NetLock serialises changes of the declared networks.
 func (l Layout) NetLock() string { return l.path("run/kvm/.net.lock") }
 
+// MountsDir holds a directory for each image that `image mount` mounted; it exists only while there is one.
+func (l Layout) MountsDir() string { return l.path("run/kvm/.mounts") }
+
+// MountsLock serialises `image mount` and `image umount`.
+func (l Layout) MountsLock() string { return l.path("run/kvm/.mounts.lock") }
+
 // GuestLock is held by whoever starts, stops or changes the guest. It lies outside RunDir, which comes and goes.
 func (l Layout) GuestLock(name string) string { return l.path("run/kvm", "."+name+".lock") }
 

@@ -65,6 +65,18 @@ func (t Tool) Info(ctx context.Context, path, format string) (Info, error) {
 	return info, nil
 }
 
+// FormatOf gives the format that an image's header claims, by the name that `qemu-img -f` knows. No program is executed.
+func FormatOf(path string) (string, error) {
+	h, err := header(path)
+	if err != nil {
+		return "", err
+	}
+	if h.Format == "vmdk" && h.ExternalData {
+		return "", elsewhere(path)
+	}
+	return h.Format, nil
+}
+
 func decodeInfo(data []byte) (Info, error) {
 	var j struct {
 		Format        string `json:"format"`

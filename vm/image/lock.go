@@ -59,29 +59,55 @@ func CheckUnlocked(ctx context.Context, path string, write bool) error {
 		return err
 	}
 	defer o.f.Close()
+	return heldByOthers(ctx, o.f, path, write)
+}
+
+// heldByOthers asks for the locks of everybody but f.
+func heldByOthers(ctx context.Context, f *os.File, path string, write bool) error {
 	// A writer shares nothing, so whoever writes or resizes is in its way, and whoever does not share what we want.
 	bytes := []int64{lockUnshared + permRead, lockUsed + permWrite, lockUsed + permResize}
 	if write {
 		bytes = append(bytes, lockUnshared+permWrite, lockUnshared+permResize)
 	}
-	for _, b := range bytes {
-		l := unix.Flock_t{Type: unix.F_WRLCK, Start: b, Len: 1}
-		err := unix.FcntlFlock(o.f.Fd(), unix.F_OFD_GETLK, &l)
-		switch {
-		case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOLCK), errors.Is(err, unix.EOPNOTSUPP):
-			return nil // a file system without locks: QEMU goes without as well
-		case err != nil:
-			return fmt.Errorf("examine the lock of image %s: %w", path, err)
-		case l.Type != unix.F_UNLCK:
-			return &LockedError{Path: path, Holders: holders(ctx, o)}
-		}
+	locked, err := anyLocked(f, bytes...)
+	switch {
+	case err != nil && noLocks(err):
+		return nil
+	case err != nil:
+		return fmt.Errorf("examine the lock of image %s: %w", path, err)
+	case locked:
+		return &LockedError{Path: path, Holders: holders(ctx, f)}
 	}
 	return nil
 }
 
+// anyLocked tells whether another open file than f has a lock on one of the bytes.
+func anyLocked(f *os.File, bytes ...int64) (bool, error) {
+	for _, b := range bytes {
+		l := unix.Flock_t{Type: unix.F_WRLCK, Start: b, Len: 1}
+		if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_GETLK, &l); err != nil || l.Type != unix.F_UNLCK {
+			return err == nil, err
+		}
+	}
+	return false, nil
+}
+
+// Guarded tells whether somebody keeps writers away from the image that is open as f. A file system without locks is as guarded as it can be.
+func Guarded(f *os.File) (bool, error) {
+	locked, err := anyLocked(f, lockUnshared+permWrite)
+	if err != nil && noLocks(err) {
+		return true, nil
+	}
+	return locked, err
+}
+
 // holders looks through all processes: an OFD lock has no pid (F_OFD_GETLK and /proc/locks say -1), only the open file
 // that carries it has a line in fdinfo.
-func holders(ctx context.Context, o *opened) []Holder {
+func holders(ctx context.Context, f *os.File) []Holder {
+	var o unix.Stat_t
+	if unix.Fstat(int(f.Fd()), &o) != nil {
+		return nil
+	}
 	procs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
 		return nil
@@ -103,7 +129,7 @@ func holders(ctx context.Context, o *opened) []Holder {
 	return found
 }
 
-func holds(dir string, o *opened) bool {
+func holds(dir string, o unix.Stat_t) bool {
 	fds, err := os.ReadDir(dir + "/fd")
 	if err != nil {
 		return false
@@ -111,7 +137,7 @@ func holds(dir string, o *opened) bool {
 	for _, fd := range fds {
 		var st unix.Stat_t
 		// Stat, not the inode in the lock's own line: that line has the superblock's device, which on btrfs is another.
-		if unix.Stat(dir+"/fd/"+fd.Name(), &st) != nil || st.Dev != o.dev || st.Ino != o.ino {
+		if unix.Stat(dir+"/fd/"+fd.Name(), &st) != nil || st.Dev != o.Dev || st.Ino != o.Ino {
 			continue
 		}
 		info, err := os.ReadFile(dir + "/fdinfo/" + fd.Name())
@@ -163,4 +189,25 @@ func orLocked(ctx context.Context, err error, write bool, paths ...string) error
 		return &LockedError{Path: paths[0], cause: err}
 	}
 	return err
+}
+
+// Hold takes QEMU's locks on an image that is open as f, for as long as this open file lives, in whatever process or loop device: as a reader
+// who lets nobody write, or with write set as the only writer. Another user is a *LockedError.
+func Hold(ctx context.Context, f *os.File, write bool) error {
+	bytes := []int64{lockUsed + permRead, lockUnshared + permWrite, lockUnshared + permResize}
+	if write {
+		bytes = append(bytes, lockUsed+permWrite)
+	}
+	for _, b := range bytes {
+		l := unix.Flock_t{Type: unix.F_RDLCK, Start: b, Len: 1}
+		if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &l); err != nil && !errors.Is(err, unix.EAGAIN) && !noLocks(err) {
+			return fmt.Errorf("lock image %s: %w", f.Name(), err)
+		}
+	}
+	return heldByOthers(ctx, f, f.Name(), write) // first take, then look: of two that do so at once neither gets it unseen
+}
+
+// noLocks tells the answers of a file system without locks: QEMU goes without as well.
+func noLocks(err error) bool {
+	return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOLCK) || errors.Is(err, unix.EOPNOTSUPP)
 }

@@ -60,6 +60,11 @@ func New(env *cli.Env) *cobra.Command {
 			return cmd.Help()
 		},
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) (err error) {
+			defer func() {
+				if err == nil && os.Geteuid() == 0 && cmd.Name() != cobra.ShellCompRequestCmd {
+					a.settleMounts(cmd.Context())
+				}
+			}()
 			if cmd.ValidateFlagGroups() != nil {
 				return cli.Usage(useLine(cmd), "cannot run %s: some of its flags exclude each other", cmd.CommandPath())
 			}

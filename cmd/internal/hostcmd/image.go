@@ -30,8 +30,10 @@ them, counted from 0. Anything else is a file; ./ before a name makes it one. A 
 by the format that its vm.toml names, for a guest can write any header into its own raw disk.`,
 		Example: `  kvmctl image create /srv/data.qcow2 20G
   kvmctl image info vm-olorin
-  kvmctl image resize vm-olorin:0 +10G`,
-	}, newImageCreate(a), newImageInfo(a), newImageResize(a), newImageCheck(a), newImageConvert(a))
+  kvmctl image resize vm-olorin:0 +10G
+  kvmctl image mount vm-olorin /mnt`,
+	}, newImageCreate(a), newImageInfo(a), newImageResize(a), newImageCheck(a), newImageConvert(a),
+		newImageParts(a), newImageMount(a), newImageUmount(a))
 }
 
 // target is an image that a command line names.
@@ -111,11 +113,10 @@ func fileTarget(ctx context.Context, s *configs.Site, path, format string) (targ
 		t.format = g.Spec.Disks[t.users[0].disk].Format
 	}
 	if t.format == "" {
-		info, err := imageTool().Info(ctx, path, "")
-		if err != nil {
+		if t.format, err = image.FormatOf(path); err != nil {
 			return target{}, err
 		}
-		t.format, t.guessed = info.Format, true
+		t.guessed = true
 	}
 	return t, nil
 }
@@ -181,11 +182,14 @@ func imageError(err error) error {
 	return err
 }
 
-// inUse says which guests hold an image, where image itself knows only their pids.
+// inUse says which guests or mounts hold an image, where image itself knows only pids.
 func (a *app) inUse(ctx context.Context, h *vm.Host, err error) error {
 	var locked *image.LockedError
 	if !errors.As(err, &locked) || os.Geteuid() != 0 {
 		return err
+	}
+	if m := a.mountOf(locked.Path); m != nil {
+		return m
 	}
 	running, kerr := h.Known()
 	if kerr != nil {

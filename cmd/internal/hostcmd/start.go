@@ -82,7 +82,7 @@ func (a *app) startGuests(ctx context.Context, s *configs.Site, guests []*config
 		}
 		st, err := h.Start(ctx, spec)
 		if err != nil {
-			return err
+			return a.orMounted(err)
 		}
 		if st.Already {
 			return a.sayAlready(ctx, h, spec.Name, st)

@@ -1,0 +1,2 @@
+// Package mountinfo reads the kernel's table of mounts.
+package mountinfo

@@ -1,0 +1,275 @@
+package mount
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"kvmctl/vm"
+	"kvmctl/vm/image"
+	"kvmctl/vm/qmp"
+)
+
+// daemonTime bounds a daemon's start, from exec to the finished export; it takes 20 to 200 ms.
+const daemonTime = 30 * time.Second
+
+// maxRead is the largest request that QEMU's FUSE export takes, in bytes (block/export/fuse.c, FUSE_MAX_BOUNCE_BYTES).
+const maxRead = 64 << 20
+
+// showByDaemon starts the program that understands the image, as a process of no rights, and mounts what it shows. The mount is ours: the
+// daemon only gets the open /dev/fuse, and nobody but root gets through to it (user_id=0 without allow_other).
+func (w *work) showByDaemon(ctx context.Context) error {
+	fuse, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
+	if err != nil {
+		return fmt.Errorf("open /dev/fuse: %w", err)
+	}
+	defer fuse.Close() // the daemon's is the last one: with the daemon the mount is dead
+	if err := w.chooseUID(); err != nil {
+		return err
+	}
+	if err := w.m.save(w.rec); err != nil {
+		return err
+	}
+	if err := w.makeFiles(); err != nil {
+		return err
+	}
+	opts := fmt.Sprintf("fd=%d,rootmode=%o,user_id=0,group_id=0,default_permissions,max_read=%d", fuse.Fd(), unix.S_IFREG, maxRead)
+	flags := uintptr(unix.MS_NODEV | unix.MS_NOSUID | unix.MS_NOEXEC)
+	access := os.O_RDWR
+	if !w.rec.RW {
+		flags |= unix.MS_RDONLY
+		access = os.O_RDONLY
+	}
+	if err := unix.Mount("kvmctl", w.m.path(w.rec.ID, diskName), "fuse", flags, opts); err != nil {
+		return fmt.Errorf("mount what the daemon shows: %w", err)
+	}
+	if err := w.startDaemon(ctx, fuse); err != nil {
+		return err
+	}
+	w.disk, err = os.OpenFile(w.m.path(w.rec.ID, diskName), access, 0)
+	return err
+}
+
+func (w *work) chooseUID() error {
+	all, err := w.m.records()
+	if err != nil {
+		return err
+	}
+	var taken []int
+	for _, r := range all {
+		taken = append(taken, r.UID)
+	}
+	w.rec.UID, err = vm.FreeHelperUID(w.m.UIDBase, taken)
+	return err
+}
+
+func (w *work) makeFiles() error {
+	for name, perm := range map[string]os.FileMode{diskName: 0o600, pidName: 0o600} {
+		if err := os.WriteFile(w.m.path(w.rec.ID, name), nil, perm); err != nil {
+			return err
+		}
+	}
+	return os.Chown(w.m.path(w.rec.ID, pidName), w.rec.UID, w.rec.UID)
+}
+
+// startDaemon tries qemu-storage-daemon first: it is quickly there, and has nothing of a machine in it. It takes no descriptors (7.2 to 9.2
+// have no add-fd), so the images are lent to its uid; where that is not possible the guests' own QEMU shows them, from descriptors and
+// without a machine. Both use the same code (block/export/fuse.c).
+func (w *work) startDaemon(ctx context.Context, fuse *os.File) error {
+	name := w.m.Daemon
+	if name == "" {
+		name = "qemu-storage-daemon"
+	}
+	program, err := exec.LookPath(name)
+	if err == nil {
+		lent, lerr := w.lendImages()
+		defer closeAll(lent)
+		if err = lerr; err == nil {
+			return w.run(ctx, storageDaemon(program, lent), fuse)
+		}
+	}
+	if _, qerr := os.Stat(w.m.QEMU); w.m.QEMU == "" || qerr != nil {
+		return &NoDaemonError{err}
+	}
+	w.m.step("without qemu-storage-daemon: " + err.Error())
+	return w.run(ctx, machineless(w.m.QEMU, w.images), fuse)
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		f.Close()
+	}
+}
+
+// lendImages gives the uid of the daemon a way to open each image; see lend.
+func (w *work) lendImages() (lent []*os.File, err error) {
+	for _, o := range w.images {
+		from, want := o.ro, os.FileMode(0o400)
+		if o.rw != nil {
+			from, want = o.rw, 0o600
+		}
+		st, err := from.Stat()
+		if err != nil {
+			return lent, err
+		}
+		if st.Mode().Perm()&want != want {
+			return lent, fmt.Errorf("the mode of %s keeps its owner out", o.link.Path)
+		}
+		f, err := lend(from, w.rec.UID)
+		if err != nil {
+			return lent, err
+		}
+		lent = append(lent, f)
+	}
+	return lent, nil
+}
+
+// program is what shows an image: its command line, its descriptors, and the name under which it finds each image.
+type program struct {
+	argv  []string
+	files []*os.File // from vm.FirstFD on; the last two are the monitor and /dev/fuse
+	names []string   // of the images, the first one's first
+}
+
+// The descriptors before the images.
+const (
+	monitorFD = vm.FirstFD
+	fuseFD    = vm.FirstFD + 1
+	imageFD   = vm.FirstFD + 2
+)
+
+func storageDaemon(path string, lent []*os.File) program {
+	p := program{argv: []string{path, "--pidfile", vm.HelperPidfile, "--chardev", fmt.Sprintf("socket,id=qmp,fd=%d", monitorFD), "--monitor", "chardev=qmp"}}
+	for i, f := range lent {
+		p.files = append(p.files, f)
+		p.names = append(p.names, fmt.Sprintf("/proc/self/fd/%d", imageFD+i))
+	}
+	return p
+}
+
+func machineless(qemu string, images []opened) program {
+	p := program{argv: []string{qemu, "-nodefaults", "-no-user-config", "-machine", "none", "-display", "none",
+		"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny", "-pidfile", vm.HelperPidfile,
+		"-chardev", fmt.Sprintf("socket,id=qmp,fd=%d", monitorFD), "-mon", "chardev=qmp,mode=control"}}
+	for i, o := range images {
+		for _, f := range []*os.File{o.rw, o.ro} {
+			if f != nil {
+				p.argv = append(p.argv, "-add-fd", fmt.Sprintf("fd=%d,set=%d", imageFD+len(p.files), i+1))
+				p.files = append(p.files, f)
+			}
+		}
+		p.names = append(p.names, fmt.Sprintf("/dev/fdset/%d", i+1))
+	}
+	return p
+}
+
+// run starts the program and tells it what to show.
+func (w *work) run(ctx context.Context, p program, fuse *os.File) error {
+	ctx, cancel := context.WithTimeout(ctx, daemonTime)
+	defer cancel()
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("make a socketpair: %w", err)
+	}
+	theirs, ours := os.NewFile(uintptr(pair[0]), "monitor"), os.NewFile(uintptr(pair[1]), "monitor")
+	conn, err := net.FileConn(ours)
+	ours.Close()
+	if err != nil {
+		theirs.Close()
+		return err
+	}
+	defer conn.Close()
+	stderr, err := os.OpenFile(w.m.path(w.rec.ID, stderrName), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		theirs.Close()
+		return err
+	}
+	defer stderr.Close()
+	cmd, err := vm.LaunchHelper(vm.Helper{UID: w.rec.UID, Argv: p.argv, Files: append([]*os.File{theirs, fuse}, p.files...),
+		Lock: w.lock.File(), Stderr: stderr, Pidfile: w.m.path(w.rec.ID, pidName), FUSE: fuseFD})
+	theirs.Close()
+	if err != nil {
+		return err
+	}
+	ended := make(chan struct{})
+	go func() { _ = cmd.Wait(); close(ended) }() // owner: the daemon's end, which undo waits for, or this process's own
+	w.m.step("daemon")
+	if err := w.export(ctx, conn, p); err != nil {
+		return w.explain(ctx, err)
+	}
+	guarded, err := image.Guarded(w.images[0].ro)
+	if err == nil && !guarded {
+		err = errors.New("the daemon does not lock it, so nothing would keep a guest from starting with it")
+	}
+	if err != nil {
+		return fmt.Errorf("show the image: %w", err)
+	}
+	return nil
+}
+
+// export builds the images from the bottom of the chain up, and shows the uppermost.
+func (w *work) export(ctx context.Context, conn net.Conn, p program) error {
+	c, err := qmp.NewClient(ctx, conn)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	var below any // JSON null: QEMU must never open a path that an image names
+	for i := len(w.images) - 1; i >= 0; i-- {
+		o := w.images[i]
+		file := map[string]any{"driver": "file", "filename": p.names[i], "node-name": fmt.Sprintf("file%d", i), "read-only": o.rw == nil}
+		if st, err := o.ro.Stat(); err == nil && st.Mode().Type() == os.ModeDevice {
+			file["driver"] = "host_device"
+		}
+		if err := c.Execute(ctx, "blockdev-add", file, nil); err != nil {
+			return err
+		}
+		format := map[string]any{"driver": o.link.Format, "file": file["node-name"], "node-name": fmt.Sprintf("disk%d", i), "read-only": o.rw == nil}
+		if o.link.Format == image.QCOW2 {
+			format["backing"] = below
+		}
+		if err := c.Execute(ctx, "blockdev-add", format, nil); err != nil {
+			return err
+		}
+		below = format["node-name"]
+	}
+	return c.Execute(ctx, "block-export-add", map[string]any{"type": "fuse", "id": "disk", "node-name": below,
+		"mountpoint": vm.HelperMountPoint(fuseFD), "writable": w.rec.RW, "growable": false, "allow-other": "off"}, nil)
+}
+
+// explain gives an error its best words: an image that another process holds, or what the daemon said at its end.
+func (w *work) explain(ctx context.Context, err error) error {
+	for i, o := range w.images {
+		var locked *image.LockedError
+		if errors.As(image.CheckUnlocked(context.WithoutCancel(ctx), o.link.Path, w.rec.RW && i == 0), &locked) && !w.isOurs(locked) {
+			return locked
+		}
+	}
+	said, _ := os.ReadFile(w.m.path(w.rec.ID, stderrName))
+	if text := strings.TrimSpace(string(said[max(0, len(said)-1024):])); text != "" {
+		return fmt.Errorf("show the image: %w; the daemon said: %s", err, strings.ReplaceAll(strings.ToValidUTF8(text, "?"), "\n", ": "))
+	}
+	return fmt.Errorf("show the image: %w", err)
+}
+
+// isOurs tells whether an image is held by our own daemon, or nobody whom we could name.
+func (w *work) isOurs(e *image.LockedError) bool {
+	p, err := vm.FindOwner(w.m.path(w.rec.ID, pidName), w.rec.UID)
+	if err != nil {
+		return false
+	}
+	defer p.Close()
+	for _, h := range e.Holders {
+		if h.PID != p.PID {
+			return false
+		}
+	}
+	return true
+}
