@@ -34,6 +34,20 @@ func (e *InVainError) Error() string {
 }
 func (e *InVainError) Unwrap() error { return e.Last }
 
+// InterruptedError says that the person who asked broke off, by ^C or a signal.
+type InterruptedError struct {
+	Goes  string // what goes on all the same: "it goes on shutting down"; may be empty
+	Cause error  // of the context
+}
+
+func (e *InterruptedError) Error() string {
+	if e.Goes == "" {
+		return "interrupted"
+	}
+	return "interrupted; " + e.Goes
+}
+func (e *InterruptedError) Unwrap() error { return e.Cause }
+
 // Check looks once: nil, it is so; else what is there in its place.
 type Check func(ctx context.Context) error
 
@@ -49,15 +63,26 @@ var errNoAnswer = errors.New("it has not answered yet")
 // Await waits until check is content with a running guest. A guest that does not run yet is waited for; one that was seen running and ended
 // is an EndedError at once. At the deadline of ctx the error is an InVainError.
 func (h *Host) Await(ctx context.Context, name string, check Check) error {
+	return h.await(ctx, name, "", check)
+}
+
+// AwaitRun is Await for a guest that runs already, by State.Run: one that has ended by now is an EndedError, too.
+func (h *Host) AwaitRun(ctx context.Context, name, run string, check Check) error {
+	return h.await(ctx, name, run, check)
+}
+
+func (h *Host) await(ctx context.Context, name, run string, check Check) error {
 	began := time.Now()
 	var last error = ErrNotRunning
 	var p *Process
-	run := ""
 	for {
 		if p == nil {
 			var err error
 			if p, err = h.owner(name); err != nil && !errors.Is(err, ErrNotRunning) {
 				return err
+			}
+			if p == nil && run != "" {
+				return h.EndOf(name, run)
 			}
 			if p != nil {
 				defer p.Close()
@@ -103,7 +128,7 @@ func over(ctx context.Context, last error, began time.Time) error {
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return &InVainError{Last: last, For: time.Since(began)}
 	case ctx.Err() != nil:
-		return fmt.Errorf("interrupted: %w", ctx.Err())
+		return &InterruptedError{Cause: ctx.Err()}
 	}
 	return nil
 }

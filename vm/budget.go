@@ -40,10 +40,10 @@ func stopNeeds(specs []*Spec, part float64) time.Duration {
 		longest = max(longest, chain(s))
 		sum += share(s, part) + hardTime
 	}
-	if len(specs) <= parallel {
+	if len(specs) <= parallelStops {
 		return longest
 	}
-	return sum/parallel + longest*(parallel-1)/parallel // Graham's bound for list scheduling (1966)
+	return sum/parallelStops + longest*(parallelStops-1)/parallelStops // Graham's bound for list scheduling (1966)
 }
 
 func share(s *Spec, part float64) time.Duration {

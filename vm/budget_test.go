@@ -55,8 +55,8 @@ func TestShares(t *testing.T) {
 			}
 		})
 	}
-	if got, least := StopNeeds(many(16)), 2*38*time.Second; got < least {
-		t.Errorf("16 guests, 8 at once, need %v: that is less than two after another (%v)", got, least)
+	if got, least := StopNeeds(many(2 * parallelStops)), 2*38*time.Second; got < least {
+		t.Errorf("twice as many guests as stop at once need %v: less than two after another (%v)", got, least)
 	}
 }
 

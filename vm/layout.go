@@ -91,6 +91,7 @@ const (
 	pidfileName  = "qemu.pid"    // made for the guest's uid, locked by QEMU as long as it lives
 	stateName    = "state.json"  // what was started
 	cursorName   = "cursor.json" // how far recorder and console were harvested
+	readyName    = "ready.json"  // what was last seen of its readiness
 	harvestName  = "harvest.lock"
 	writerName   = "console.lock" // held by the one writer of the console
 	qmpName      = "qmp.sock"     // the tool's monitor

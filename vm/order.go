@@ -2,17 +2,9 @@ package vm
 
 import (
 	"context"
-	"fmt"
 	"slices"
-	"sync"
 	"time"
 )
-
-// Dep is a guest that another one waits for.
-type Dep struct {
-	Name string
-	Hard bool // by `after`: if it did not start, neither does the other
-}
 
 // Before gives, for each guest of the set, the guests of the set that have to be started before it: those named in `after`, and all
 // with a lower order. Where the two disagree `after` wins: a guest counts as no earlier than what it comes after. Guests that wait for
@@ -51,77 +43,131 @@ func Before(specs []*Spec) map[string][]Dep {
 	return deps
 }
 
-// NotReadyError says that a guest was not started because one that it comes after was not.
-type NotReadyError struct{ Dep string }
+// How many guests are acted on at once. A start costs QEMU's processor time, so more of them would only be late together; a stop is mostly
+// waiting for the guest.
+const (
+	parallelStarts = 8
+	parallelStops  = 64
+)
 
-func (e *NotReadyError) Error() string {
-	return fmt.Sprintf("%s, which it comes after, did not start", e.Dep)
+// StartPlan is a set of guests to start.
+type StartPlan struct {
+	Specs   []*Spec
+	Outside []*Spec         // guests that some of Specs come after, and that are not to be started: they have to run, and to be ready
+	Wait    bool            // wait until each that has a sign of readiness is ready; else only where another one comes after it
+	Now     bool            // wait for nobody's readiness; who fails to start keeps nobody from starting
+	Running map[string]bool // guests that run already: a delay would be of no use
 }
 
-// parallel bounds how many guests are started or stopped at once.
-const parallel = 8
-
-// StartAll runs start for every guest, as early as the order allows, after its delay. The results come in the order of specs.
-func StartAll(ctx context.Context, specs []*Spec, start func(context.Context, *Spec) error) []error {
-	delay := func(s *Spec) error {
-		select {
-		case <-time.After(s.StartDelay):
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
+// Jobs gives the order in which the guests of a plan start: first those that are only looked at, then those to start, as in Specs.
+func (p *StartPlan) Jobs() []Job {
+	var jobs []Job
+	needed := map[string]bool{}
+	for _, s := range p.Specs {
+		for _, name := range s.After {
+			needed[name] = true
 		}
 	}
-	return schedule(specs, Before(specs), delay, func(s *Spec) error { return start(ctx, s) })
+	job := func(s *Spec, outside bool) Job {
+		j := Job{Name: s.Name, Outside: outside, Timeout: s.Ready.Timeout}
+		j.Await = !s.Ready.IsZero() && !p.Now && (needed[s.Name] || p.Wait && !outside)
+		return j
+	}
+	for _, s := range p.Outside {
+		jobs = append(jobs, job(s, true))
+	}
+	before := Before(p.Specs)
+	for _, s := range p.Specs {
+		j := job(s, false)
+		if len(p.Specs) > 1 && !p.Running[s.Name] {
+			j.Delay = s.StartDelay
+		}
+		for _, d := range before[s.Name] {
+			j.Needs = append(j.Needs, Dep{d.Name, d.Hard && !p.Now})
+		}
+		for _, o := range p.Outside {
+			if slices.Contains(s.After, o.Name) {
+				j.Needs = append(j.Needs, Dep{o.Name, true})
+			}
+		}
+		jobs = append(jobs, j)
+	}
+	return jobs
+}
+
+// Actor does what a Schedule decides. Its functions are called from several goroutines at once, Show from one and never for long.
+type Actor struct {
+	Act   func(ctx context.Context, name string) error
+	Await func(ctx context.Context, name string) error // until the guest is ready, or ctx's deadline
+	Show  func([]JobView)                              // hears how far everything is after each step; may be nil
+}
+
+// StartAll starts the guests of a plan, as early as the order allows. The results are those of p.Jobs, in their order.
+func StartAll(ctx context.Context, p *StartPlan, do Actor) []Result {
+	return carryOut(ctx, NewSchedule(p.Jobs(), parallelStarts), do)
 }
 
 // StopAll runs stop for every guest, in the reverse of the starting order. A guest that could not be stopped holds nobody up.
 func StopAll(ctx context.Context, specs []*Spec, stop func(context.Context, *Spec) error) []error {
+	byName := map[string]*Spec{}
 	reverse := map[string][]Dep{}
+	for _, s := range specs {
+		byName[s.Name] = s
+	}
 	for name, deps := range Before(specs) {
 		for _, d := range deps {
 			reverse[d.Name] = append(reverse[d.Name], Dep{Name: name})
 		}
 	}
-	return schedule(specs, reverse, func(*Spec) error { return nil }, func(s *Spec) error { return stop(ctx, s) })
-}
-
-// schedule waits for the deps of each guest, then for its delay, then for a slot, and acts.
-func schedule(specs []*Spec, deps map[string][]Dep, delay, act func(*Spec) error) []error {
-	type result struct {
-		done chan struct{}
-		err  error
-	}
-	results := map[string]*result{}
+	var jobs []Job
 	for _, s := range specs {
-		results[s.Name] = &result{done: make(chan struct{})}
+		jobs = append(jobs, Job{Name: s.Name, Needs: reverse[s.Name]})
 	}
-	slots := make(chan struct{}, parallel)
-	var wg sync.WaitGroup
-	for _, s := range specs {
-		wg.Go(func() {
-			mine := results[s.Name]
-			defer close(mine.done)
-			for _, d := range deps[s.Name] {
-				<-results[d.Name].done
-				if d.Hard && results[d.Name].err != nil {
-					mine.err = &NotReadyError{d.Name}
-				}
-			}
-			if mine.err == nil {
-				mine.err = delay(s)
-			}
-			if mine.err != nil {
-				return
-			}
-			slots <- struct{}{}
-			defer func() { <-slots }()
-			mine.err = act(s)
-		})
-	}
-	wg.Wait()
+	act := func(ctx context.Context, name string) error { return stop(ctx, byName[name]) }
 	errs := make([]error, len(specs))
-	for i, s := range specs {
-		errs[i] = results[s.Name].err
+	for i, r := range carryOut(ctx, NewSchedule(jobs, parallelStops), Actor{Act: act}) {
+		errs[i] = r.Err
 	}
 	return errs
+}
+
+// carryOut does what s decides until nothing is left, and waits for all that it began. At the end of ctx what has begun is broken off by its
+// own ctx, and nothing else begins.
+func carryOut(ctx context.Context, s *Schedule, do Actor) []Result {
+	inputs := make(chan Input)
+	step := func(in Input) {
+		for _, e := range s.Step(time.Now(), in) {
+			go func() { // ends with the act, whose answer the loop below takes before it ends
+				switch e.Do {
+				case DeedAct:
+					inputs <- Input{EventActed, e.Name, do.Act(ctx, e.Name)}
+				case DeedAwait:
+					one, cancel := context.WithDeadline(ctx, e.Until)
+					defer cancel()
+					inputs <- Input{EventReady, e.Name, do.Await(one, e.Name)}
+				}
+			}()
+		}
+		if do.Show != nil {
+			do.Show(s.View())
+		}
+	}
+	step(Input{Event: EventTick})
+	interrupt := ctx.Done()
+	for !s.Done() {
+		var tick <-chan time.Time
+		if next := s.Next(); !next.IsZero() {
+			tick = time.After(time.Until(next))
+		}
+		select {
+		case in := <-inputs:
+			step(in)
+		case <-tick:
+			step(Input{Event: EventTick})
+		case <-interrupt:
+			interrupt = nil
+			step(Input{Event: EventInterrupt, Err: ctx.Err()})
+		}
+	}
+	return s.Results()
 }

@@ -70,6 +70,20 @@ func (d *diary) act(takes time.Duration, fails ...string) func(context.Context, 
 	}
 }
 
+// startAll starts guests and gives why each was not started.
+func startAll(ctx context.Context, specs []*Spec, start func(context.Context, *Spec) error) []error {
+	byName := map[string]*Spec{}
+	for _, s := range specs {
+		byName[s.Name] = s
+	}
+	errs := make([]error, len(specs))
+	act := func(ctx context.Context, name string) error { return start(ctx, byName[name]) }
+	for i, r := range StartAll(ctx, &StartPlan{Specs: specs}, Actor{Act: act}) {
+		errs[i] = r.Err
+	}
+	return errs
+}
+
 var errBroken = errors.New("broken")
 
 func (d *diary) sorted() []string { slices.Sort(d.lines); return d.lines }
@@ -79,7 +93,7 @@ func TestStartsHappenAsEarlyAsOrderAndDelaysAllow(t *testing.T) {
 		c := guestNamed("c", 2)
 		c.StartDelay = 5 * time.Second
 		var d diary
-		errs := StartAll(t.Context(), []*Spec{c, guestNamed("a", 1), guestNamed("b", 1), guestNamed("d", 3)}, d.act(time.Second))
+		errs := startAll(t.Context(), []*Spec{c, guestNamed("a", 1), guestNamed("b", 1), guestNamed("d", 3)}, d.act(time.Second))
 		if diff := cmp.Diff([]string{"0s a", "0s b", "6s c", "7s d"}, d.sorted()); diff != "" || errors.Join(errs...) != nil {
 			t.Error(diff, errs)
 		}
@@ -90,13 +104,13 @@ func TestManyDelaysRunSideBySide(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var specs []*Spec
 		var want []string
-		for i := range 3 * parallel {
+		for i := range 3 * parallelStarts {
 			s := guestNamed(fmt.Sprintf("g%02d", i), 1)
 			s.StartDelay = time.Minute
 			specs, want = append(specs, s), append(want, "1m0s "+s.Name)
 		}
 		var d diary
-		StartAll(t.Context(), specs, d.act(0))
+		startAll(t.Context(), specs, d.act(0))
 		if diff := cmp.Diff(want, d.sorted()); diff != "" {
 			t.Error(diff)
 		}
@@ -106,12 +120,12 @@ func TestManyDelaysRunSideBySide(t *testing.T) {
 func TestNotTooManyAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var specs []*Spec
-		for i := range 3 * parallel {
+		for i := range 3 * parallelStarts {
 			specs = append(specs, guestNamed(fmt.Sprintf("g%02d", i), 1))
 		}
 		var d diary
-		StartAll(t.Context(), specs, d.act(time.Second))
-		if took := time.Since(d.epoch); d.most != parallel || took != 3*time.Second {
+		startAll(t.Context(), specs, d.act(time.Second))
+		if took := time.Since(d.epoch); d.most != parallelStarts || took != 3*time.Second {
 			t.Errorf("%d at once, %v", d.most, took)
 		}
 	})
@@ -121,9 +135,9 @@ func TestAFailedStartStopsOnlyThoseThatComeAfterIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		specs := []*Spec{guestNamed("a", 1), guestNamed("b", 2, "a"), guestNamed("c", 2), guestNamed("d", 3, "b")}
 		var d diary
-		errs := StartAll(t.Context(), specs, d.act(time.Second, "a"))
-		var notB, notD *NotReadyError
-		if !errors.Is(errs[0], errBroken) || !errors.As(errs[1], &notB) || notB.Dep != "a" || errs[2] != nil || !errors.As(errs[3], &notD) || notD.Dep != "b" {
+		errs := startAll(t.Context(), specs, d.act(time.Second, "a"))
+		var notB, notD *NeedError
+		if !errors.Is(errs[0], errBroken) || !errors.As(errs[1], &notB) || notB.Need != "a" || errs[2] != nil || !errors.As(errs[3], &notD) || notD.Need != "b" {
 			t.Errorf("%q", errs)
 		}
 		if errText(errs[3]) != "b, which it comes after, did not start" {
@@ -157,7 +171,7 @@ func TestAnInterruptEndsTheDelays(t *testing.T) {
 		s := guestNamed("a", 1)
 		s.StartDelay = time.Hour
 		var d diary
-		errs := StartAll(ctx, []*Spec{s, guestNamed("b", 1, "a")}, d.act(0))
+		errs := startAll(ctx, []*Spec{s, guestNamed("b", 1, "a")}, d.act(0))
 		if took := time.Since(d.epoch); took != time.Second || !errors.Is(errs[0], context.DeadlineExceeded) || len(d.lines) != 0 {
 			t.Errorf("%v %q %q", took, errs, d.lines)
 		}
@@ -196,7 +210,7 @@ func TestAnyOrderEndsAndIsKept(t *testing.T) {
 					mu.Unlock()
 					return nil
 				}
-				run := StartAll
+				run := startAll
 				if stopping {
 					run = StopAll
 				}

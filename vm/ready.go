@@ -36,7 +36,9 @@ const maxPattern = 4 << 10
 // UnknownReadyError says that a text is no sign of readiness at all.
 type UnknownReadyError struct{ Text string }
 
-func (e *UnknownReadyError) Error() string { return fmt.Sprintf("%q is none of %s", e.Text, ReadyForms) }
+func (e *UnknownReadyError) Error() string {
+	return fmt.Sprintf("%q is none of %s", e.Text, ReadyForms)
+}
 
 // ParseReady reads "agent", "ping", "tcp:PORT" or "console:REGEX". Timeout stays 0.
 func ParseReady(s string) (Ready, error) {

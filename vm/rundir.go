@@ -30,6 +30,7 @@ type State struct {
 	QEMU    string     `json:"qemu"`          // version
 	Agent   bool       `json:"agent"`
 	Custom  bool       `json:"custom"`
+	Ready   string     `json:"ready,omitempty"` // the sign of readiness, where one is configured
 	MACs    []string   `json:"macs,omitempty"`
 	Bridges []string   `json:"bridges,omitempty"`
 	Argv    []string   `json:"argv"`

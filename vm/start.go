@@ -294,7 +294,7 @@ func (s *starting) openNetwork(ctx context.Context) error {
 func (s *starting) writeState(context.Context) error {
 	s.state = &State{Version: stateVersion, Run: s.runName, Boot: bootID(), UID: s.uid, Started: time.Now(),
 		Memory: s.spec.Memory, CPUs: s.spec.CPUs, Accel: s.p.Target.Accel, QEMU: s.p.QEMU.String(),
-		Agent: s.spec.Guest.Agent, Custom: s.spec.Custom(), Argv: s.p.Argv}
+		Agent: s.spec.Guest.Agent, Custom: s.spec.Custom(), Ready: s.spec.Ready.String(), Argv: s.p.Argv}
 	for i, n := range s.spec.NICs {
 		s.state.MACs = append(s.state.MACs, s.p.ABI.NICs[i].MAC.String())
 		s.state.Bridges = append(s.state.Bridges, n.Bridge)

@@ -28,6 +28,7 @@ type Status struct {
 	Accel   Accel
 	Custom  bool
 	Note    string
+	Ready   *bool  // whether it was ready when somebody last looked; nil: nobody did, or it has no sign of readiness
 	StateOf *State // what the start wrote down, while it runs
 	Err     error  // what kept us from knowing more
 }
@@ -177,6 +178,9 @@ func (h *Host) liveStatus(ctx context.Context, name string, ask askFunc) Status 
 	ask(ctx, name, &s)
 	if p.waitPlain(0) { // it ended while we asked
 		return h.endedStatus(ctx, name)
+	}
+	if s.StateOf != nil && s.StateOf.Ready != "" && s.Note == "" {
+		h.readyNote(&s, time.Now())
 	}
 	return s
 }

@@ -3,8 +3,7 @@ package hostcmd
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -14,31 +13,55 @@ import (
 )
 
 type startOptions struct {
-	names  []string
-	dryRun bool
+	names     []string
+	dryRun    bool
+	wait      bool // until each is ready
+	noWait    bool // for nobody
+	withNeeds bool // start what the named ones come after
+	alone     bool // do not look at what is not named
 }
 
 func newStart(a *app) *cobra.Command {
 	var o startOptions
 	cmd := &cobra.Command{
-		Use:   "start [<vm>...] [--dry-run]",
+		Use:   "start [<vm>...] [--wait] [--with-needs] [--no-wait] [--dry-run]",
 		Short: "Start guests; without a name all with autostart, in order",
 		Long: `Start guests and return when they run. A guest that runs already is left alone.
 
-Without a name, all guests with autostart = true are started: lower order first, each after
-the guests named in its after, start_delay later; what depends on nothing common starts at the
-same time. One guest that fails does not stop the others.`,
+Without a name, all guests with autostart = true are started: lower order first, each when the
+guests named in its after are ready, start_delay later; what depends on nothing common starts at
+the same time. Ready means what their ready in vm.toml says (the agent answers, a port, a ping, a
+text on the console), or that they run where it says nothing. One guest that fails does not stop
+the others.
+
+A guest is not started, the reason is told and the exit code is 1 when one that it comes after
+does not start, ends, or is not ready within its ready_timeout. That one goes on running; when it is ready
+later, the same start again goes on from there: nothing waits in the background.
+
+A guest that another one comes after is started only if it is named too or has autostart: it may
+be down on purpose. --with-needs starts it as well; --no-wait starts what is named without looking
+at what it comes after and without waiting until anything is ready. --wait returns when all
+that were named are ready, with exit code 5 if one is not in time.
+
+^C leaves running what runs, and says what was not started.`,
 		Example: `  kvmctl start vm-olorin
   kvmctl start
-  kvmctl start vm-olorin --dry-run`,
+  kvmctl start vm-mail --with-needs
+  kvmctl start vm-olorin --wait
+  kvmctl start --dry-run`,
 		ValidArgsFunction: a.completeGuests,
 		RunE: func(cmd *cobra.Command, names []string) error {
 			o.names = names
 			return a.runStart(cmd.Context(), o)
 		},
 	}
-	cmd.Flags().BoolVar(&a.noScope, "no-scope", false, "leave the guest in the caller's session, where it may end at logout")
-	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "print QEMU's command line and start nothing")
+	f := cmd.Flags()
+	f.BoolVar(&o.wait, "wait", false, "return when they are ready")
+	f.BoolVar(&o.noWait, "no-wait", false, "wait for nobody's readiness, and do not ask whether what they come after runs")
+	f.BoolVar(&o.withNeeds, "with-needs", false, "start what they come after, too")
+	f.BoolVar(&a.noScope, "no-scope", false, "leave the guest in the caller's session, where it may end at logout")
+	f.BoolVar(&o.dryRun, "dry-run", false, "print the order and QEMU's command lines and start nothing")
+	cmd.MarkFlagsMutuallyExclusive("wait", "no-wait")
 	return cmd
 }
 
@@ -59,46 +82,53 @@ func (a *app) runStart(ctx context.Context, o startOptions) error {
 			return nil
 		}
 	}
+	if o.withNeeds {
+		names = withNeeds(s, names)
+	}
 	guests, bad := a.named(s, names, "start")
 	if o.dryRun {
-		return errors.Join(bad, a.dryRun(ctx, s, guests))
+		return errors.Join(bad, a.dryRun(ctx, s, guests, o))
 	}
 	if err := a.needRoot("start a guest"); err != nil {
 		return err
 	}
-	return errors.Join(bad, a.startGuests(ctx, s, guests))
+	return errors.Join(bad, a.startPlanned(ctx, s, guests, o))
 }
 
-// startGuests starts guests in their order, each with a line that says what came of it.
-func (a *app) startGuests(ctx context.Context, s *configs.Site, guests []*configs.Guest) error {
-	h := a.host(s, "start")
-	if a.verbose {
-		h.Step = func(name string) { a.env.Talk("start: %s", name) }
-	}
-	specs := specsOf(guests)
-	errs := vm.StartAll(ctx, specs, func(ctx context.Context, spec *vm.Spec) error {
-		if err := notUnderneath(ctx, s, spec); err != nil {
-			return err
-		}
-		st, err := h.Start(ctx, spec)
-		if err != nil {
-			return a.orMounted(err)
-		}
-		if st.Already {
-			return a.sayAlready(ctx, h, spec.Name, st)
-		}
-		a.sayStarted(spec.Name, st)
-		return nil
-	})
-	for i, err := range errs {
-		if errors.Is(err, context.Canceled) {
-			err = cli.Failed("kvmctl status "+specs[i].Name, "interrupted")
-		}
-		if err != nil {
-			errs[i] = permission(fmt.Errorf("cannot start %s: %w", specs[i].Name, err))
+// withNeeds adds to names what they come after, directly and by way of others.
+func withNeeds(s *configs.Site, names []string) []string {
+	all := slices.Clone(names)
+	for i := 0; i < len(all); i++ { // all grows meanwhile
+		if g, err := s.Guest(all[i]); err == nil {
+			for _, need := range g.Spec.After {
+				if !slices.Contains(all, need) {
+					all = append(all, need)
+				}
+			}
 		}
 	}
-	return errors.Join(errs...)
+	return all
+}
+
+// startPlan works out who waits for whom.
+func startPlan(s *configs.Site, guests []*configs.Guest, o startOptions) *vm.StartPlan {
+	p := &vm.StartPlan{Specs: specsOf(guests), Wait: o.wait, Now: o.noWait}
+	if o.alone || o.noWait {
+		return p
+	}
+	known := map[string]bool{}
+	for _, spec := range p.Specs {
+		known[spec.Name] = true
+	}
+	for _, spec := range p.Specs {
+		for _, need := range spec.After {
+			if g, err := s.Guest(need); err == nil && !known[need] {
+				known[need] = true
+				p.Outside = append(p.Outside, &g.Spec)
+			}
+		}
+	}
+	return p
 }
 
 // notUnderneath refuses a guest that would write into what another guest's image is based on: the other would be destroyed without a
@@ -151,37 +181,4 @@ func specsOf(guests []*configs.Guest) []*vm.Spec {
 		specs = append(specs, &g.Spec)
 	}
 	return specs
-}
-
-// dryRun prints what a start would execute, worked out by the same code.
-func (a *app) dryRun(ctx context.Context, s *configs.Site, guests []*configs.Guest) error {
-	h := a.host(s, "start --dry-run")
-	var errs []error
-	for _, g := range guests {
-		p, err := h.Prepare(ctx, &g.Spec)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("cannot work out the start of %s: %w", g.Spec.Name, err))
-			continue
-		}
-		for _, n := range p.Notes {
-			a.env.Talk("%s: %s", g.Spec.Name, n)
-		}
-		printArgv(a.env.Out, p.Argv)
-	}
-	return errors.Join(errs...)
-}
-
-// printArgv prints a command line that a shell reads back, an option a line.
-func printArgv(w io.Writer, argv []string) {
-	for i, arg := range argv {
-		switch {
-		case i == 0:
-		case len(arg) > 1 && arg[0] == '-':
-			io.WriteString(w, " \\\n  ")
-		default:
-			io.WriteString(w, " ")
-		}
-		io.WriteString(w, vm.CommandLine([]string{arg}))
-	}
-	io.WriteString(w, "\n")
 }

@@ -57,6 +57,7 @@ type statusRow struct {
 	VNC         string       `json:"vnc,omitempty"`
 	Accel       vm.Accel     `json:"accel,omitempty"`
 	Custom      bool         `json:"custom,omitempty"`
+	Ready       *bool        `json:"ready,omitempty"` // when somebody last looked
 	Note        string       `json:"note,omitempty"`
 }
 
@@ -132,7 +133,7 @@ func statusRows(look *configs.Glance, all []vm.Status) []statusRow {
 	rows := make([]statusRow, 0, len(all))
 	for _, st := range all {
 		r := statusRow{Name: st.Name, State: st.State, PID: st.PID, MemoryBytes: st.Memory, VNC: st.VNC, Accel: st.Accel,
-			Custom: st.Custom, Note: st.Note}
+			Custom: st.Custom, Ready: st.Ready, Note: st.Note}
 		if !st.Since.IsZero() {
 			r.Since = &st.Since
 		}

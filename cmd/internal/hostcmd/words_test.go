@@ -14,9 +14,9 @@ import (
 
 func TestWhatToWaitFor(t *testing.T) {
 	for in, want := range map[string]string{
-		"running": "", "stopped": "", "agent": "", "tcp:22": "", "tcp:65535": "", "console:login: $": "",
-		"":                                     `"" is none of running, stopped, agent, tcp:PORT, console:REGEX`,
-		"up":                                   `"up" is none of running, stopped, agent, tcp:PORT, console:REGEX`,
+		"running": "", "stopped": "", "ready": "", "agent": "", "ping": "", "tcp:22": "", "tcp:65535": "", "console:login: $": "",
+		"":                                     `"" is none of running, stopped, ready, agent, ping, tcp:PORT, console:REGEX`,
+		"up":                                   `"up" is none of running, stopped, ready, agent, ping, tcp:PORT, console:REGEX`,
 		"running:now":                          "running takes no argument",
 		"tcp":                                  `bad port "": want tcp:1 to tcp:65535`,
 		"tcp:0":                                `bad port "0": want tcp:1 to tcp:65535`,
@@ -33,10 +33,13 @@ func TestWhatToWaitFor(t *testing.T) {
 		}
 	}
 	g, err := parseGoal("console:^login: $")
-	if err != nil || g.kind != goalConsole || !g.re.MatchString("Debian\nlogin: ") || g.re.MatchString("Last login: ") {
+	if err != nil {
+		t.Fatal(err)
+	}
+	if re, err := g.sign.Regexp(); err != nil || !re.MatchString("Debian\nlogin: ") || re.MatchString("Last login: ") {
 		t.Errorf("^ and $ are not the ends of a line: %+v, %v", g, err)
 	}
-	if g, err := parseGoal("tcp:22"); err != nil || g != (goal{kind: goalTCP, port: 22}) {
+	if g, err := parseGoal("tcp:22"); err != nil || g != (goal{goalSign, vm.Ready{Kind: vm.ReadyTCP, Port: 22}}) {
 		t.Errorf("tcp:22 is %+v, %v", g, err)
 	}
 }
