@@ -150,7 +150,7 @@ func (h *Host) dialMonitor(ctx context.Context, name string, l *flock.Lock) (c *
 }
 
 // Agent opens the channel to a guest's agent under its lock.
-func (h *Host) Agent(ctx context.Context, name string) (a *qmp.Agent, close func(), err error) {
+func (h *Host) Agent(ctx context.Context, name string, opts ...qmp.Option) (a *qmp.Agent, close func(), err error) {
 	wait, cancel := context.WithTimeout(ctx, qmpBusy)
 	defer cancel()
 	l, err := flock.Wait(wait, h.run(name, agentLock))
@@ -160,7 +160,7 @@ func (h *Host) Agent(ctx context.Context, name string) (a *qmp.Agent, close func
 	if err != nil {
 		return nil, nil, fmt.Errorf("use the agent of %s: %w", name, err)
 	}
-	a, err = qmp.DialAgent(ctx, h.AgentSocket(name))
+	a, err = qmp.DialAgent(ctx, h.AgentSocket(name), opts...)
 	if err != nil {
 		l.Unlock()
 		return nil, nil, fmt.Errorf("reach the agent of %s: %w", name, err)

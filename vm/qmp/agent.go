@@ -22,6 +22,7 @@ const (
 	agentSync     = time.Second            // an agent that runs answers a sync or a ping within milliseconds
 	agentCommand  = 5 * time.Second        // other commands
 	agentFreeze   = 60 * time.Second       // guest-fsfreeze-* and guest-fstrim write to the guest's disks
+	agentExec     = 10 * time.Minute       // guest-exec* may carry 40 MiB; an emulated guest was seen to move 100 KiB a second
 	agentShutdown = 500 * time.Millisecond // how long a refusal of guest-shutdown may take; success has no answer
 )
 
@@ -102,6 +103,8 @@ func agentTimeout(cmd string) time.Duration {
 		return agentSync
 	case "guest-fsfreeze-freeze", "guest-fsfreeze-freeze-list", "guest-fsfreeze-thaw", "guest-fstrim":
 		return agentFreeze
+	case "guest-exec", "guest-exec-status":
+		return agentExec
 	}
 	return agentCommand
 }

@@ -16,7 +16,8 @@ import (
 
 // screenCommands are those that show or talk to a running guest.
 func (a *app) screenCommands() []*cobra.Command {
-	return []*cobra.Command{newMonitors(a), newMonitor(a), newConsole(a), newVNC(a), newScreenshot(a), newLog(a), newWait(a)}
+	return []*cobra.Command{newMonitors(a), newMonitor(a), newConsole(a), newVNC(a), newScreenshot(a), newSendkey(a), newExec(a),
+		newLog(a), newWait(a)}
 }
 
 // known makes sure that there is such a guest: configured, running although its file is gone, or at least remembered.
