@@ -90,7 +90,7 @@ func (a *app) runExec(ctx context.Context, o execOptions) error {
 		return cli.Failed("`agent = true` under [guest] in its vm.toml, and a restart", "cannot %s %s: it runs without a guest agent", runCommand, o.name)
 	}
 	if g.State == vm.StatePaused {
-		return cli.Failed("kvmctl monitor "+o.name+" -c cont", "cannot %s %s: it is paused", runCommand, o.name)
+		return cli.Failed("kvmctl resume "+o.name, "cannot %s %s: it is paused", runCommand, o.name)
 	}
 	if o.stdin {
 		if c.Input, err = a.readInput(ctx); err != nil {

@@ -168,11 +168,11 @@ func keysArrive(t *testing.T, h *vm.Host) {
 	}
 	code, _, talk := kvmctl(t, h, "", "sendkey", olorin, "a")
 	if code != 1 || talk != "kvmctl: error: cannot press keys on vm-olorin: its CPUs stand still, and QEMU drops keys meanwhile (paused)\n"+
-		"kvmctl: hint: kvmctl monitor vm-olorin -c cont\n" {
+		"kvmctl: hint: kvmctl resume vm-olorin\n" {
 		t.Errorf("a paused guest: exit code %d, stderr %s", code, talk)
 	}
 	code, _, talk = kvmctl(t, h, "", "exec", olorin, "--", "true")
-	if code != 125 || talk != "kvmctl: error: cannot run a command in vm-olorin: it is paused\nkvmctl: hint: kvmctl monitor vm-olorin -c cont\n" {
+	if code != 125 || talk != "kvmctl: error: cannot run a command in vm-olorin: it is paused\nkvmctl: hint: kvmctl resume vm-olorin\n" {
 		t.Errorf("a paused guest: exit code %d, stderr %s", code, talk)
 	}
 	if code, _, talk := kvmctl(t, h, "", "monitor", olorin, "-c", "cont"); code != 0 {

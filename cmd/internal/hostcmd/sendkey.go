@@ -69,7 +69,7 @@ func (a *app) runSendkey(ctx context.Context, o sendkeyOptions) error {
 	sent, err := g.host.SendKeys(ctx, o.name, strokes, o.hold)
 	switch {
 	case errors.Is(err, vm.ErrNoKeys):
-		return cli.Failed("kvmctl monitor "+o.name+" -c cont", "cannot %s %s: %w", pressKeys, o.name, err)
+		return cli.Failed("kvmctl resume "+o.name, "cannot %s %s: %w", pressKeys, o.name, err)
 	case err != nil && sent > 0:
 		return unreachable(pressKeys, o.name, fmt.Errorf("%w; %d of %s were pressed", err, sent, count(len(strokes), "stroke")))
 	case err != nil:
