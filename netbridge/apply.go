@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 )
 
@@ -28,11 +29,11 @@ func Apply(ctx context.Context, k Kernel, steps []Step) error {
 		if err == nil {
 			// What happened to a bridge of this call's making goes with the bridge. Undone one by one, it would be taken down under
 			// the guest of another kvmctl that already uses it.
-			if back != nil && !made[s.link()] {
+			if back != nil && !made[s.links()[0]] {
 				did = append(did, done{s, back})
 			}
 			if _, ok := s.(CreateBridge); ok {
-				made[s.link()] = true
+				made[s.links()[0]] = true
 			}
 			continue
 		}
@@ -57,7 +58,7 @@ func apply(ctx context.Context, k Kernel, s Step) (undo, error) {
 }
 
 // Ensure makes the wanted bridges complete and gives the steps that it took. When nothing is missing it looks at nothing but
-// the wanted bridges. Each bridge is applied for itself: one that was completed stays when a later one fails.
+// the wanted bridges. What is dangerous for the host is refused with a *DangerousError. Each bridge is applied for itself: one that was completed stays when a later one fails.
 //
 // Several at once, in one process or many, all succeed. Yet one that fails or is cancelled takes back its last bridge, which
 // another may just have found complete: callers that go on to use the bridge hold a lock until they do.
@@ -68,11 +69,7 @@ func Ensure(ctx context.Context, k Kernel, want []Bridge) ([]Step, error) {
 	if err := checkAll(want); err != nil {
 		return nil, err
 	}
-	names := make([]string, len(want))
-	for i, b := range want {
-		names[i] = b.Name
-	}
-	have, err := k.Links(ctx, names...)
+	have, err := look(ctx, k, want, false)
 	if err != nil {
 		return nil, err
 	}
@@ -94,14 +91,17 @@ func Ensure(ctx context.Context, k Kernel, want []Bridge) ([]Step, error) {
 func ensureOne(ctx context.Context, k Kernel, want []Bridge) ([]Step, error) {
 	var last error
 	for range ensureTries {
-		have, err := k.Links(ctx, want[0].Name)
-		if l, exists := find(have, want[0].Name); err == nil && exists && !l.Ours() {
-			have, err = k.Links(ctx) // whether it is ours after all depends on its ports
+		have, err := look(ctx, k, want, false)
+		if l, exists := find(have, want[0].Name); err == nil && exists && (!l.Ours() || l.VLANFiltering != want[0].VLANFiltering) {
+			have, err = look(ctx, k, want, true) // whether it is ours after all, and may change so, depends on its ports
 		}
 		if err != nil {
 			return nil, err
 		}
 		steps, err := Plan(have, want)
+		if err == nil && slices.ContainsFunc(steps, Dangerous) {
+			err = &DangerousError{Bridge: want[0].Name}
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -65,7 +65,7 @@ func everyStep(t *testing.T, f *netbridgetest.Fake) []netbridge.Step {
 	if err != nil {
 		t.Fatal(err)
 	}
-	down, err := netbridge.PlanDown(have, []string{"gone"})
+	down, err := netbridge.PlanDown(have, []string{"gone"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

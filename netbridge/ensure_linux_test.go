@@ -173,7 +173,7 @@ func TestManyAtOnceMakeOneBridge(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		down, err := netbridge.PlanDown(links, []string{"br0", "br1", "br2"})
+		down, err := netbridge.PlanDown(links, []string{"br0", "br1", "br2"}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -139,6 +139,16 @@ func (e *UnsupportedError) Unwrap() []error {
 // Hint is what works instead.
 func (e *UnsupportedError) Hint() string { return e.Instead }
 
+// DangerousError is a change that the host could lose its network by, where nobody watches over it.
+type DangerousError struct{ Bridge string }
+
+func (e *DangerousError) Error() string {
+	return fmt.Sprintf("bridge %q is not yet as declared, and what is missing could cut this host off", e.Bridge)
+}
+
+// Hint is what to type next.
+func (e *DangerousError) Hint() string { return "kvmctl net plan, then: kvmctl net apply" }
+
 // NoVLANsError is a bridge that keeps no VLANs apart, where a NIC has one.
 type NoVLANsError struct{ Bridge string }
 

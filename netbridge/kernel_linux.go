@@ -171,6 +171,62 @@ func (k *LinuxKernel) SetUp(ctx context.Context, name string, up bool) error {
 	return wrap(k.setLink(ctx, name, set, unix.IFF_UP), "set %q up or down", name)
 }
 
+// SetSTP implements Kernel.
+func (k *LinuxKernel) SetSTP(ctx context.Context, name string, on bool) error {
+	err := k.setBridge(ctx, name, nl.NewRtAttr(nl.IFLA_BR_STP_STATE, nl.Uint32Attr(number[uint32](on))))
+	return wrap(err, "switch the spanning tree protocol of %q", name)
+}
+
+// SetVLANFiltering implements Kernel.
+func (k *LinuxKernel) SetVLANFiltering(ctx context.Context, name string, on bool) error {
+	err := k.setBridge(ctx, name, nl.NewRtAttr(nl.IFLA_BR_VLAN_FILTERING, []byte{number[byte](on)}))
+	return wrap(err, "switch VLAN filtering of %q", name)
+}
+
+func number[T byte | uint32](on bool) T {
+	if on {
+		return 1
+	}
+	return 0
+}
+
+// setBridge changes one attribute of a bridge.
+func (k *LinuxKernel) setBridge(ctx context.Context, name string, attr *nl.RtAttr) error {
+	l, err := k.linkByName(ctx, name)
+	if err != nil {
+		return err
+	}
+	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	msg.Index = int32(l.Index)
+	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
+	info.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated(KindBridge))
+	info.AddRtAttr(nl.IFLA_INFO_DATA, nil).AddChild(attr)
+	return do(ctx, k.request(unix.RTM_NEWLINK, unix.NLM_F_ACK, msg, info))
+}
+
+// SetMaster implements Kernel.
+func (k *LinuxKernel) SetMaster(ctx context.Context, name, bridge string) error {
+	index := 0
+	if bridge != "" {
+		br, err := k.linkByName(ctx, bridge)
+		if err != nil {
+			return wrap(err, "make %q a port of %q", name, bridge)
+		}
+		index = br.Index
+	}
+	err := k.setLink(ctx, name, 0, 0, nl.NewRtAttr(unix.IFLA_MASTER, nl.Uint32Attr(uint32(index))))
+	return wrap(err, "make %q a port of %q", name, bridge)
+}
+
+// Trunk implements Kernel.
+func (k *LinuxKernel) Trunk(ctx context.Context, port string, vlans units.VLANRange) error {
+	l, err := k.linkByName(ctx, port)
+	if err == nil {
+		err = k.setVLANs(ctx, l.Index, []vlanEntry{{vlans, false}}, false)
+	}
+	return wrap(err, "let %q carry VLANs %s", port, vlans)
+}
+
 // AddAddress implements Kernel.
 func (k *LinuxKernel) AddAddress(ctx context.Context, name string, addr netip.Prefix) error {
 	err := k.address(ctx, name, addr, unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL)

@@ -32,6 +32,8 @@ type Link struct {
 	STP           bool // of a bridge
 	VLANFiltering bool // of a bridge
 	Locked        bool // of a port: takes frames only from the addresses that it was given
+
+	Holdings []Holding // only where somebody asked for them: Links does not
 }
 
 // Ours reports whether kvmctl made this bridge. One that was renamed since is no longer ours.
@@ -89,4 +91,20 @@ type Kernel interface {
 	// RemoveAddress removes an address. EADDRNOTAVAIL: the interface does not have it.
 	RemoveAddress(ctx context.Context, name string, addr netip.Prefix) error
 	SetUp(ctx context.Context, name string, up bool) error
+	// SetSTP switches a bridge's spanning tree protocol. EOPNOTSUPP: it is no bridge.
+	SetSTP(ctx context.Context, name string, on bool) error
+	// SetVLANFiltering switches it. EOPNOTSUPP: it is no bridge, or the kernel cannot.
+	SetVLANFiltering(ctx context.Context, name string, on bool) error
+	// SetMaster makes an interface a port of a bridge; empty: of none.
+	SetMaster(ctx context.Context, name, bridge string) error
+	// Trunk lets a port of a bridge that filters carry VLANs with a tag.
+	Trunk(ctx context.Context, port string, vlans units.VLANRange) error
+	// Holdings gives the addresses, routes and neighbours of an interface, in the kernel's order, but for those that the kernel makes by
+	// itself.
+	Holdings(ctx context.Context, name string) ([]Holding, error)
+	// Give gives an interface a holding. EEXIST: it has it. atOnce: an IPv6 address is not asked about first, whether somebody else
+	// uses it.
+	Give(ctx context.Context, name string, h Holding, atOnce bool) error
+	// Take takes a holding from an interface. ENOENT: it does not have it.
+	Take(ctx context.Context, name string, h Holding) error
 }

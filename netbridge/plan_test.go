@@ -167,11 +167,11 @@ func TestPlanDownRemovesOnlyWhatIsOursAndIdle(t *testing.T) {
 		{Index: 4, Name: "br2", Alias: "kvmctl:bridge:br2", Kind: "bridge"},
 		{Index: 10, Name: "eth1", Kind: "device", Master: "br2"},
 	}
-	steps, err := netbridge.PlanDown(have, []string{"br0", "br9", "br0"})
+	steps, err := netbridge.PlanDown(have, []string{"br0", "br9", "br0"}, nil)
 	if err != nil || lines(steps) != "delete bridge br0\n" {
 		t.Errorf("steps %v, error %v, want one that deletes br0", steps, err)
 	}
-	steps, err = netbridge.PlanDown(have, []string{"br0", "br1", "lan", "lo", "br2"})
+	steps, err = netbridge.PlanDown(have, []string{"br0", "br1", "lan", "lo", "br2"}, nil)
 	want := `bridge "br1" still has ports eth0, kv1.0 (guest vm-a, nic 0), kv1.1 (guest vm-a, nic 1), kv2.0 (guest vm-b, nic 0)
 bridge "lan" was not made by kvmctl
 interface "lo" is a physical or built-in interface, not a bridge

@@ -44,7 +44,7 @@ type Port struct {
 
 // Show gives, by Survey, the bridges that matter to kvmctl.
 func Show(ctx context.Context, k Kernel, declared []Bridge) ([]Status, error) {
-	links, err := k.Links(ctx)
+	links, err := Look(ctx, k, declared)
 	if err != nil {
 		return nil, err
 	}

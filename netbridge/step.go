@@ -17,9 +17,14 @@ type Step interface {
 	String() string
 	// apply does it and gives what undoes it, nil when there was nothing to do.
 	apply(ctx context.Context, k Kernel) (undo, error)
-	// link is the interface that it changes.
-	link() string
+	// links are the interfaces that it changes; a bridge's own step names it first.
+	links() []string
+	// risky reports whether the host itself may lose its network by it.
+	risky() bool
 }
+
+// Dangerous reports whether the host itself may lose its network by a step: it changes what carries the host's own addresses.
+func Dangerous(s Step) bool { return s.risky() }
 
 type undo func(context.Context) error
 
@@ -36,18 +41,21 @@ type SetAlias struct{ Name, Alias, Was string }
 type SetMAC struct {
 	Name     string
 	MAC, Was units.MAC
+	Risky    bool
 }
 
 // SetMTU sets an MTU in bytes.
 type SetMTU struct {
 	Name     string
 	MTU, Was int
+	Risky    bool
 }
 
 // RemoveAddress takes an address away.
 type RemoveAddress struct {
 	Name    string
 	Address netip.Prefix
+	Risky   bool
 }
 
 // AddAddress gives an address.
@@ -61,8 +69,9 @@ type SetUp struct{ Name string }
 
 // DeleteBridge removes a bridge of ours; Was is what it takes to make it again.
 type DeleteBridge struct {
-	Name string
-	Was  Link
+	Name  string
+	Was   Link
+	Risky bool
 }
 
 func (s CreateBridge) String() string { return "create bridge " + s.Name }
@@ -76,14 +85,23 @@ func (s AddAddress) String() string   { return fmt.Sprintf("add address %s to %s
 func (s SetUp) String() string        { return fmt.Sprintf("bring %s up", s.Name) }
 func (s DeleteBridge) String() string { return "delete bridge " + s.Name }
 
-func (s CreateBridge) link() string  { return s.Name }
-func (s SetAlias) link() string      { return s.Name }
-func (s SetMAC) link() string        { return s.Name }
-func (s SetMTU) link() string        { return s.Name }
-func (s RemoveAddress) link() string { return s.Name }
-func (s AddAddress) link() string    { return s.Name }
-func (s SetUp) link() string         { return s.Name }
-func (s DeleteBridge) link() string  { return s.Name }
+func (s CreateBridge) links() []string  { return []string{s.Name} }
+func (s SetAlias) links() []string      { return []string{s.Name} }
+func (s SetMAC) links() []string        { return []string{s.Name} }
+func (s SetMTU) links() []string        { return []string{s.Name} }
+func (s RemoveAddress) links() []string { return []string{s.Name} }
+func (s AddAddress) links() []string    { return []string{s.Name} }
+func (s SetUp) links() []string         { return []string{s.Name} }
+func (s DeleteBridge) links() []string  { return []string{s.Name} }
+
+func (s CreateBridge) risky() bool  { return false }
+func (s SetAlias) risky() bool      { return false }
+func (s SetMAC) risky() bool        { return s.Risky }
+func (s SetMTU) risky() bool        { return s.Risky }
+func (s RemoveAddress) risky() bool { return s.Risky }
+func (s AddAddress) risky() bool    { return false }
+func (s SetUp) risky() bool         { return false }
+func (s DeleteBridge) risky() bool  { return s.Risky }
 
 func (s CreateBridge) apply(ctx context.Context, k Kernel) (undo, error) {
 	err := k.CreateBridge(ctx, s.Name, s.MAC)
@@ -147,6 +165,12 @@ func (s DeleteBridge) remake() []Step {
 		CreateBridge{Name: s.Name, MAC: s.Was.MAC},
 		SetAlias{Name: s.Name, Alias: s.Was.Alias},
 		SetMTU{Name: s.Name, MTU: s.Was.MTU},
+	}
+	if s.Was.STP {
+		steps = append(steps, SetSTP{Name: s.Name, On: true})
+	}
+	if s.Was.VLANFiltering {
+		steps = append(steps, SetVLANFiltering{Name: s.Name, On: true})
 	}
 	for _, a := range s.Was.Addresses {
 		if !a.Addr().IsLinkLocalUnicast() {

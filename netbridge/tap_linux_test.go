@@ -430,7 +430,7 @@ func TestFiftyGuestsOnOneBridge(t *testing.T) {
 		t.Fatal(err)
 	}
 	var busy *netbridge.PortsError
-	if _, err := netbridge.PlanDown(links, []string{"br0"}); !errors.As(err, &busy) || len(busy.Ports) != 50 {
+	if _, err := netbridge.PlanDown(links, []string{"br0"}, nil); !errors.As(err, &busy) || len(busy.Ports) != 50 {
 		t.Errorf("error %v, want one that names 50 ports", err)
 	}
 	if err := w.DeleteBridge(t.Context(), "br0"); !errors.Is(err, syscall.EBUSY) {

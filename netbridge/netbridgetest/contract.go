@@ -239,7 +239,70 @@ var contract = []struct {
 		is(t, w.AddAddress(ctx, "br0", v4), context.Canceled)
 		is(t, w.RemoveAddress(ctx, "br0", v4), context.Canceled)
 		is(t, w.SetUp(ctx, "br0", true), context.Canceled)
+		is(t, w.SetSTP(ctx, "br0", true), context.Canceled)
+		is(t, w.SetVLANFiltering(ctx, "br0", true), context.Canceled)
+		is(t, w.SetMaster(ctx, "br0", ""), context.Canceled)
+		_, err = w.Holdings(ctx, "br0")
+		is(t, err, context.Canceled)
 		same(t, before, named(t, w, "br0", "br1"))
+	}},
+	{"STP and the port of a bridge are switched as often as one likes, and of nothing else", func(t *testing.T, w World) {
+		must(t, w.CreateBridge(t.Context(), "br0", mac))
+		must(t, w.Plant(netbridge.Link{Name: "p0", Kind: "veth"}))
+		for _, on := range []bool{true, true, false, true} {
+			must(t, w.SetSTP(t.Context(), "br0", on))
+			if got := get(t, w, "br0").STP; got != on {
+				t.Errorf("stp is %v, want %v", got, on)
+			}
+		}
+		is(t, w.SetSTP(t.Context(), "p0", true), syscall.EOPNOTSUPP)
+		is(t, w.SetVLANFiltering(t.Context(), "p0", true), syscall.EOPNOTSUPP)
+		is(t, w.SetSTP(t.Context(), "br9", true), syscall.ENODEV)
+		for _, master := range []string{"br0", "br0", "", ""} {
+			must(t, w.SetMaster(t.Context(), "p0", master))
+			if got := get(t, w, "p0").Master; got != master {
+				t.Errorf("master %q, want %q", got, master)
+			}
+		}
+		is(t, w.SetMaster(t.Context(), "p0", "br9"), syscall.ENODEV)
+		is(t, w.SetMaster(t.Context(), "br9", "br0"), syscall.ENODEV)
+		is(t, w.SetMaster(t.Context(), "br0", "p0"), syscall.EOPNOTSUPP)
+		is(t, w.Trunk(t.Context(), "p0", units.VLANRange{First: 2, Last: 4094}), syscall.EOPNOTSUPP)
+	}},
+	{"what an interface has is given to another one and taken from it", func(t *testing.T, w World) {
+		must(t, w.CreateBridge(t.Context(), "br0", mac))
+		must(t, w.SetUp(t.Context(), "br0", true))
+		must(t, w.Plant(netbridge.Link{Name: "p0", Kind: "veth", Up: true, Addresses: []netip.Prefix{v4, v6}}))
+		had, err := w.Holdings(t.Context(), "p0")
+		must(t, err)
+		if len(had) != 2 || had[0].Text != v4.String() || had[1].Text != v6.String() || had[0].Kind != netbridge.KindAddress || had[0].Valid != netbridge.Forever {
+			t.Fatalf("p0 has %+v, want its two addresses", had)
+		}
+		for _, h := range had {
+			must(t, w.Give(t.Context(), "br0", h, true))
+			is(t, w.Give(t.Context(), "br0", h, true), syscall.EEXIST)
+			must(t, w.Take(t.Context(), "p0", h))
+			is(t, w.Take(t.Context(), "p0", h), syscall.ENOENT)
+		}
+		if got := get(t, w, "p0").Addresses; len(global(got)) > 0 {
+			t.Errorf("p0 still has %v", got)
+		}
+		if diff := cmp.Diff([]netip.Prefix{v4, v6}, global(get(t, w, "br0").Addresses), cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
+			t.Errorf("br0: want (-), got (+): %s", diff)
+		}
+		for _, h := range had { // and back, exactly
+			must(t, w.Take(t.Context(), "br0", h))
+			must(t, w.Give(t.Context(), "p0", h, false))
+		}
+		again, err := w.Holdings(t.Context(), "p0")
+		must(t, err)
+		if diff := cmp.Diff(had, again); diff != "" {
+			t.Errorf("p0 had (-), has (+): %s", diff)
+		}
+		_, err = w.Holdings(t.Context(), "p9")
+		is(t, err, syscall.ENODEV)
+		is(t, w.Give(t.Context(), "p9", had[0], true), syscall.ENODEV)
+		is(t, w.Take(t.Context(), "p9", had[0]), syscall.ENODEV)
 	}},
 	{"Ensure twice is Ensure once, and so is the way down", func(t *testing.T, w World) {
 		want := []netbridge.Bridge{
@@ -267,7 +330,7 @@ var contract = []struct {
 		for range 2 {
 			have, err := w.Links(t.Context())
 			must(t, err)
-			steps, err := netbridge.PlanDown(have, []string{"br2", "br0", "br1"})
+			steps, err := netbridge.PlanDown(have, []string{"br2", "br0", "br1"}, nil)
 			must(t, err)
 			must(t, netbridge.Apply(t.Context(), w, steps))
 			if left := named(t, w, "br0", "br1", "br2"); len(left) > 0 {
@@ -275,6 +338,10 @@ var contract = []struct {
 			}
 		}
 	}},
+}
+
+func global(addrs []netip.Prefix) []netip.Prefix {
+	return slices.DeleteFunc(slices.Clone(addrs), func(p netip.Prefix) bool { return p.Addr().IsLinkLocalUnicast() })
 }
 
 func must(t *testing.T, err error) {

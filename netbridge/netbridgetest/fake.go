@@ -34,7 +34,8 @@ type Fake struct {
 
 type link struct {
 	netbridge.Link
-	pinned bool // a bridge that keeps its MTU whatever its ports have
+	pinned bool                // a bridge that keeps its MTU whatever its ports have
+	held   []netbridge.Holding // routes and neighbours
 }
 
 type fault struct {

@@ -92,7 +92,7 @@ func (a *app) removeBridge(ctx context.Context, k netbridge.Kernel, s *configs.S
 	if err != nil {
 		return fmt.Errorf("cannot remove bridge %s: %w", name, err)
 	}
-	steps, err := netbridge.PlanDown(have, []string{name})
+	steps, err := netbridge.PlanDown(have, []string{name}, nil)
 	if err != nil { // PlanDown only ever declines
 		return cli.WithCode(fmt.Errorf("cannot remove bridge %s: %w", name, err), cli.ExitRefused)
 	}
