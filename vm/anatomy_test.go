@@ -70,9 +70,9 @@ func TestAStartedGuestOwnsNothing(t *testing.T) {
 	}
 	uid := fmt.Sprint(h.UIDBase + abi.UID)
 
-	started := h.status(s.Name).StateOf
-	if started == nil {
-		t.Fatal("no state file")
+	started, err := h.StartedArgv(s.Name)
+	if err != nil {
+		t.Fatal(err)
 	}
 
 	t.Run("privileges", func(t *testing.T) {
@@ -110,8 +110,8 @@ func TestAStartedGuestOwnsNothing(t *testing.T) {
 		if exe, err := os.Readlink(proc + "/exe"); err != nil || exe != h.QEMU {
 			t.Errorf("program %q, %v", exe, err)
 		}
-		if string(read(t, proc+"/cmdline")) != strings.Join(started.Argv, "\x00")+"\x00" {
-			t.Error("the command line is not the one that the state file has")
+		if string(read(t, proc+"/cmdline")) != strings.Join(started, "\x00")+"\x00" {
+			t.Error("the command line is not the one that was kept")
 		}
 	})
 
@@ -126,7 +126,7 @@ func TestAStartedGuestOwnsNothing(t *testing.T) {
 			s.Disks[1].Image + " r": "2", s.CDROMs[0].Image + " r": "2",
 			"/dev/net/tun rw": "2", kernel + " r": "1", "/memfd:initrd (deleted) rw": "1",
 			"listening qmp.sock rw": "1", "listening mon.sock rw": "1", "listening console.sock rw": "1",
-			"listening agent.sock rw": "1", "listening " + started.VNC + " rw": "1",
+			"listening agent.sock rw": "1", "listening " + h.status(s.Name).VNC + " rw": "1",
 		}
 		var d string
 		for range 500 { // QEMU closes its end of a monitor's connection when it gets to it

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kvmctl/internal/flock"
+	"kvmctl/internal/smallfile"
 )
 
 // ConsoleReader follows what a guest's console says by its log, with any number of other readers beside it, over rotations and ends.
@@ -231,7 +232,7 @@ func (h *Host) followRun(ctx context.Context, name string) (*ConsoleReader, erro
 
 // loadCursor reads how far this run was harvested; nothing yet, or damage, is the beginning.
 func (h *Host) loadCursor(name string) (c cursor) {
-	if b, err := os.ReadFile(h.run(name, cursorName)); err == nil {
+	if b, err := smallfile.Read(h.run(name, cursorName), maxState); err == nil {
 		_ = json.Unmarshal(b, &c)
 	}
 	return c

@@ -30,9 +30,21 @@ type cursor struct {
 // Harvest moves what is new in a guest's recorder and console into its history and console log, and gives the room back by punching holes.
 // Every command that meets a guest does so; when two meet it at once, one does.
 func (h *Host) Harvest(name string) error {
-	if !h.news(name, h.loadCursor(name)) {
-		return nil
+	_, err := h.harvested(name)
+	return err
+}
+
+// harvested is Harvest, and tells how far the guest's logs are harvested then, by us or by another kvmctl.
+func (h *Host) harvested(name string) (cursor, error) {
+	c := h.loadCursor(name)
+	if !h.news(name, c) {
+		return c, nil
 	}
+	err := h.tryHarvest(name)
+	return h.loadCursor(name), err
+}
+
+func (h *Host) tryHarvest(name string) error {
 	l, err := flock.TryLock(h.run(name, harvestName))
 	if errors.Is(err, flock.ErrLocked) || errors.Is(err, fs.ErrNotExist) {
 		return nil

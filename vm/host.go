@@ -1,15 +1,16 @@
 package vm
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"time"
 
 	"kvmctl/internal/flock"
+	"kvmctl/internal/smallfile"
 	"kvmctl/internal/systemd"
 	"kvmctl/internal/units"
 	"kvmctl/vm/qmp"
@@ -95,13 +96,12 @@ func (g *guestLock) unlock() {
 
 // lockHolder reads what the holder of a guest's lock wrote. It is talk, never a ground to act.
 func (l Layout) lockHolder(name string) holder {
-	f, err := os.Open(l.GuestLock(name))
-	if err != nil {
+	b, err := smallfile.Read(l.GuestLock(name), 4096)
+	if err != nil || len(b) == 0 {
 		return holder{}
 	}
-	defer f.Close()
 	var who holder
-	if json.NewDecoder(io.LimitReader(f, 4096)).Decode(&who) != nil {
+	if json.NewDecoder(bytes.NewReader(b)).Decode(&who) != nil {
 		return holder{}
 	}
 	return who

@@ -90,6 +90,7 @@ func (l Layout) RunDir(name string) string { return l.path("run/kvm", name) }
 const (
 	pidfileName  = "qemu.pid"    // made for the guest's uid, locked by QEMU as long as it lives
 	stateName    = "state.json"  // what was started
+	argvName     = "argv.json"   // QEMU's command line
 	cursorName   = "cursor.json" // how far recorder and console were harvested
 	readyName    = "ready.json"  // what was last seen of its readiness
 	harvestName  = "harvest.lock"

@@ -1,16 +1,15 @@
 package vm
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
+	"kvmctl/internal/smallfile"
 )
 
 // Process is the QEMU that was proved to own a guest. It stays that process whatever happens to its pid.
@@ -102,17 +101,13 @@ func getLock(fd int) (int, error) {
 }
 
 func realUID(pid int) (int, error) {
-	f, err := os.Open("/proc/" + strconv.Itoa(pid) + "/status")
+	status, err := smallfile.Read("/proc/"+strconv.Itoa(pid)+"/status", 64<<10) // proc_pid_status(5)
 	if err != nil {
 		return 0, err
 	}
-	defer f.Close()
-	for s := bufio.NewScanner(f); s.Scan(); {
-		if rest, ok := strings.CutPrefix(s.Text(), "Uid:"); ok {
-			if fields := strings.Fields(rest); len(fields) > 0 {
-				return strconv.Atoi(fields[0])
-			}
-		}
+	if _, rest, ok := strings.Cut(string(status), "\nUid:\t"); ok {
+		real, _, _ := strings.Cut(rest, "\t")
+		return strconv.Atoi(real)
 	}
 	return 0, fmt.Errorf("no Uid in /proc/%d/status", pid)
 }

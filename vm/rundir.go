@@ -13,10 +13,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kvmctl/internal/atomicfile"
+	"kvmctl/internal/smallfile"
 	"kvmctl/internal/units"
 )
 
-// State is what a start wrote down for later commands. It describes; whether the guest runs is for FindOwner to say.
+// State is what a start wrote down for later commands. It describes; whether the guest runs is for FindOwner to say. Every table of
+// guests reads it, so it is short: what is long has a file of its own.
 type State struct {
 	Version int        `json:"version"`
 	Run     string     `json:"run"`  // names this run in the history
@@ -33,13 +35,15 @@ type State struct {
 	Ready   string     `json:"ready,omitempty"` // the sign of readiness, where one is configured
 	MACs    []string   `json:"macs,omitempty"`
 	Bridges []string   `json:"bridges,omitempty"`
-	Argv    []string   `json:"argv"`
 }
 
 const stateVersion = 1
 
+// maxState bounds the small files that we wrote under /run, in bytes.
+const maxState = 64 << 10
+
 func (l Layout) loadState(name string) (*State, error) {
-	b, err := os.ReadFile(l.run(name, stateName))
+	b, err := smallfile.Read(l.run(name, stateName), maxState)
 	if err != nil {
 		return nil, err
 	}
@@ -59,6 +63,29 @@ func (l Layout) saveState(name string, s *State) error {
 		return err
 	}
 	return atomicfile.WriteVolatile(l.run(name, stateName), b, 0o600)
+}
+
+// StartedArgv gives the command line that a running guest's QEMU was started with.
+func (l Layout) StartedArgv(name string) (argv []string, err error) {
+	b, err := smallfile.Read(l.run(name, argvName), maxArgv)
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(b, &argv); err != nil {
+		return nil, fmt.Errorf("read the command line of %s: %w", name, err)
+	}
+	return argv, nil
+}
+
+// maxArgv is what the kernel allows a process's arguments (execve(2), with the usual stack limit).
+const maxArgv = 2 << 20
+
+func (l Layout) saveArgv(name string, argv []string) error {
+	b, err := json.Marshal(argv)
+	if err != nil {
+		return err
+	}
+	return atomicfile.WriteVolatile(l.run(name, argvName), b, 0o600)
 }
 
 // MakeDirs makes a directory and what is missing above it, whatever the umask: perm for the last one, 0755 for those above.

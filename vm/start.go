@@ -3,6 +3,7 @@ package vm
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -294,12 +295,12 @@ func (s *starting) openNetwork(ctx context.Context) error {
 func (s *starting) writeState(context.Context) error {
 	s.state = &State{Version: stateVersion, Run: s.runName, Boot: bootID(), UID: s.uid, Started: time.Now(),
 		Memory: s.spec.Memory, CPUs: s.spec.CPUs, Accel: s.p.Target.Accel, QEMU: s.p.QEMU.String(),
-		Agent: s.spec.Guest.Agent, Custom: s.spec.Custom(), Ready: s.spec.Ready.String(), Argv: s.p.Argv}
+		Agent: s.spec.Guest.Agent, Custom: s.spec.Custom(), Ready: s.spec.Ready.String()}
 	for i, n := range s.spec.NICs {
 		s.state.MACs = append(s.state.MACs, s.p.ABI.NICs[i].MAC.String())
 		s.state.Bridges = append(s.state.Bridges, n.Bridge)
 	}
-	if err := s.h.saveState(s.spec.Name, s.state); err != nil {
+	if err := errors.Join(s.h.saveArgv(s.spec.Name, s.p.Argv), s.h.saveState(s.spec.Name, s.state)); err != nil {
 		return err
 	}
 	// From here on a process may exist that holds no lock on the pidfile yet. The launcher inherits this lock and loses it as it becomes

@@ -7,13 +7,16 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"runtime"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"kvmctl/internal/flock"
+	"kvmctl/internal/smallfile"
 	"kvmctl/internal/units"
 )
 
@@ -46,24 +49,15 @@ const statusWorkers = 256
 // Status tells the state of each named guest, in the given order. A guest that ended since the last command is noticed here: its end is
 // noted in its history and its run directory cleared away.
 func (h *Host) Status(ctx context.Context, names []string) []Status {
-	return h.statusOf(ctx, names, func(ctx context.Context, name string, s *Status) {
-		h.askState(ctx, name, s)
-		if err := h.Harvest(name); err != nil && s.Err == nil {
-			s.Err = err
-		}
-	})
+	return h.statusOf(ctx, names, func(string, *Status) bool { return false })
 }
 
 // Overview is Status for many guests at once: a QEMU that waits for work, and whose recorder says that the guest runs, is not asked. An
 // answer would cost it and us a millisecond each; a QEMU that hangs is seen all the same, unless it hangs in a poll of its own.
 func (h *Host) Overview(ctx context.Context, names []string) []Status {
-	return h.statusOf(ctx, names, func(ctx context.Context, name string, s *Status) {
-		if err := h.Harvest(name); err != nil {
-			s.Err = err
-		} else if c := h.loadCursor(name); c.Runs && !c.Lost && waitsForWork(s.PID) {
-			return
-		}
-		h.askState(ctx, name, s)
+	return h.statusOf(ctx, names, func(name string, s *Status) bool {
+		c, err := h.harvested(name)
+		return err == nil && c.Runs && !c.Lost && waitsForWork(s.PID)
 	})
 }
 
@@ -71,11 +65,11 @@ func (h *Host) Overview(ctx context.Context, names []string) []Status {
 // that stands in a lock, on a disk, or is stopped has to be asked.
 func waitsForWork(pid int) bool {
 	dir := "/proc/" + strconv.Itoa(pid)
-	call, err := os.ReadFile(dir + "/syscall") // proc(5); "running", or the number of the call and its arguments
+	call, err := smallfile.Read(dir+"/syscall", 4096) // proc(5); "running", or the number of the call and its arguments
 	if err != nil || !bytes.HasPrefix(call, ppoll) {
 		return false
 	}
-	stat, err := os.ReadFile(dir + "/stat")
+	stat, err := smallfile.Read(dir+"/stat", 4096)
 	if err != nil {
 		return false
 	}
@@ -85,31 +79,51 @@ func waitsForWork(pid int) bool {
 
 var ppoll = []byte(strconv.Itoa(unix.SYS_PPOLL) + " ")
 
-// askFunc completes the status of a guest whose QEMU runs.
-type askFunc func(ctx context.Context, name string, s *Status)
-
-func (h *Host) statusOf(ctx context.Context, names []string, ask askFunc) []Status {
+// statusOf looks at all guests, then asks those of which looking does not say enough. plain says of a guest whose QEMU runs that nothing
+// need be asked.
+func (h *Host) statusOf(ctx context.Context, names []string, plain func(name string, s *Status) bool) []Status {
 	all := make([]Status, len(names))
-	var wg sync.WaitGroup
-	slots := make(chan struct{}, statusWorkers)
+	seen := make([]glimpse, len(names))
 	known, err := h.Known()
-	live := map[string]bool{}
+	there := map[string]bool{}
 	for _, name := range known {
-		live[name] = true
+		there[name] = true
 	}
-	for i, name := range names {
-		if err == nil && !live[name] { // most guests of a large host: no goroutine needed
-			all[i] = h.stoppedStatus(name)
-			continue
+	inParallel(len(names), runtime.GOMAXPROCS(0), func(i int) {
+		if err == nil && !there[names[i]] { // most guests of a large host
+			all[i] = h.stoppedStatus(names[i])
+			return
 		}
+		all[i], seen[i] = h.look(names[i])
+		if seen[i].ask && plain(names[i], &all[i]) {
+			seen[i].close()
+		}
+	})
+	var slow []int
+	for i, g := range seen {
+		if g.ask || g.ended {
+			slow = append(slow, i)
+		}
+	}
+	inParallel(len(slow), statusWorkers, func(n int) {
+		i := slow[n]
+		all[i] = h.complete(ctx, names[i], all[i], seen[i])
+	})
+	return all
+}
+
+// inParallel calls act for 0 to n-1, up to workers at a time, and waits for all.
+func inParallel(n, workers int, act func(i int)) {
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range min(n, workers) {
 		wg.Go(func() {
-			slots <- struct{}{}
-			defer func() { <-slots }()
-			all[i] = h.liveStatus(ctx, name, ask)
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				act(i)
+			}
 		})
 	}
 	wg.Wait()
-	return all
 }
 
 // absent is the cheapest way to learn that there is no such file.
@@ -141,16 +155,29 @@ func (h *Host) stoppedStatus(name string) Status {
 	return s
 }
 
-func (h *Host) liveStatus(ctx context.Context, name string, ask askFunc) Status {
+// glimpse is what is left to do about a guest after a look at it.
+type glimpse struct {
+	ended bool     // its QEMU is gone, its run directory is not
+	ask   bool     // its QEMU runs, and can say more
+	p     *Process // that QEMU, while ask
+}
+
+func (g *glimpse) close() {
+	g.ask = false
+	g.p.Close()
+}
+
+// look tells of a guest what the kernel and our own files know: it waits for nobody.
+func (h *Host) look(name string) (Status, glimpse) {
 	st, stErr := h.loadState(name)
 	p, err := h.ownerOf(name, st)
 	switch {
 	case errors.Is(err, ErrNotRunning):
-		return h.endedStatus(ctx, name)
+		return Status{Name: name}, glimpse{ended: true}
 	case err != nil:
-		return Status{Name: name, State: StateWedged, Note: err.Error(), Err: err}
+		return Status{Name: name, State: StateWedged, Note: err.Error(), Err: err}, glimpse{}
 	}
-	defer p.Close()
+	g := glimpse{ask: true, p: p}
 	s := Status{Name: name, PID: p.PID, State: StateRunning}
 	if stErr == nil {
 		s.Since, s.Memory, s.VNC, s.Accel, s.Custom, s.StateOf = st.Started, st.Memory, st.VNC, st.Accel, st.Custom, st
@@ -158,7 +185,7 @@ func (h *Host) liveStatus(ctx context.Context, name string, ask askFunc) Status 
 		s.Note, s.Err = "its state file is missing", stErr
 	}
 	unfinished := exists(h.run(name, startingName))
-	who, busy := h.heldBy(name)
+	who, busy := h.heldBy(name, unfinished)
 	if unfinished && !busy {
 		if ran, err := h.letGo(name); err == nil && ran {
 			unfinished = false // its starter was killed in the last moment
@@ -167,16 +194,28 @@ func (h *Host) liveStatus(ctx context.Context, name string, ask askFunc) Status 
 	switch {
 	case busy && who.Op == "stop":
 		s.State, s.Note = StateStopping, who.Note
-		return s
 	case busy && unfinished:
 		s.State = StateStarting
-		return s
 	case unfinished:
 		s.State, s.Note = StateStarting, "its start was interrupted: `kvmctl start "+name+"` begins anew"
-		return s
+	default:
+		return s, g
 	}
-	ask(ctx, name, &s)
-	if p.waitPlain(0) { // it ended while we asked
+	g.close()
+	return s, glimpse{}
+}
+
+// complete does what a look left to do.
+func (h *Host) complete(ctx context.Context, name string, s Status, g glimpse) Status {
+	if g.ended {
+		return h.endedStatus(ctx, name)
+	}
+	defer g.close()
+	h.askState(ctx, name, &s)
+	if err := h.Harvest(name); err != nil && s.Err == nil {
+		s.Err = err
+	}
+	if g.p.waitPlain(0) { // it ended while we asked
 		return h.endedStatus(ctx, name)
 	}
 	if s.StateOf != nil && s.StateOf.Ready != "" && s.Note == "" {
@@ -233,7 +272,7 @@ func runState(name, q string) (StateWord, string) {
 
 // endedStatus clears away a guest that ended unseen, unless somebody else is at it already.
 func (h *Host) endedStatus(ctx context.Context, name string) Status {
-	who, busy := h.heldBy(name)
+	who, busy := h.heldBy(name, exists(h.run(name, startingName)))
 	if busy {
 		switch who.Op {
 		case "stop":
@@ -258,10 +297,11 @@ func (h *Host) endedStatus(ctx context.Context, name string) Status {
 	return s
 }
 
-// heldBy tells whether a kvmctl is at work on the guest, and on what. What a killed one left written is not believed.
-func (h *Host) heldBy(name string) (holder, bool) {
+// heldBy tells whether a kvmctl is at work on the guest, and on what. What a killed one left written is not believed. unfinished says that
+// the guest has the mark of a start.
+func (h *Host) heldBy(name string, unfinished bool) (holder, bool) {
 	who := h.lockHolder(name)
-	if who.Op == "" && !exists(h.run(name, startingName)) {
+	if who.Op == "" && !unfinished {
 		return holder{}, false
 	}
 	l, err := flock.TryLock(h.GuestLock(name))

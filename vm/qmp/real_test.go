@@ -45,7 +45,9 @@ func TestRealQEMUWithAFullQueueOfClients(t *testing.T) {
 		t.Fatalf("temporary directory too long for QEMU: %s", path)
 	}
 	startQEMU(t, 0, "-qmp", "unix:"+path+",server=on,wait=off")
+	// The one client that is served: until QEMU has accepted it, it takes a place in the queue, which would be free again in a moment.
 	waitFor(t, func() bool { _, err := os.Stat(path); return err == nil })
+	dial(t, path)
 	waitFor(t, func() bool {
 		conn, err := net.Dial("unix", path)
 		if err == nil {

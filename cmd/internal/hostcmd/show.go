@@ -86,8 +86,10 @@ func (a *app) runShow(ctx context.Context, o showOptions) error {
 
 // argvOf gives the running guest's command line, or that of the next start.
 func (a *app) argvOf(ctx context.Context, h *vm.Host, spec *vm.Spec) ([]string, error) {
-	if st := h.Status(ctx, []string{spec.Name})[0]; st.PID > 0 && st.StateOf != nil {
-		return st.StateOf.Argv, nil
+	if st := h.Status(ctx, []string{spec.Name})[0]; st.PID > 0 {
+		if argv, err := h.StartedArgv(spec.Name); err == nil {
+			return argv, nil
+		}
 	}
 	p, err := h.Prepare(ctx, spec)
 	if err != nil {
