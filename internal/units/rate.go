@@ -46,8 +46,12 @@ func badRate(s string) error {
 	return fmt.Errorf("bad rate %q: want a whole number with kbit, Mbit or Gbit, such as \"100Mbit\"", s)
 }
 
-// UnmarshalText implements encoding.TextUnmarshaler by ParseRate.
+// UnmarshalText implements encoding.TextUnmarshaler by ParseRate; "none" is what MarshalText writes for no limit.
 func (r *Rate) UnmarshalText(b []byte) error {
+	if string(b) == "none" {
+		*r = 0
+		return nil
+	}
 	v, err := ParseRate(string(b))
 	if err != nil {
 		return err
