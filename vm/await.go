@@ -149,7 +149,7 @@ const endTimeout = 5 * time.Second
 func (h *Host) EndOf(name, run string) *EndedError {
 	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
 	defer cancel()
-	h.record(ctx, name)
+	h.recordSoon(ctx, name, endTimeout)
 	facts := h.recent(name, 1<<20)
 	for _, f := range facts {
 		if f.Kind == KindEnd && f.Run == run && run != "" {
@@ -160,10 +160,10 @@ func (h *Host) EndOf(name, run string) *EndedError {
 	return &EndedError{s.State, s.Note}
 }
 
-// record notes the end of a guest that ended unseen and clears it away. Hooks are not run: they are for those who came to change the guest.
-// What it could not do, the next command does.
-func (h *Host) record(ctx context.Context, name string) {
-	g, err := h.lock(ctx, name, "status", endTimeout)
+// recordSoon notes the end of a guest that ended unseen and clears it away, unless another kvmctl is at work on it for longer than wait.
+// Hooks are not run: they are for those who came to change the guest. What it could not do, the next command does.
+func (h *Host) recordSoon(ctx context.Context, name string, wait time.Duration) {
+	g, err := h.lock(ctx, name, "status", wait)
 	if err != nil {
 		return
 	}

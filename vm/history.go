@@ -149,7 +149,8 @@ func appendRotated(path, old string, limit int64, data []byte, sync bool) error 
 	return nil
 }
 
-// Log gives a guest's whole kept history, oldest first. Lines that are damaged are passed over.
+// Log gives a guest's whole kept history, oldest first: an event is written down when it is harvested, which may be long after what
+// kvmctl itself did meanwhile. Lines that are damaged are passed over.
 func (l Layout) Log(name string) ([]Fact, error) {
 	var all []Fact
 	for _, path := range []string{l.HistoryOld(name), l.History(name)} {
@@ -160,13 +161,14 @@ func (l Layout) Log(name string) ([]Fact, error) {
 		if err != nil {
 			return nil, err
 		}
-		facts, err := readFacts(f)
+		facts, _, err := readFacts(f)
 		f.Close()
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, facts...)
 	}
+	byTime(all)
 	return all, nil
 }
 
@@ -193,26 +195,29 @@ func tailFacts(path string, bytes int64, other fs.FileInfo) ([]Fact, int64) {
 		return nil, 0
 	}
 	part := min(st.Size(), bytes)
-	facts, _ := readFacts(io.NewSectionReader(f, st.Size()-part, part)) // a first line that is cut is passed over like any damaged one
+	facts, _, _ := readFacts(io.NewSectionReader(f, st.Size()-part, part)) // a first line that is cut is passed over like any damaged one
 	return facts, part
 }
 
-func readFacts(r io.Reader) ([]Fact, error) {
-	var facts []Fact
+// readFacts gives the facts in r and how many bytes their lines have: a last line without its end is not among them.
+func readFacts(r io.Reader) (facts []Fact, read int64, err error) {
 	br := bufio.NewReaderSize(r, maxFact)
 	long := false
+	part := int64(0) // of a line that is longer than the buffer
 	for {
 		line, err := br.ReadSlice('\n')
+		part += int64(len(line))
 		if errors.Is(err, bufio.ErrBufferFull) {
 			long = true
 			continue
 		}
-		if errors.Is(err, io.EOF) { // a line without its end was cut by a crash
-			return facts, nil
+		if errors.Is(err, io.EOF) { // a line without its end is still being written, or was cut by a crash
+			return facts, read, nil
 		}
 		if err != nil {
-			return nil, err
+			return nil, read, err
 		}
+		read, part = read+part, 0
 		if long { // the rest of a line that was too long
 			long = false
 			continue

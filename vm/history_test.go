@@ -133,7 +133,7 @@ func TestDamagedLinesArePassedOver(t *testing.T) {
 		{"no end of line", line(note(1)) + strings.TrimSuffix(line(note(2)), "\n"), []Fact{note(1)}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := readFacts(strings.NewReader(tt.text))
+			got, _, err := readFacts(strings.NewReader(tt.text))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -221,7 +221,7 @@ func FuzzReadFacts(f *testing.F) {
 	f.Add(append(good, '\n'))
 	f.Add([]byte("{\"v\":1,\"kind\":\"x\"}\n\x00\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		facts, err := readFacts(bytes.NewReader(b))
+		facts, _, err := readFacts(bytes.NewReader(b))
 		if err != nil {
 			t.Fatal(err) // a reader of bytes has no errors
 		}
@@ -239,7 +239,7 @@ func FuzzReadFacts(f *testing.F) {
 				out.Write(append(line, '\n'))
 			}
 		}
-		again, err := readFacts(&out)
+		again, _, err := readFacts(&out)
 		if err != nil || len(again) > len(facts) {
 			t.Fatalf("%d facts became %d, %v", len(facts), len(again), err)
 		}

@@ -42,7 +42,11 @@ func (a *app) runEnded(ctx context.Context, name string) error {
 		return nil
 	}
 	h := a.host(s, "ended")
-	if err := h.WithLock(ctx, name, "ended", func(bool) error { return nil }); err != nil {
+	notes, err := h.Notice(ctx, name)
+	for _, n := range notes { // hooks that failed
+		a.env.Talk("%s: %s", name, n)
+	}
+	if err != nil {
 		return fmt.Errorf("cannot note the end of %s: %w", name, err)
 	}
 	st := h.Status(ctx, []string{name})[0]

@@ -108,7 +108,11 @@ func wordFact(f vm.Fact) (what, why string) {
 		what, why = wordEvent(f.Event, f.Data)
 	case vm.KindLogFull:
 		what, why = "log full", f.Reason
-	default: // hook, note, and what a later kvmctl writes
+	case vm.KindHook:
+		what, why = "hook", strings.TrimPrefix(f.Event+": "+f.Reason, ": ")
+	case vm.KindSkipped:
+		return "skipped", fmt.Sprintf("%d more events; kvmctl log has them", f.Count)
+	default: // note, and what a later kvmctl writes
 		what, why = string(f.Kind), f.Reason
 	}
 	if f.Count > 1 {
