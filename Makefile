@@ -2,11 +2,12 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help deps build check test e2e demo bench install clean
+.PHONY: help deps build check test e2e demo bench install uninstall clean
 
 PREFIX  ?= /usr/local
 DESTDIR ?=
 BIN     ?= bin
+UNITS   ?= $(PREFIX)/lib/systemd/system
 
 # A Go that `make deps` had to fetch comes first; one in the usual place is found even where PATH lacks it.
 export PATH := $(CURDIR)/.cache/go/bin:$(PATH):/usr/local/go/bin
@@ -54,7 +55,7 @@ bench: ## measure against raw QEMU and libvirt, which it installs
 	@$(MAKE) --no-print-directory build
 	go run ./test/bench
 
-install: ## install into $(DESTDIR)$(PREFIX): program, completions, reference files
+install: ## install into $(DESTDIR)$(PREFIX): program, units, init script, completions, reference files
 	@test -x $(BIN)/kvmctl || $(MAKE) --no-print-directory build
 	install -D -m 755 $(BIN)/kvmctl $(DESTDIR)$(PREFIX)/bin/kvmctl
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/,bash-completion/completions zsh/site-functions fish/vendor_completions.d doc/kvmctl/examples)
@@ -63,6 +64,18 @@ install: ## install into $(DESTDIR)$(PREFIX): program, completions, reference fi
 	$(BIN)/kvmctl completion fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/kvmctl.fish
 	install -m 644 $(wildcard configs/*.toml) $(DESTDIR)$(PREFIX)/share/doc/kvmctl/examples/
 	install -m 644 LICENSE $(wildcard README.md CHANGELOG.md) $(DESTDIR)$(PREFIX)/share/doc/kvmctl/
+	install -d $(DESTDIR)$(UNITS) $(DESTDIR)/etc/init.d $(DESTDIR)/etc/needrestart/conf.d
+	for u in contrib/systemd/*; do sed 's|@BINDIR@|$(PREFIX)/bin|' $$u | install -m 644 /dev/stdin $(DESTDIR)$(UNITS)/$${u##*/} || exit; done
+	install -m 755 contrib/kvm.init $(DESTDIR)/etc/init.d/kvm
+	install -m 644 contrib/needrestart.conf $(DESTDIR)/etc/needrestart/conf.d/kvmctl.conf
+	@[ -n '$(DESTDIR)' ] || [ ! -d /run/systemd/system ] || { systemctl daemon-reload && echo 'start guests at boot, stop them at shutdown: systemctl enable --now kvm.service'; }
+
+uninstall: ## remove what install put there; images, configuration and running guests stay
+	@[ -n '$(DESTDIR)' ] || [ ! -d /run/systemd/system ] || systemctl disable kvm.service 2>/dev/null || true
+	rm -f $(DESTDIR)$(PREFIX)/bin/kvmctl $(addprefix $(DESTDIR)$(PREFIX)/share/,bash-completion/completions/kvmctl zsh/site-functions/_kvmctl fish/vendor_completions.d/kvmctl.fish)
+	rm -f $(patsubst contrib/systemd/%,$(DESTDIR)$(UNITS)/%,$(wildcard contrib/systemd/*)) $(DESTDIR)/etc/init.d/kvm $(DESTDIR)/etc/needrestart/conf.d/kvmctl.conf
+	rm -rf $(DESTDIR)$(PREFIX)/share/doc/kvmctl
+	@echo 'left as they are: $(DESTDIR)/etc/kvm, $(DESTDIR)/var/lib/kvm, and every guest that runs'
 
 clean: ## remove what was built (downloads stay in .cache)
 	rm -rf bin $(wildcard .cache/guest/*.json) $(filter-out .cache/guest/packages .cache/guest/lock,$(wildcard .cache/guest/*)) $(wildcard .cache/debguest/.image-*)

@@ -33,6 +33,7 @@ type GlanceGuest struct {
 	Name   string     `json:"name"`
 	Memory units.Size `json:"memory"`
 	Broken bool       `json:"broken,omitempty"` // Site.ProblemsOf has something to tell
+	Auto   bool       `json:"auto,omitempty"`   // autostart
 }
 
 // Find gives the guest of a name.
@@ -48,7 +49,7 @@ func (g *Glance) Find(name string) (GlanceGuest, bool) {
 func (s *Site) Glance() *Glance {
 	g := &Glance{Host: s.Host, Guests: make([]GlanceGuest, len(s.Guests))}
 	for i, x := range s.Guests {
-		g.Guests[i] = GlanceGuest{Name: x.Spec.Name, Memory: x.Spec.Memory, Broken: len(s.ProblemsOf(x.Spec.Name)) > 0}
+		g.Guests[i] = GlanceGuest{Name: x.Spec.Name, Memory: x.Spec.Memory, Broken: len(s.ProblemsOf(x.Spec.Name)) > 0, Auto: x.Spec.Autostart}
 	}
 	return g
 }
@@ -96,7 +97,7 @@ type keptGlance struct {
 }
 
 const (
-	glanceVersion = 1
+	glanceVersion = 2
 	maxGlance     = 4 << 20 // bytes of a cache file
 )
 

@@ -25,6 +25,9 @@ type shutdown struct {
 	Reason string `json:"reason"`
 }
 
+// hostWentDown is the reason of a run that a reboot or a power cut ended.
+const hostWentDown = "the host went down while it ran"
+
 // Ended decides from a run's facts how it ended: facts holds that run alone, in order, without a KindEnd.
 // sameBoot says whether the host is still up since the run's start.
 func Ended(facts []Fact, sameBoot bool) (StateWord, string) {
@@ -50,7 +53,7 @@ func Ended(facts []Fact, sameBoot bool) (StateWord, string) {
 	case last != nil:
 		return StateStopped, shutdownReason(*last, asked, panicked)
 	case !sameBoot:
-		return StateStopped, "the host went down while it ran"
+		return StateStopped, hostWentDown
 	case asked != nil && asked.Reason == RungKill.String():
 		return StateStopped, "killed by kvmctl: it did not end otherwise"
 	case full:

@@ -281,7 +281,7 @@ func TestStoppedStatusWords(t *testing.T) {
 		note  string
 	}{
 		{"nothing", nil, StateStopped, "never started"},
-		{"the host went down", []Fact{{Kind: KindStart, Run: "a", Boot: "another"}}, StateStopped, "the host went down while it ran"},
+		{"the host went down", []Fact{{Kind: KindStart, Run: "a", Boot: "another"}}, StateStopped, "the host went down while it ran and came up again"},
 		{"a start failed", []Fact{{Kind: KindStart, Run: "a", Boot: bootID()}, {Kind: KindEnd, Run: "a", State: StateStopped, Reason: "start failed: x"},
 			{Kind: KindNote, Run: "a", Reason: "QEMU said: x"}}, StateStopped, "start failed: x"},
 	} {

@@ -46,6 +46,7 @@ const (
 	KindStop    FactKind = "stop"    // kvmctl asked for the end
 	KindEnd     FactKind = "end"     // QEMU is gone
 	KindHook    FactKind = "hook"    // a hook said something or failed
+	KindFail    FactKind = "fail"    // a start, by nobody at a terminal, that came to nothing
 	KindNote    FactKind = "note"
 	KindPause   FactKind = "pause"  // a person stopped its CPUs
 	KindResume  FactKind = "resume" // a person let them go on

@@ -37,7 +37,8 @@ type Host struct {
 	// Step, if set, hears of each finished step of a start.
 	Step func(name string)
 
-	By string // who asks, for the history: "root, kvmctl start"
+	By      string // who asks, for the history: "root, kvmctl start"
+	Starter string // what starts guests with nobody at a terminal: "kvm.service"; empty: a person
 }
 
 // holder is what the holder of a guest's lock writes into it.

@@ -32,7 +32,8 @@ type State struct {
 	QEMU    string     `json:"qemu"`          // version
 	Agent   bool       `json:"agent"`
 	Custom  bool       `json:"custom"`
-	Ready   string     `json:"ready,omitempty"` // the sign of readiness, where one is configured
+	Ready   string     `json:"ready,omitempty"`   // the sign of readiness, where one is configured
+	Starter string     `json:"starter,omitempty"` // "kvm.service": nobody typed it
 	MACs    []string   `json:"macs,omitempty"`
 	Bridges []string   `json:"bridges,omitempty"`
 }

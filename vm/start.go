@@ -136,15 +136,19 @@ func (h *Host) Start(ctx context.Context, spec *Spec) (*Started, error) {
 		return nil, err
 	}
 	p, err := h.Prepare(ctx, spec)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		err = h.pin(ctx, p, spec.Name)
 	}
-	if err := h.pin(ctx, p, spec.Name); err != nil {
+	if err != nil {
+		h.failedUnattended(spec.Name, err)
 		return nil, err
 	}
 	p.Notes = append(notes, p.Notes...)
 	s := &starting{h: h, spec: p.spec, p: p, uid: h.UIDBase + p.ABI.UID, runName: newRun()}
 	if err := s.run(ctx); err != nil {
+		if s.cmd == nil {
+			h.failedUnattended(spec.Name, err)
+		}
 		err = s.explain(err)
 		s.undoAll()
 		if !s.stuck { // what pre_start set up, post_stop takes down; its words are in the history
@@ -295,7 +299,7 @@ func (s *starting) openNetwork(ctx context.Context) error {
 func (s *starting) writeState(context.Context) error {
 	s.state = &State{Version: stateVersion, Run: s.runName, Boot: bootID(), UID: s.uid, Started: time.Now(),
 		Memory: s.spec.Memory, CPUs: s.spec.CPUs, Accel: s.p.Target.Accel, QEMU: s.p.QEMU.String(),
-		Agent: s.spec.Guest.Agent, Custom: s.spec.Custom(), Ready: s.spec.Ready.String()}
+		Agent: s.spec.Guest.Agent, Custom: s.spec.Custom(), Ready: s.spec.Ready.String(), Starter: s.h.Starter}
 	for i, n := range s.spec.NICs {
 		s.state.MACs = append(s.state.MACs, s.p.ABI.NICs[i].MAC.String())
 		s.state.Bridges = append(s.state.Bridges, n.Bridge)

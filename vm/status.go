@@ -22,18 +22,20 @@ import (
 
 // Status is what can be said of a guest now.
 type Status struct {
-	Name    string
-	State   StateWord
-	PID     int
-	Since   time.Time  // start of the run, or end of the last one; zero: unknown
-	Memory  units.Size // of the run
-	VNC     string     // address:port, of the run
-	Accel   Accel
-	Custom  bool
-	Note    string
-	Ready   *bool  // whether it was ready when somebody last looked; nil: nobody did, or it has no sign of readiness
-	StateOf *State // what the start wrote down, while it runs
-	Err     error  // what kept us from knowing more
+	Name   string
+	State  StateWord
+	PID    int
+	Since  time.Time  // start of the run, or end of the last one; zero: unknown
+	Memory units.Size // of the run
+	VNC    string     // address:port, of the run
+	Accel  Accel
+	Custom bool
+	Note   string
+	Ready  *bool // whether it was ready when somebody last looked; nil: nobody did, or it has no sign of readiness
+	// HostDown: it ran when the host went down, and nobody has started it since.
+	HostDown bool
+	StateOf  *State // what the start wrote down, while it runs
+	Err      error  // what kept us from knowing more
 }
 
 // A table stays under 300 ms. statusTime bounds the asking: a guest that does not answer by then is wedged. statusBusy bounds the
@@ -136,9 +138,11 @@ func (h *Host) stoppedStatus(name string) Status {
 		s.Note = "never started"
 		return s
 	}
-	run, end := lastRun(h.recent(name, 8<<10))
+	facts := h.recent(name, 8<<10)
+	run, end := lastRun(facts)
 	if run == nil && end == nil { // hooks said much since
-		run, end = lastRun(h.recent(name, 1<<20))
+		facts = h.recent(name, 1<<20)
+		run, end = lastRun(facts)
 	}
 	switch {
 	case end != nil:
@@ -149,8 +153,14 @@ func (h *Host) stoppedStatus(name string) Status {
 	case len(run) > 0: // started, no end noted and no run directory: /run was emptied
 		s.State, s.Note = Ended(run, sameBoot(run))
 		s.Since = run[0].Time
+		if s.HostDown = !sameBoot(run) && endTime(run).IsZero(); s.HostDown {
+			s.Note, s.Since = hostWentDown+" and came up again", hostUp(time.Now())
+		}
 	default:
 		s.Note = "never started"
+	}
+	if f := lastFail(facts); f != nil {
+		s.Note, s.Since, s.HostDown = "start failed: "+f.Reason, f.Time, false
 	}
 	return s
 }

@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/user"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -157,25 +155,11 @@ func (a *app) host(s *configs.Site, op string) *vm.Host {
 		Layout: a.layout(), UIDBase: s.Host.UIDBase, QEMU: s.Host.QEMU, KVMDevice: "/dev/kvm", VHostDevice: "/dev/vhost-net",
 		RecorderSize: s.Host.RecorderSize, ConsoleSize: s.Host.ConsoleSize, HistorySize: s.Host.HistorySize,
 		Hooks: s.Host.Hooks,
-		By:    whoami(a.env) + ", kvmctl " + op,
+		By:    whoami(a.env) + ", kvmctl " + op, Starter: starter(a.env),
 	}
 	h.Network = a.network(s)
 	h.Place = a.place()
 	return h
-}
-
-// whoami names the person for the history: behind sudo, the one who typed it.
-func whoami(env *cli.Env) string {
-	if name := env.Get("SUDO_USER"); name != "" {
-		return name
-	}
-	if os.Getuid() == 0 {
-		return "root" // no need to search the accounts
-	}
-	if u, err := user.Current(); err == nil {
-		return u.Username
-	}
-	return "uid " + strconv.Itoa(os.Getuid())
 }
 
 // needRoot refuses early and clearly what only root can do.

@@ -106,6 +106,11 @@ func wordFact(f vm.Fact) (what, why string) {
 		}
 	case vm.KindEvent:
 		what, why = wordEvent(f.Event, f.Data)
+	case vm.KindFail:
+		what, why = "start failed", f.Reason
+		if f.By != "" {
+			why += "; by " + f.By
+		}
 	case vm.KindLogFull:
 		what, why = "log full", f.Reason
 	case vm.KindHook:

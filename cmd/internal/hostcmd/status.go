@@ -59,6 +59,7 @@ type statusRow struct {
 	Custom      bool         `json:"custom,omitempty"`
 	Ready       *bool        `json:"ready,omitempty"` // when somebody last looked
 	Note        string       `json:"note,omitempty"`
+	Why         string       `json:"why,omitempty"` // it is not up again, beside what ended it
 }
 
 func (a *app) runStatus(ctx context.Context, o statusOptions) error {
@@ -150,6 +151,12 @@ func statusRows(look *configs.Glance, all []vm.Status) []statusRow {
 			r.Note = join(r.Note, "no longer configured")
 		case g.Broken:
 			r.Note = join(r.Note, "its configuration is broken: kvmctl check "+st.Name)
+		case st.HostDown && g.Auto:
+			r.Why = "autostart has not started it: kvmctl start"
+		case st.HostDown:
+			r.Why = "autostart is off: kvmctl start " + st.Name
+		case st.StateOf != nil && st.StateOf.Starter != "":
+			r.Note = join(r.Note, "started by "+st.StateOf.Starter)
 		}
 		rows = append(rows, r)
 	}
@@ -161,6 +168,9 @@ func (r statusRow) note(now time.Time) string {
 	n := r.Note
 	if r.PID == 0 && r.Since != nil && n != "" {
 		n += ", " + cli.Age(now.Sub(*r.Since)) + " ago"
+	}
+	if r.Why != "" {
+		n = join(n, r.Why)
 	}
 	if r.Custom {
 		n = join(n, "custom")
