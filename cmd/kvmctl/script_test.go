@@ -79,7 +79,11 @@ func TestScriptsWithQEMU(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	scripts(t, "qemu", map[string]string{"KERNEL": images.Kernel, "INITRD": images.Initrd, "APPEND": guest.Cmdline, "READY": guest.Ready})
+	script, err := filepath.Abs("../../contrib/kvm.init")
+	if err != nil {
+		t.Fatal(err)
+	}
+	scripts(t, "qemu", map[string]string{"INIT": script, "KERNEL": images.Kernel, "INITRD": images.Initrd, "APPEND": guest.Cmdline, "READY": guest.Ready})
 }
 
 // setup gives a script a root of its own, with uids that no other test has.

@@ -26,7 +26,7 @@ func (b *Base) Image(ctx context.Context, path, size string, add func(root strin
 			return fmt.Errorf("make a Debian image: %w", err)
 		}
 	}
-	if err := run(ctx, "mke2fs", "-q", "-F", "-t", "ext4", "-E", "root_owner=0:0", "-O", "^has_journal", "-d", root, path, size); err != nil {
+	if err := run(ctx, "mke2fs", "-q", "-F", "-t", "ext4", "-E", "root_owner=0:0", "-d", root, path, size); err != nil {
 		return fmt.Errorf("make a Debian image: %w", err)
 	}
 	return nil
