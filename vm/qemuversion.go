@@ -71,7 +71,7 @@ func FindQEMU(ctx context.Context, path, cache string) (QEMUVersion, error) {
 			return kept, nil
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, greetingTime)
 	defer cancel()
 	out, err := runner.Exec{}.Run(ctx, runner.Command{Argv: []string{path, "-version"}})
 	if err != nil {
