@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
-	"time"
 
 	"kvmctl/internal/atomicfile"
 	"kvmctl/internal/runner"

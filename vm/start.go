@@ -140,15 +140,11 @@ func (h *Host) Start(ctx context.Context, spec *Spec) (*Started, error) {
 		err = h.pin(ctx, p, spec.Name)
 	}
 	if err != nil {
-		h.failedUnattended(spec.Name, err)
 		return nil, err
 	}
 	p.Notes = append(notes, p.Notes...)
 	s := &starting{h: h, spec: p.spec, p: p, uid: h.UIDBase + p.ABI.UID, runName: newRun()}
 	if err := s.run(ctx); err != nil {
-		if s.cmd == nil {
-			h.failedUnattended(spec.Name, err)
-		}
 		err = s.explain(err)
 		s.undoAll()
 		if !s.stuck { // what pre_start set up, post_stop takes down; its words are in the history

@@ -6,9 +6,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// failedUnattended notes a start that came to nothing while nobody was looking, for the one who asks in the morning why the guest is not up.
-// A person at a terminal has read it. A start that came as far as QEMU is noted by its own steps.
-func (h *Host) failedUnattended(name string, err error) {
+// NoteFailedStart notes a start that came to nothing while nobody was looking, for the one who asks in the morning why the guest is not up.
+// A person at a terminal has read it.
+func (h *Host) NoteFailedStart(name string, err error) {
 	if h.Starter == "" || err == nil {
 		return
 	}

@@ -155,7 +155,7 @@ func (a *app) host(s *configs.Site, op string) *vm.Host {
 		Layout: a.layout(), UIDBase: s.Host.UIDBase, QEMU: s.Host.QEMU, KVMDevice: "/dev/kvm", VHostDevice: "/dev/vhost-net",
 		RecorderSize: s.Host.RecorderSize, ConsoleSize: s.Host.ConsoleSize, HistorySize: s.Host.HistorySize,
 		Hooks: s.Host.Hooks,
-		By:    whoami(a.env) + ", kvmctl " + op, Starter: starter(a.env),
+		By:    whoami(a.env) + ", kvmctl " + op, Starter: unattended(a.env),
 	}
 	h.Network = a.network(s)
 	h.Place = a.place()

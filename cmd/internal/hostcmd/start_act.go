@@ -151,6 +151,7 @@ func (st *starter) report(results []vm.Result, o startOptions) error {
 		case errors.Is(r.Err, context.Canceled):
 			unstarted = append(unstarted, job.Name)
 		case r.Err != nil:
+			st.h.NoteFailedStart(job.Name, r.Err)
 			errs = append(errs, startError(job.Name, r.Err))
 		case r.Ready != nil && o.wait:
 			errs = append(errs, waitError(job.Name, goal{goalReady, spec.Ready}, r.Ready))

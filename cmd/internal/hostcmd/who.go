@@ -12,7 +12,7 @@ import (
 
 // whoami names the person for the history: behind sudo, the one who typed it.
 func whoami(env *cli.Env) string {
-	if s := starter(env); s != "" {
+	if s := unattended(env); s != "" {
 		return s
 	}
 	if name := env.Get("SUDO_USER"); name != "" {
@@ -30,8 +30,8 @@ func whoami(env *cli.Env) string {
 // starterName is what KVMCTL_BY may say: it goes into the history and on terminals.
 var starterName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9/._@-]{1,60}$`) })
 
-// starter is what our units and init script call themselves in KVMCTL_BY; empty when a person typed the command.
-func starter(env *cli.Env) string {
+// unattended is what our units and init script call themselves in KVMCTL_BY; empty when a person typed the command.
+func unattended(env *cli.Env) string {
 	name := env.Get("KVMCTL_BY")
 	if name == "" || !starterName().MatchString(name) {
 		return ""
