@@ -19,9 +19,9 @@ type Link struct {
 	Index     int
 	Name      string
 	AltNames  []string
-	Alias     string // bytes from outside: quote them before a terminal sees them
-	Kind      string // KindBridge, KindTUN, "veth", "device" (physical, lo), …
-	MAC       units.MAC
+	Alias     string         // bytes from outside: quote them before a terminal sees them
+	Kind      string         // KindBridge, KindTUN, "veth", "device" (physical, lo), …
+	MAC       units.MAC      `json:",omitzero"`
 	MTU       int            // bytes
 	Master    string         // the bridge it is a port of; empty: none
 	Up        bool           // set up by someone (IFF_UP)

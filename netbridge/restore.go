@@ -13,7 +13,7 @@ import (
 type Before struct {
 	Name     string    `json:"name"`
 	Exists   bool      `json:"exists"` // with false the rest is empty
-	Link     Link      `json:"link"`
+	Link     Link      `json:"link,omitzero"`
 	Holdings []Holding `json:"holdings"`
 }
 

@@ -71,6 +71,21 @@ func (l Layout) KVMCache() string { return l.path("run/kvm/.kvm.json") }
 // SiteCache remembers what the guests' files were found to be.
 func (l Layout) SiteCache() string { return l.path("run/kvm/.site.json") }
 
+// NetRecord is how the networks were, while a change of them is not confirmed yet.
+func (l Layout) NetRecord() string { return l.path("var/lib/kvm/.net-rollback.json") }
+
+// NetConfirmed names the uplinks whose move into a bridge was confirmed once.
+func (l Layout) NetConfirmed() string { return l.path("var/lib/kvm/.net-confirmed.json") }
+
+// NetLast tells how the last change of the networks that was undone ended.
+func (l Layout) NetLast() string { return l.path("run/kvm/.net-last.json") }
+
+// NetGuardLog is what the last guard had to say; with systemd the journal has it.
+func (l Layout) NetGuardLog() string { return l.path("run/kvm/.net-guard.log") }
+
+// NetGuardLock is held by the guard of an unconfirmed change as long as it lives.
+func (l Layout) NetGuardLock() string { return l.path("run/kvm/.net-guard.lock") }
+
 // NetLock serialises changes of the declared networks.
 func (l Layout) NetLock() string { return l.path("run/kvm/.net.lock") }
 

@@ -72,13 +72,15 @@ func New(env *cli.Env) *cobra.Command {
 			if _, err := os.Stat(a.root); a.root != "" && err != nil {
 				return cli.Usage("mkdir "+a.root, "cannot use --root: %w", err)
 			}
-			if a.root == "" || a.root == "/" {
+			if a.root == "/" {
 				a.root = ""
-				return nil
 			}
-			if a.root, err = filepath.Abs(a.root); err != nil {
-				return fmt.Errorf("cannot use --root: %w", err)
+			if a.root != "" {
+				if a.root, err = filepath.Abs(a.root); err != nil {
+					return fmt.Errorf("cannot use --root: %w", err)
+				}
 			}
+			a.recoverFirst(cmd)
 			return nil
 		},
 	}

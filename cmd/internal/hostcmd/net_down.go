@@ -6,32 +6,44 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"kvmctl/cmd/internal/cli"
 	"kvmctl/configs"
-	"kvmctl/internal/flock"
 	"kvmctl/internal/nearest"
 	"kvmctl/netbridge"
-	"kvmctl/vm"
+	"kvmctl/netbridge/guard"
 )
 
 func newNetDown(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use:   "down [<bridge>...]",
+	timeout := defaultConfirm
+	cmd := &cobra.Command{
+		Use:   "down [<bridge>...] [--timeout T]",
 		Short: "Remove bridges that kvmctl made and nobody uses",
 		Long: `Remove bridges that kvmctl made; without a name, all that are declared in kvm.toml. They come back with
-the next guest that needs them. A bridge that has ports is not removed, one that kvmctl did not
-make never.`,
+the next guest that needs them, or with net apply. A bridge that has ports is not removed, one that
+kvmctl did not make never.
+
+An uplink is taken out of its bridge, and where the bridge kept its addresses gets them back, with
+routes and neighbours. That touches what the host is reached by: it is undone unless net confirm
+follows, as after net apply.`,
 		Example: `  kvmctl net down br0
   kvmctl net down`,
 		ValidArgsFunction: a.completeBridges,
-		RunE:              func(cmd *cobra.Command, names []string) error { return a.runNetDown(cmd.Context(), names) },
+		RunE: func(cmd *cobra.Command, names []string) error {
+			return a.runNetDown(cmd.Context(), names, timeout)
+		},
 	}
+	cmd.Flags().DurationVar(&timeout, "timeout", timeout, "undo a dangerous change after `T` without a confirmation")
+	return cmd
 }
 
-func (a *app) runNetDown(ctx context.Context, names []string) error {
+func (a *app) runNetDown(ctx context.Context, names []string, timeout time.Duration) error {
+	if err := checkConfirmTime(timeout); err != nil {
+		return err
+	}
 	if err := a.needRoot("remove a bridge"); err != nil {
 		return err
 	}
@@ -42,32 +54,25 @@ func (a *app) runNetDown(ctx context.Context, names []string) error {
 	if problems := s.Problems.For(s.HostFile); len(problems) > 0 && len(names) == 0 {
 		return badConfig("remove", "the bridges", problems)
 	}
-	k, err := netbridge.NewKernel()
-	if err != nil {
-		return fmt.Errorf("cannot remove the bridges: %w", err)
-	}
-	defer k.Close()
-	if err := vm.MakeDirs(a.layout().RunRoot(), 0o711); err != nil {
-		return fmt.Errorf("cannot remove the bridges: %w", err)
-	}
-	l, err := flock.Wait(ctx, a.layout().NetLock()) // no start may find a bridge that goes the next moment
-	if err != nil {
-		return fmt.Errorf("cannot remove the bridges: %w", err)
-	}
-	defer l.Unlock()
-	all, err := netbridge.Show(ctx, k, s.Host.Bridges)
-	if err != nil {
-		return fmt.Errorf("cannot remove the bridges: %w", err)
-	}
-	if len(names) == 0 {
-		if names = a.ownBridges(all); len(names) == 0 {
-			a.env.Talk("nothing to remove: no declared bridge is there that kvmctl made")
-			return nil
-		}
-	}
 	var errs []error
-	for _, name := range dedupe(names) {
-		errs = append(errs, a.removeBridge(ctx, k, s, name))
+	// Under the lock no start finds a bridge that goes the next moment.
+	err = a.withNetworks(ctx, func(k *netbridge.LinuxKernel) error {
+		all, err := netbridge.Show(ctx, k, s.Host.Bridges)
+		if err != nil {
+			return err
+		}
+		if len(names) == 0 {
+			if names = a.ownBridges(all); len(names) == 0 {
+				a.env.Talk("nothing to remove: no declared bridge is there that kvmctl made")
+			}
+		}
+		for _, name := range dedupe(names) {
+			errs = append(errs, a.removeBridge(ctx, k, s, name, timeout))
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("cannot remove the bridges: %w", err)
 	}
 	return errors.Join(errs...)
 }
@@ -87,19 +92,28 @@ func (a *app) ownBridges(all []netbridge.Status) []string {
 	return names
 }
 
-func (a *app) removeBridge(ctx context.Context, k netbridge.Kernel, s *configs.Site, name string) error {
-	have, err := k.Links(ctx)
+func (a *app) removeBridge(ctx context.Context, k netbridge.Kernel, s *configs.Site, name string, timeout time.Duration) error {
+	have, err := netbridge.LookDown(ctx, k, []string{name})
 	if err != nil {
 		return fmt.Errorf("cannot remove bridge %s: %w", name, err)
 	}
-	steps, err := netbridge.PlanDown(have, []string{name}, nil)
+	steps, err := netbridge.PlanDown(have, []string{name}, s.Host.Bridges)
 	if err != nil { // PlanDown only ever declines
 		return cli.WithCode(fmt.Errorf("cannot remove bridge %s: %w", name, err), cli.ExitRefused)
 	}
 	if len(steps) == 0 {
 		return a.noBridge(s, have, name)
 	}
-	if err := netbridge.Apply(ctx, k, steps); err != nil {
+	if slices.ContainsFunc(steps, netbridge.Dangerous) {
+		err = a.underGuard(ctx, k, guard.Change{Steps: steps, Moves: []guard.Move{{Bridge: name}}, By: whoami(a.env) + ", kvmctl net down", Timeout: timeout})
+	} else {
+		err = netbridge.Apply(ctx, k, steps)
+	}
+	var pending *guard.PendingError
+	if errors.As(err, &pending) {
+		return cli.WithCode(fmt.Errorf("cannot remove bridge %s: %w", name, err), cli.ExitRefused)
+	}
+	if err != nil {
 		return fmt.Errorf("cannot remove bridge %s: %w", name, err)
 	}
 	a.env.Talk("bridge %s removed", name)
