@@ -17,6 +17,7 @@ const (
 	StateStopping StateWord = "stopping"
 	StateWedged   StateWord = "wedged"  // its QEMU holds the lock and does not answer
 	StateCrashed  StateWord = "crashed" // ended without a SHUTDOWN event
+	StateSaved    StateWord = "saved"   // in a file: the next start goes on where it was
 )
 
 // shutdown is the data of QMP's SHUTDOWN event (qapi/run-state.json).
@@ -32,7 +33,7 @@ const hostWentDown = "the host went down while it ran"
 // sameBoot says whether the host is still up since the run's start.
 func Ended(facts []Fact, sameBoot bool) (StateWord, string) {
 	var last *shutdown
-	var asked *Fact
+	var asked, saved *Fact
 	full, panicked := false, false
 	for i, f := range facts {
 		switch {
@@ -40,6 +41,12 @@ func Ended(facts []Fact, sameBoot bool) (StateWord, string) {
 			full = true
 		case f.Kind == KindStop:
 			asked = &facts[i]
+		case f.Kind == KindSave:
+			saved = &facts[i]
+		case f.Kind == KindEvent && f.Event == "RESUME":
+			if saved != nil && f.Time.After(saved.Time) { // somebody let go on what was given up
+				saved = nil
+			}
 		case f.Kind == KindEvent && f.Event == "GUEST_PANICKED":
 			panicked = true
 		case f.Kind == KindEvent && f.Event == "SHUTDOWN":
@@ -50,6 +57,8 @@ func Ended(facts []Fact, sameBoot bool) (StateWord, string) {
 		}
 	}
 	switch {
+	case saved != nil:
+		return StateSaved, "saved " + saved.Reason
 	case last != nil:
 		return StateStopped, shutdownReason(*last, asked, panicked)
 	case !sameBoot:

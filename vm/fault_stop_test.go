@@ -187,7 +187,8 @@ type faultJob struct {
 	Recorder, ConsoleLog, History units.Size
 	Spec                          *vm.Spec
 	Timeout                       time.Duration
-	DieAt                         string // a rung: before anything of it is done
+	DieAt                         string // a rung: before anything of it is done; a step: after it
+	File                          string
 }
 
 // faultJobEnv holds the job of a helper as JSON.
@@ -196,7 +197,15 @@ const faultJobEnv = "KVM_VM_TEST_FAULT_JOB"
 func init() {
 	helpers["fault-start"] = func() int {
 		return faultAct(func(h *vm.Host, job faultJob) error {
+			h.Step = dieAt(job.DieAt)
 			_, err := h.Start(context.Background(), job.Spec)
+			return err
+		})
+	}
+	helpers["fault-save"] = func() int {
+		return faultAct(func(h *vm.Host, job faultJob) error {
+			h.Step = dieAt(job.DieAt)
+			_, err := h.Save(context.Background(), job.Spec, vm.SaveOptions{File: job.File})
 			return err
 		})
 	}
@@ -211,6 +220,16 @@ func init() {
 			_, err := h.Stop(context.Background(), job.Spec, vm.StopOptions{Timeout: job.Timeout, Say: say})
 			return err
 		})
+	}
+}
+
+// dieAt is a Host.Step that kills this process after a step.
+func dieAt(step string) func(string) {
+	return func(name string) {
+		if name == step {
+			_ = unix.Kill(os.Getpid(), unix.SIGKILL)
+			select {}
+		}
 	}
 }
 

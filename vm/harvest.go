@@ -285,7 +285,7 @@ func (h *Host) bury(name string, unfinished bool) error {
 	if end == nil && len(run) > 0 { // without a fact QEMU was never executed
 		state, reason := Ended(run, st.Boot == bootID())
 		if unfinished {
-			state, reason = StateStopped, "its start was interrupted before it ran"
+			state, reason = h.notStarted(name, "its start was interrupted before it ran")
 		}
 		now := time.Now()
 		fact := Fact{Time: now, Run: st.Run, Kind: KindEnd, State: state, Reason: reason}

@@ -34,11 +34,17 @@ type Host struct {
 	// Place, if set, puts a guest's QEMU into its scope, and gives notes for the admin. Nil: nobody makes scopes here.
 	Place func(ctx context.Context, scope systemd.Unit) (notes []string, err error)
 
-	// Step, if set, hears of each finished step of a start.
+	// Step, if set, hears of each finished step of a start or a save.
 	Step func(name string)
 
 	By      string // who asks, for the history: "root, kvmctl start"
 	Starter string // what starts guests with nobody at a terminal: "kvm.service"; empty: a person
+}
+
+func (h *Host) step(name string) {
+	if h.Step != nil {
+		h.Step(name)
+	}
 }
 
 // holder is what the holder of a guest's lock writes into it.

@@ -56,6 +56,12 @@ func (l Layout) ConsoleLogOld(name string) string {
 // NVRAM is the guest's UEFI variable store.
 func (l Layout) NVRAM(name string) string { return l.path("var/lib/kvm", name, "nvram.fd") }
 
+// SavedState is where a saved guest waits for its next start: the file, or a symbolic link to where it was saved. It is there only while the
+// guest is nowhere else.
+func (l Layout) SavedState(name string) string {
+	return l.path("var/lib/kvm", name, "saved.state")
+}
+
 // UIDLock serialises the choice of uid numbers on this host.
 func (l Layout) UIDLock() string { return l.path("var/lib/kvm/.uid.lock") }
 
@@ -122,6 +128,7 @@ const (
 	eventsName   = "events"
 	conLogName   = "console"
 	stderrName   = "stderr"
+	savingName   = "saving"   // where the guest is being saved to
 	startingName = "starting" // exists from before QEMU's exec until the guest was let go
 )
 

@@ -36,6 +36,8 @@ type State struct {
 	Starter string     `json:"starter,omitempty"` // "kvm.service": nobody typed it
 	MACs    []string   `json:"macs,omitempty"`
 	Bridges []string   `json:"bridges,omitempty"`
+
+	Restored string `json:"restored,omitempty"` // the file that the guest was restored from
 }
 
 const stateVersion = 1

@@ -28,6 +28,14 @@ func (h *Host) settle(ctx context.Context, name string) (*Process, error) {
 		}
 	}
 	if p != nil && !unfinished {
+		if !exists(h.run(name, savingName)) {
+			return p, nil
+		}
+		runs, err := h.settleSave(ctx, name, p)
+		if err != nil || !runs {
+			p.Close()
+			return nil, err
+		}
 		return p, nil
 	}
 	if p != nil {
@@ -41,6 +49,11 @@ func (h *Host) settle(ctx context.Context, name string) (*Process, error) {
 	if !exists(h.RunDir(name)) {
 		return nil, nil
 	}
+	if plan, err := h.loadSavePlan(name); err == nil { // QEMU was killed while the guest was saved: what is there of it is of no use
+		if err := h.dropSave(name, plan); err != nil {
+			return nil, err
+		}
+	}
 	return nil, h.bury(name, unfinished)
 }
 
@@ -53,6 +66,11 @@ func (h *Host) unfinished(name string) (bool, error) {
 	}
 	if !ran {
 		return true, nil
+	}
+	if st, err := h.loadState(name); err == nil && st.Restored != "" {
+		if err := h.consumeSaved(name); err != nil {
+			return false, fmt.Errorf("finish a start: %w", err)
+		}
 	}
 	if err := os.Remove(h.run(name, startingName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return false, fmt.Errorf("finish a start: %w", err)

@@ -112,9 +112,14 @@ func (h *Host) chooseAccel(ctx context.Context, spec *Spec, p *Prepared) error {
 	return nil
 }
 
-// Start starts a guest and returns when it runs. A guest that runs already is left alone. Whatever a killed kvmctl left behind is
-// cleaned first; whatever fails is undone.
+// Start starts a guest and returns when it runs; one that was saved goes on where it was. A guest that runs already is left alone.
+// Whatever a killed kvmctl left behind is cleaned first; whatever fails is undone.
 func (h *Host) Start(ctx context.Context, spec *Spec) (*Started, error) {
+	return h.StartFrom(ctx, spec, Origin{})
+}
+
+// StartFrom is Start with a say in where the guest begins.
+func (h *Host) StartFrom(ctx context.Context, spec *Spec, from Origin) (*Started, error) {
 	g, err := h.lock(ctx, spec.Name, "start", lockWait)
 	if err != nil {
 		return nil, err
@@ -142,8 +147,13 @@ func (h *Host) Start(ctx context.Context, spec *Spec) (*Started, error) {
 	if err != nil {
 		return nil, err
 	}
+	before, err := h.origin(spec, p, from)
+	if err != nil {
+		return nil, err
+	}
+	defer before.close()
 	p.Notes = append(notes, p.Notes...)
-	s := &starting{h: h, spec: p.spec, p: p, uid: h.UIDBase + p.ABI.UID, runName: newRun()}
+	s := &starting{h: h, spec: p.spec, p: p, uid: h.UIDBase + p.ABI.UID, runName: newRun(), before: before}
 	if err := s.run(ctx); err != nil {
 		err = s.explain(err)
 		s.undoAll()
@@ -205,7 +215,8 @@ type starting struct {
 	placed       chan struct{} // closed when placeNotes and placeErr are set; nil: there is nobody to make a scope
 	placeNotes   []string
 	placeErr     error
-	stuck        bool // QEMU outlived SIGKILL
+	before       *pastState // what the guest goes on from; nil: it boots
+	stuck        bool       // QEMU outlived SIGKILL
 	undo         []func()
 }
 
@@ -219,10 +230,11 @@ func (s *starting) undoAll() {
 
 // run is the start sequence of ARCHITECTURE.md.
 func (s *starting) run(ctx context.Context) error {
-	steps := []struct {
+	type step struct {
 		name string
 		do   func(context.Context) error
-	}{
+	}
+	steps := []step{
 		{"pre-start hook", s.preStart},
 		{"run directory", s.makeRunDir},
 		{"files", s.openFiles},
@@ -234,6 +246,9 @@ func (s *starting) run(ctx context.Context) error {
 		{"settings", s.settings},
 		{"scope", s.inScope},
 		{"let go", s.release},
+	}
+	if s.before != nil {
+		steps = slices.Insert(steps, len(steps)-1, step{"memory", s.loadMemory})
 	}
 	for _, step := range steps {
 		if err := ctx.Err(); err != nil {
@@ -296,6 +311,9 @@ func (s *starting) writeState(context.Context) error {
 	s.state = &State{Version: stateVersion, Run: s.runName, Boot: bootID(), UID: s.uid, Started: time.Now(),
 		Memory: s.spec.Memory, CPUs: s.spec.CPUs, Accel: s.p.Target.Accel, QEMU: s.p.QEMU.String(),
 		Agent: s.spec.Guest.Agent, Custom: s.spec.Custom(), Ready: s.spec.Ready.String(), Starter: s.h.Starter}
+	if s.before != nil {
+		s.state.Restored = s.before.name
+	}
 	for i, n := range s.spec.NICs {
 		s.state.MACs = append(s.state.MACs, s.p.ABI.NICs[i].MAC.String())
 		s.state.Bridges = append(s.state.Bridges, n.Bridge)

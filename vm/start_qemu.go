@@ -41,7 +41,7 @@ func (s *starting) exec(ctx context.Context) error {
 	s.files.recorder = recorder
 	// The fact is written while QEMU gets ready; a start that fails writes its end behind it.
 	return s.h.appendFacts(s.spec.Name, s.h.HistorySize, true, Fact{Time: s.state.Started, Run: s.state.Run, Kind: KindStart,
-		PID: s.cmd.Process.Pid, Boot: s.state.Boot, By: s.h.By})
+		PID: s.cmd.Process.Pid, Boot: s.state.Boot, By: s.h.By, Reason: s.before.word()})
 }
 
 func (s *starting) kill() {
@@ -149,6 +149,11 @@ func (s *starting) release(ctx context.Context) error {
 	if err := s.mon.Execute(ctx, "cont", nil, nil); err != nil {
 		return fmt.Errorf("let the guest go: %w", err)
 	}
+	if s.before != nil {
+		if err := s.h.consumeSaved(s.spec.Name); err != nil { // the disks move on, so it is of no use any more
+			s.p.Notes = append(s.p.Notes, fmt.Sprintf("it goes on, but its saved state is still there: %v", err))
+		}
+	}
 	if err := os.Remove(s.h.run(s.spec.Name, startingName)); err != nil {
 		s.p.Notes = append(s.p.Notes, fmt.Sprintf("it runs, but looks like one that is being started until the next command: %v", err))
 	}
@@ -168,7 +173,7 @@ func (s *starting) explain(err error) error {
 		return err
 	}
 	patience := 200 * time.Millisecond
-	if errors.Is(err, qmp.ErrClosed) {
+	if errors.Is(err, qmp.ErrClosed) || errors.As(err, new(*LoadError)) {
 		patience = rungTime // its sockets close a little before it is gone
 	}
 	select {
@@ -183,7 +188,8 @@ func (s *starting) explain(err error) error {
 // fail notes the end of a start that came as far as QEMU, and what QEMU said.
 func (s *starting) fail(err error, said ...string) error {
 	now := time.Now()
-	facts := []Fact{{Time: now, Run: s.state.Run, Kind: KindEnd, State: StateStopped, Reason: "start failed: " + firstLine(err.Error())}}
+	state, reason := s.h.notStarted(s.spec.Name, "start failed: "+firstLine(err.Error()))
+	facts := []Fact{{Time: now, Run: s.state.Run, Kind: KindEnd, State: state, Reason: reason}}
 	for _, line := range said {
 		facts = append(facts, Fact{Time: now, Run: s.state.Run, Kind: KindNote, Reason: "QEMU said: " + line})
 	}

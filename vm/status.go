@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -147,6 +148,9 @@ func (h *Host) stoppedStatus(name string) Status {
 	switch {
 	case end != nil:
 		s.State, s.Note, s.Since = end.State, end.Reason, end.Time
+		if end.State == StateSaved && absent(h.SavedState(name)) {
+			s.State, s.Note = StateStopped, "was "+end.Reason+", which is gone"
+		}
 		if end.Noticed != nil && end.Noticed.Sub(end.Time) > time.Minute {
 			s.Note += fmt.Sprintf(" (noticed %s later)", end.Noticed.Sub(end.Time).Round(time.Minute))
 		}
@@ -204,6 +208,8 @@ func (h *Host) look(name string) (Status, glimpse) {
 	switch {
 	case busy && who.Op == "stop":
 		s.State, s.Note = StateStopping, who.Note
+	case busy && (who.Op == "save" || who.Op == "snapshot") && !unfinished:
+		s.State, s.Note = StatePaused, strings.TrimSpace("kvmctl "+who.Op+" is at work on it "+who.Note)
 	case busy && unfinished:
 		s.State = StateStarting
 	case unfinished:
@@ -272,6 +278,10 @@ func runState(name, q string) (StateWord, string) {
 		return StatePaused, "stopped on a disk error, mostly a full file system: make room, then kvmctl resume " + name
 	case "internal-error", "guest-panicked":
 		return StatePaused, "stopped: " + q
+	case "finish-migrate":
+		return StatePaused, "being saved"
+	case "postmigrate":
+		return StatePaused, "saved, but its QEMU has not ended: `kvmctl stop " + name + "` ends it, `kvmctl start " + name + "` restores the guest"
 	case "prelaunch", "inmigrate":
 		return StateStarting, q
 	case "shutdown":

@@ -73,5 +73,15 @@ func (s Size) String() string {
 	return strconv.FormatInt(int64(s), 10)
 }
 
+// Rounded gives a size for reading: down to whole units, two digits at least.
+func (s Size) Rounded() Size {
+	for _, x := range suffixes {
+		if s >= 10*x.unit {
+			return s / x.unit * x.unit
+		}
+	}
+	return s
+}
+
 // MarshalText implements encoding.TextMarshaler with the form of String.
 func (s Size) MarshalText() ([]byte, error) { return []byte(s.String()), nil }

@@ -92,6 +92,9 @@ func wordFact(f vm.Fact) (what, why string) {
 	switch f.Kind {
 	case vm.KindStart:
 		what, why = "started", fmt.Sprintf("by %s; pid %d", f.By, f.PID)
+		if f.Reason != "" {
+			why += "; " + f.Reason
+		}
 	case vm.KindStop:
 		what, why = "stop", wordRung(f.Reason)
 		if f.By != "" {
@@ -111,6 +114,8 @@ func wordFact(f vm.Fact) (what, why string) {
 		if f.By != "" {
 			why += "; by " + f.By
 		}
+	case vm.KindSave:
+		what, why = "saved", f.Reason+", by "+f.By
 	case vm.KindLogFull:
 		what, why = "log full", f.Reason
 	case vm.KindHook:

@@ -19,12 +19,13 @@ type startOptions struct {
 	noWait    bool // for nobody
 	withNeeds bool // start what the named ones come after
 	alone     bool // do not look at what is not named
+	discard   bool // --discard-saved
 }
 
 func newStart(a *app) *cobra.Command {
 	var o startOptions
 	cmd := &cobra.Command{
-		Use:   "start [<vm>...] [--wait] [--with-needs] [--no-wait] [--dry-run]",
+		Use:   "start [<vm>...] [--wait] [--with-needs] [--no-wait] [--dry-run] [--discard-saved]",
 		Short: "Start guests; without a name all with autostart, in order",
 		Long: `Start guests and return when they run. A guest that runs already is left alone.
 
@@ -42,6 +43,9 @@ A guest that another one comes after is started only if it is named too or has a
 be down on purpose. --with-needs starts it as well; --no-wait starts what is named without looking
 at what it comes after and without waiting until anything is ready. --wait returns when all
 that were named are ready, with exit code 5 if one is not in time.
+
+A guest that was saved goes on where it was. --discard-saved throws what was saved away and boots
+it, as after a power cut.
 
 ^C leaves running what runs, and says what was not started.`,
 		Example: `  kvmctl start vm-olorin
@@ -61,6 +65,7 @@ that were named are ready, with exit code 5 if one is not in time.
 	f.BoolVar(&o.withNeeds, "with-needs", false, "start what they come after, too")
 	f.BoolVar(&a.noScope, "no-scope", false, "leave the guest in the caller's session, where it may end at logout")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print the order and QEMU's command lines and start nothing")
+	f.BoolVar(&o.discard, "discard-saved", false, "boot the named guests, and lose what was saved of them")
 	cmd.MarkFlagsMutuallyExclusive("wait", "no-wait")
 	return cmd
 }
@@ -71,6 +76,9 @@ func (a *app) runStart(ctx context.Context, o startOptions) error {
 		return err
 	}
 	names := o.names
+	if len(names) == 0 && o.discard {
+		return cli.Usage("kvmctl start <vm> --discard-saved", "cannot start: --discard-saved needs a name")
+	}
 	if len(names) == 0 {
 		for _, g := range s.Guests {
 			if g.Spec.Autostart {
@@ -170,6 +178,10 @@ func (a *app) sayStarted(name string, st *vm.Started) {
 	}
 	if st.Already {
 		a.env.Talk("%s is already running (pid %d%s)", name, st.PID, vnc)
+		return
+	}
+	if st.State.Restored != "" {
+		a.env.Talk("%s goes on where it was (pid %d%s)", name, st.PID, vnc)
 		return
 	}
 	a.env.Talk("%s started (pid %d%s)", name, st.PID, vnc)

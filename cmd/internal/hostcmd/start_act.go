@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -19,6 +20,7 @@ type starter struct {
 	s    *configs.Site
 	h    *vm.Host
 	plan *vm.StartPlan
+	lose []string // guests whose saved state is thrown away
 	mu   sync.Mutex
 	runs map[string]string // State.Run of those that run
 }
@@ -30,6 +32,9 @@ func (a *app) startGuests(ctx context.Context, s *configs.Site, guests []*config
 
 func (a *app) startPlanned(ctx context.Context, s *configs.Site, guests []*configs.Guest, o startOptions) error {
 	st := &starter{a: a, s: s, h: a.host(s, "start"), plan: startPlan(s, guests, o), runs: map[string]string{}}
+	if o.discard {
+		st.lose = o.names
+	}
 	if a.verbose {
 		st.h.Step = func(name string) { a.env.Talk("start: %s", name) }
 	}
@@ -85,7 +90,7 @@ func (st *starter) act(ctx context.Context, name string) error {
 	if err := notUnderneath(ctx, st.s, spec); err != nil {
 		return err
 	}
-	started, err := st.h.Start(ctx, spec)
+	started, err := st.h.StartFrom(ctx, spec, vm.Origin{Discard: slices.Contains(st.lose, name)})
 	if err != nil {
 		return st.a.orMounted(err)
 	}

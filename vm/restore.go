@@ -1,0 +1,205 @@
+package vm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"time"
+
+	"kvmctl/internal/units"
+	"kvmctl/vm/qmp"
+)
+
+// Origin says where a guest begins.
+type Origin struct {
+	File     string                       // go on from this saved guest; empty: from the guest's own saved state, if there is one
+	Discard  bool                         // boot, and throw the guest's own saved state away
+	Progress func(done, total units.Size) // of the loading; may be nil
+}
+
+// pastState is what a guest goes on from.
+type pastState struct {
+	name     string // of the file, for people
+	f        *os.File
+	header   *SavedHeader
+	progress func(done, total units.Size)
+}
+
+func (b *pastState) close() {
+	if b != nil && b.f != nil {
+		b.f.Close()
+	}
+}
+
+func (b *pastState) word() string {
+	if b == nil {
+		return ""
+	}
+	return "restored from " + b.name
+}
+
+// NotRestorableError says that a saved state of a guest does not fit, and how to do without it.
+type NotRestorableError struct {
+	Name string // of the guest
+	File string
+	Err  error
+}
+
+func (e *NotRestorableError) Error() string {
+	return fmt.Sprintf("what was saved in %s cannot be restored: %v", e.File, e.Err)
+}
+func (e *NotRestorableError) Unwrap() error { return e.Err }
+
+// Hint is the cause's own, and the way without the state.
+func (e *NotRestorableError) Hint() string {
+	without := "`kvmctl start " + e.Name + " --discard-saved` boots it, as after a power cut"
+	var changed *ChangedError
+	if errors.As(e.Err, &changed) {
+		return changed.Hint() + "; " + without
+	}
+	return without
+}
+
+// Refused marks the error as a refusal for safety.
+func (e *NotRestorableError) Refused() bool { return true }
+
+// OtherGuestError says that a saved guest is another one.
+type OtherGuestError struct{ Name string }
+
+func (e *OtherGuestError) Error() string { return "it is " + e.Name + ", or a guest of that name" }
+
+// SavedIn gives the file that a guest is saved in; empty: it is not saved.
+func (l Layout) SavedIn(name string) string {
+	place := l.SavedState(name)
+	to, err := os.Readlink(place)
+	switch {
+	case err == nil:
+		return to
+	case errors.Is(err, fs.ErrNotExist):
+		return ""
+	}
+	return place // a plain file: EINVAL (readlink(2))
+}
+
+// origin finds and checks what a start goes on from; nil: the guest boots.
+func (h *Host) origin(spec *Spec, p *Prepared, from Origin) (*pastState, error) {
+	file := from.File
+	if file == "" {
+		if file = h.SavedIn(spec.Name); file == "" {
+			return nil, nil
+		}
+		if from.Discard {
+			p.Notes = append(p.Notes, "what was saved is thrown away: it boots as after a power cut")
+			return nil, h.consumeSaved(spec.Name)
+		}
+	}
+	b := &pastState{name: file, progress: from.Progress}
+	var err error
+	if b.f, b.header, err = openSaved(file); err == nil {
+		err = h.fits(spec, p, b.header)
+	}
+	if err != nil {
+		b.close()
+		return nil, &NotRestorableError{spec.Name, file, err}
+	}
+	p.Argv = append(p.Argv, "-incoming", "defer")
+	return b, nil
+}
+
+// fits refuses a state that another machine was in, or whose disks moved on without it.
+func (h *Host) fits(spec *Spec, p *Prepared, saved *SavedHeader) error {
+	if saved.Guest != spec.Name || saved.ABI.UUID != p.ABI.UUID {
+		return &OtherGuestError{saved.Guest}
+	}
+	if err := sameHardware(spec.Name, saved.Argv, p.Argv); err != nil {
+		return err
+	}
+	now, err := stateOfDisks(h.diskFiles(spec, p.Wiring))
+	if err != nil {
+		return err
+	}
+	return sameDisks(saved.Disks, now)
+}
+
+// notStarted says what a guest is after a start that came to nothing: what was saved is saved still.
+func (l Layout) notStarted(name, why string) (StateWord, string) {
+	if file := l.SavedIn(name); file != "" {
+		return StateSaved, "saved to " + file + "; " + why
+	}
+	return StateStopped, why
+}
+
+// consumeSaved forgets a guest's saved state: the file, or, where the admin named one, only that it is there.
+func (l Layout) consumeSaved(name string) error {
+	if err := os.Remove(l.SavedState(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// loadMemory fills the machine, which stands still, with what the guest goes on from.
+func (s *starting) loadMemory(ctx context.Context) error {
+	b := s.before
+	if b == nil {
+		return nil
+	}
+	if err := setReturnPath(ctx, s.mon, true); err != nil {
+		return err
+	}
+	conn, err := migrationSocket(ctx, s.mon, "kvmctl-restore")
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if err := s.mon.Execute(ctx, "migrate-incoming", map[string]any{"uri": "fd:kvmctl-restore"}, nil); err != nil {
+		return fmt.Errorf("begin to restore: %w", err)
+	}
+	progress := func(done units.Size) {
+		if b.progress != nil {
+			b.progress(done, units.Size(b.header.Size))
+		}
+	}
+	crc, err := send(ctx, conn, io.NewSectionReader(b.f, savedStart, b.header.Size), progress)
+	if err != nil {
+		return &LoadError{b.name, err}
+	}
+	if crc != b.header.CRC {
+		return &NoSavedError{b.name, "its content is damaged"}
+	}
+	return loaded(ctx, s.mon)
+}
+
+// LoadError says that QEMU did not take a saved guest.
+type LoadError struct {
+	File string
+	Err  error
+}
+
+func (e *LoadError) Error() string { return fmt.Sprintf("load %s: %v", e.File, e.Err) }
+func (e *LoadError) Unwrap() error { return e.Err }
+
+// loadedTime is how long QEMU may take from its word that all is loaded to a machine that can be let go: some milliseconds.
+const loadedTime = 10 * time.Second
+
+// loaded waits until QEMU has left the migration.
+func loaded(ctx context.Context, c *qmp.Client) error {
+	ctx, cancel := context.WithTimeout(ctx, loadedTime)
+	defer cancel()
+	for {
+		state, err := queryStatus(ctx, c)
+		switch {
+		case err != nil:
+			return err
+		case state == "paused":
+			return nil
+		case state != "inmigrate":
+			return fmt.Errorf("QEMU is %q after the load", state)
+		}
+		if pause(ctx, 2*time.Millisecond); ctx.Err() != nil {
+			return fmt.Errorf("QEMU does not end the load: %w", ctx.Err())
+		}
+	}
+}

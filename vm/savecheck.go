@@ -1,0 +1,146 @@
+package vm
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"kvmctl/internal/units"
+	"kvmctl/vm/qmp"
+)
+
+// check refuses what could not be restored, before the guest is touched.
+func (s *saving) check(ctx context.Context) error {
+	st, err := s.h.loadState(s.spec.Name)
+	if err != nil {
+		return err
+	}
+	argv, err := s.h.StartedArgv(s.spec.Name)
+	if err != nil {
+		return err
+	}
+	now, err := s.h.Prepare(ctx, s.spec)
+	if err != nil {
+		return err
+	}
+	if err := sameHardware(s.spec.Name, argv, now.Argv); err != nil {
+		return err
+	}
+	s.files = s.h.diskFiles(s.spec, now.Wiring)
+	s.header = SavedHeader{Version: savedVersion, Guest: s.spec.Name, By: s.h.By, QEMU: st.QEMU, Memory: st.Memory, ABI: now.ABI, Argv: argv}
+	s.plan = savePlan{File: s.o.File, Run: st.Run}
+	if s.plan.File == "" {
+		s.plan.File = s.h.SavedState(s.spec.Name)
+	} else if _, err := os.Lstat(s.plan.File); err == nil {
+		return &UnsavableError{s.plan.File + " is there already", "name another file"}
+	}
+	c, closeMonitor, err := s.h.Monitor(ctx, s.spec.Name)
+	if err != nil {
+		return err
+	}
+	defer closeMonitor()
+	was, err := queryStatus(ctx, c)
+	if err != nil {
+		return err
+	}
+	if was != "running" && was != "paused" {
+		return &UnsavableError{"it stands still (" + was + ")", "kvmctl status " + s.spec.Name}
+	}
+	if err := onlyKnownDevices(ctx, c, argv); err != nil {
+		return err
+	}
+	if s.limit, err = footprint(s.p.PID); err != nil {
+		return err
+	}
+	return enoughRoom(filepath.Dir(s.plan.File), s.limit)
+}
+
+// onlyKnownDevices refuses a guest that got hardware since its start: a restore begins with the command line, which has it not.
+func onlyKnownDevices(ctx context.Context, c *qmp.Client, argv []string) error {
+	var devices []struct{ Name, Type string }
+	if err := c.Execute(ctx, "qom-list", map[string]any{"path": "/machine/peripheral"}, &devices); err != nil {
+		return fmt.Errorf("ask for the devices: %w", err)
+	}
+	var have []string
+	for _, d := range devices {
+		if strings.HasPrefix(d.Type, "child<") {
+			have = append(have, d.Name)
+		}
+	}
+	var cpus []struct {
+		Index int `json:"cpu-index"`
+	}
+	if err := c.Execute(ctx, "query-cpus-fast", nil, &cpus); err != nil {
+		return fmt.Errorf("ask for the CPUs: %w", err)
+	}
+	return sameDevices(argv, have, len(cpus))
+}
+
+// sameDevices compares the named devices of a command line, and its CPUs, with those that a guest has.
+func sameDevices(argv, have []string, cpus int) error {
+	const hint = "take it back first, or shut the guest down: kvmctl stop"
+	var started []string
+	for i, a := range argv[:max(0, len(argv)-1)] {
+		switch a {
+		case "-device":
+			for _, part := range strings.Split(argv[i+1], ",") {
+				if id, ok := strings.CutPrefix(part, "id="); ok {
+					started = append(started, id)
+				}
+			}
+		case "-smp":
+			first, _, _ := strings.Cut(argv[i+1], ",")
+			if first != fmt.Sprint(cpus) {
+				return &UnsavableError{fmt.Sprintf("it has %d CPUs and was started with %s: that cannot be restored", cpus, first), hint}
+			}
+		}
+	}
+	for _, name := range have {
+		if !slices.Contains(started, name) {
+			return &UnsavableError{fmt.Sprintf("it got the device %s since it was started: that cannot be restored", name), hint}
+		}
+	}
+	for _, name := range started {
+		if !slices.Contains(have, name) {
+			return &UnsavableError{fmt.Sprintf("it lost the device %s since it was started: that cannot be restored", name), hint}
+		}
+	}
+	return nil
+}
+
+// footprint is the most that a guest's state can become: what its QEMU has in memory. A page that the guest never touched takes nothing.
+func footprint(pid int) (units.Size, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, fmt.Errorf("measure the guest: %w", err)
+	}
+	var total units.Size
+	for line := range strings.Lines(string(text)) {
+		f := strings.Fields(line)
+		if len(f) == 3 && (f[0] == "VmRSS:" || f[0] == "VmSwap:") && f[2] == "kB" {
+			var kib int64
+			if _, err := fmt.Sscan(f[1], &kib); err != nil {
+				return 0, fmt.Errorf("measure the guest: %w", err)
+			}
+			total += units.Size(kib) * units.KiB
+		}
+	}
+	return total, nil
+}
+
+// enoughRoom leaves a little to others.
+func enoughRoom(dir string, need units.Size) error {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return fmt.Errorf("measure the room in %s: %w", dir, err)
+	}
+	if free := units.Size(st.Bavail) * units.Size(st.Frsize); free < need {
+		return &NoSpaceError{Dir: dir, Need: need, Free: free}
+	}
+	return nil
+}
