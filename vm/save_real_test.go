@@ -13,13 +13,15 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"kvmctl/test/guest"
 	"kvmctl/vm"
 	"kvmctl/vm/vmtest"
 )
 
-// types types a line at a guest's console.
-func (h site) types(name, line string) {
+// types types a line at a guest's console and stays until the guest has said a text. (The echo of the line may be torn by what it says.)
+func (h site) types(name, line, until string) {
 	h.t.Helper()
+	h.consoleSays(name, guest.Prompt) // what is typed before the shell is there is lost
 	var c *vm.Console
 	h.until("the console is free", func() bool {
 		var err error
@@ -30,7 +32,7 @@ func (h site) types(name, line string) {
 	if _, err := io.WriteString(c, line+"\r"); err != nil {
 		h.t.Fatal(err)
 	}
-	h.until("the console heard "+line, func() bool { return strings.Contains(h.console(name), line) })
+	h.consoleSays(name, until)
 }
 
 var count = regexp.MustCompile(`count ([0-9]+)`)
@@ -52,8 +54,7 @@ func (h site) counted(name string) int {
 // counts lets a guest count in its memory, some ten times a second.
 func (h site) counts(name string) {
 	h.t.Helper()
-	h.types(name, `n=0; while :; do n=$((n+1)); echo count $n; sleep 0.1; done &`)
-	h.until("it counts", func() bool { return h.counted(name) > 3 })
+	h.types(name, `n=0; while :; do n=$((n+1)); echo count $n; sleep 0.1; done &`, "count 4")
 }
 
 func TestASavedGuestGoesOnWhereItWas(t *testing.T) {
@@ -64,7 +65,7 @@ func TestASavedGuestGoesOnWhereItWas(t *testing.T) {
 	first := h.start(s)
 	h.ready(s.Name)
 	h.counts(s.Name)
-	h.types(s.Name, `echo kept in the cache >/dev/vda`)
+	h.types(s.Name, `echo kept in the cache >/dev/vda; echo to the ca''che`, "to the cache")
 
 	saved, err := h.Save(h.within(), s, vm.SaveOptions{})
 	if err != nil {
@@ -93,8 +94,7 @@ func TestASavedGuestGoesOnWhereItWas(t *testing.T) {
 	if isThere(saved.File) {
 		t.Error("what was restored is still there")
 	}
-	h.types(s.Name, `head -c 17 /dev/vda | tr a-z A-Z`)
-	h.consoleSays(s.Name, "KEPT IN THE CACHE")
+	h.types(s.Name, `head -c 17 /dev/vda | tr a-z A-Z`, "KEPT IN THE CACHE")
 	h.wantState(s.Name, vm.StateRunning, "")
 
 	// And once more, to a file of the admin's, which stays.
@@ -135,8 +135,7 @@ func TestASavedGuestGoesOnWhereItWas(t *testing.T) {
 	if !isThere(file) || isThere(h.SavedState(s.Name)) {
 		t.Error("the admin's file is to stay, and what points to it to go")
 	}
-	h.types(s.Name, "echo written >/dev/vda; sync; echo all was sync''ed")
-	h.consoleSays(s.Name, "all was synced")
+	h.types(s.Name, "echo written >/dev/vda; sync; echo all was sync''ed", "all was synced")
 	h.stop(s, byForce)
 
 	// A stale file is of no use.
@@ -187,7 +186,7 @@ func TestASaveThatFailsLeavesTheGuestRunning(t *testing.T) {
 	t.Cleanup(func() { _ = unix.Unmount(small, unix.MNT_DETACH) })
 	goesOn := func(why string) {
 		t.Helper()
-		h.wantState(s.Name, vm.StateRunning, "")
+		h.until("it runs on, "+why, func() bool { return h.status(s.Name).State == vm.StateRunning })
 		n := h.counted(s.Name)
 		h.until("it counts on, "+why, func() bool { return h.counted(s.Name) > n+3 })
 	}
