@@ -3,14 +3,10 @@ package vm
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"math"
 	"os"
 	"os/exec"
-	"runtime"
-	"strconv"
-	"syscall"
-	"unsafe"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,12 +14,11 @@ import (
 // LauncherName is argv[0] under which this program is started again as the launcher of a guest.
 const LauncherName = "kvmctl-launch"
 
-// planFD is where the launcher finds its plan; the guest's own descriptors follow it.
-const planFD = 3
+// orderFD is where a launcher finds the socket over which its order comes.
+const orderFD = 3
 
 // launchPlan is all that the launcher does.
 type launchPlan struct {
-	Lock   int      `json:"lock"` // descriptor to lose on exec
 	UID    int      `json:"uid"`
 	Groups []int    `json:"groups"`
 	Argv   []string `json:"argv"`
@@ -31,29 +26,123 @@ type launchPlan struct {
 	Cage   *cage    `json:"cage,omitempty"` // of a helper; nil: the host's own file systems
 }
 
-// launch starts QEMU by way of the launcher. files become descriptors FirstFD, FirstFD+1, …; stderr goes to the given file. The launcher
-// holds lock until it becomes QEMU.
-func launch(plan launchPlan, files []*os.File, lock, stderr *os.File) (*exec.Cmd, error) {
-	plan.Lock = FirstFD + len(files)
-	b, err := json.Marshal(plan)
+// launcher is this program, started again, that waits to be told what to become. A start begins one before it knows that: getting a
+// process to run takes 3 ms, in which the start does other work.
+type launcher struct {
+	cmd  *exec.Cmd
+	sock *os.File // our end of the order's socket
+}
+
+func newLauncher() (*launcher, error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("make the launcher's socket: %w", err)
 	}
-	pf, err := memfd("kvmctl-plan", b)
-	if err != nil {
-		return nil, err
-	}
-	defer pf.Close()
+	ours, theirs := os.NewFile(uintptr(pair[0]), "order"), os.NewFile(uintptr(pair[1]), "order")
+	defer theirs.Close()
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Args = []string{LauncherName}
 	cmd.Env = []string{"GOMAXPROCS=1"}
 	cmd.Dir = "/"
-	cmd.Stderr = stderr
-	cmd.ExtraFiles = append(append([]*os.File{pf}, files...), lock)
+	cmd.ExtraFiles = []*os.File{theirs}
 	if err := cmd.Start(); err != nil {
+		ours.Close()
 		return nil, fmt.Errorf("start the launcher: %w", err)
 	}
-	return cmd, nil
+	return &launcher{cmd, ours}, nil
+}
+
+// dismiss ends a launcher that is not needed.
+func (l *launcher) dismiss() {
+	l.sock.Close()
+	_ = l.cmd.Wait() // it has ended, whatever it says
+}
+
+// become makes the launcher a program: files are its descriptors FirstFD, FirstFD+1, …, and stderr is where its errors go; nil: nowhere. The
+// launcher holds lock until it becomes the program.
+func (l *launcher) become(plan launchPlan, files []*os.File, lock, stderr *os.File) (*exec.Cmd, error) {
+	if err := l.send(plan, files, lock, stderr); err != nil {
+		l.dismiss()
+		return nil, fmt.Errorf("tell the launcher what to start: %w", err)
+	}
+	l.sock.Close()
+	return l.cmd, nil
+}
+
+// comingLauncher is a launcher while it is being started.
+type comingLauncher struct {
+	made  chan struct{} // closed when l and err are set: a fork and an exec, which block for nobody
+	l     *launcher
+	err   error
+	taken bool
+}
+
+func beginLauncher() *comingLauncher {
+	c := &comingLauncher{made: make(chan struct{})}
+	go func() { defer close(c.made); c.l, c.err = newLauncher() }()
+	return c
+}
+
+// take gives the launcher to the caller.
+func (c *comingLauncher) take() (*launcher, error) {
+	<-c.made
+	c.taken = c.err == nil
+	return c.l, c.err
+}
+
+// drop ends a launcher that nobody took.
+func (c *comingLauncher) drop() {
+	if <-c.made; c.err == nil && !c.taken {
+		c.l.dismiss()
+	}
+}
+
+// maxPassed is how many descriptors the kernel passes in one message (SCM_MAX_FD, unix(7)).
+const maxPassed = 253
+
+// send passes the plan in a file of memory, because there is no bound to its length, then stderr, the lock and the files. The first byte of
+// each message tells whether another one follows.
+func (l *launcher) send(plan launchPlan, files []*os.File, lock, stderr *os.File) error {
+	b, err := json.Marshal(plan)
+	if err != nil {
+		return err
+	}
+	pf, err := memfd("kvmctl-plan", b)
+	if err != nil {
+		return err
+	}
+	defer pf.Close()
+	if stderr == nil {
+		if stderr, err = os.OpenFile(os.DevNull, os.O_WRONLY, 0); err != nil {
+			return err
+		}
+		defer stderr.Close()
+	}
+	var fds []int
+	for _, f := range append([]*os.File{pf, stderr, lock}, files...) {
+		fds = append(fds, int(f.Fd()))
+	}
+	sock := int(l.sock.Fd())
+	for part := range slices.Chunk(fds, maxPassed) {
+		last := &part[len(part)-1] == &fds[len(fds)-1]
+		more := []byte{1}
+		if last {
+			more[0] = 0
+		}
+		if err := unix.Sendmsg(sock, more, unix.UnixRights(part...), nil, unix.MSG_NOSIGNAL); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// launch is newLauncher and become.
+func launch(plan launchPlan, files []*os.File, lock, stderr *os.File) (*exec.Cmd, error) {
+	l, err := newLauncher()
+	if err != nil {
+		return nil, err
+	}
+	return l.become(plan, files, lock, stderr)
 }
 
 // memfd gives an anonymous file with the given content, positioned at its start.
@@ -68,111 +157,6 @@ func memfd(name string, content []byte) (*os.File, error) {
 		return nil, fmt.Errorf("fill a memfd: %w", err)
 	}
 	return f, nil
-}
-
-// RunLauncher becomes QEMU: it gives up every privilege and execs. It returns only when something failed.
-//
-// It runs in a process of its own because most of what it changes belongs to a thread: done in kvmctl it could stay behind on the
-// main thread, which Go cannot end. Call it first in main, with the main goroutine still on the main thread.
-func RunLauncher() error {
-	runtime.LockOSThread() // exec keeps the credentials of the thread that calls it
-	f := os.NewFile(planFD, "plan")
-	b, err := io.ReadAll(io.LimitReader(f, 1<<20))
-	if err != nil {
-		return fmt.Errorf("read the plan: %w", err)
-	}
-	f.Close()
-	var plan launchPlan
-	if err := json.Unmarshal(b, &plan); err != nil {
-		return fmt.Errorf("read the plan: %w", err)
-	}
-	if plan.UID <= 0 || plan.Lock < FirstFD || len(plan.Argv) == 0 {
-		return fmt.Errorf("the plan names no uid, no lock or no program")
-	}
-	unix.CloseOnExec(plan.Lock)
-	unix.Umask(0o077)
-	if _, err := unix.Setsid(); err != nil && err != unix.EPERM { // EPERM: already a leader
-		return fmt.Errorf("setsid: %w", err)
-	}
-	if plan.Cage != nil {
-		if err := plan.Cage.enter(plan.Argv[0]); err != nil {
-			return err
-		}
-	}
-	if err := dropPrivileges(plan.UID, plan.Groups); err != nil {
-		return err
-	}
-	if err := defaultSignals(); err != nil {
-		return err
-	}
-	return fmt.Errorf("exec %s: %w", plan.Argv[0], unix.Exec(plan.Argv[0], plan.Argv, plan.Env))
-}
-
-// defaultSignals takes back what the caller blocked or ignored: exec would keep both, and a rung of the stop ladder would be gone.
-func defaultSignals() error {
-	var none unix.Sigset_t
-	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &none, nil); err != nil {
-		return fmt.Errorf("clear the signal mask: %w", err)
-	}
-	const last = 64 // _NSIG
-	for sig := uintptr(1); sig <= last; sig++ {
-		if sig == uintptr(unix.SIGKILL) || sig == uintptr(unix.SIGSTOP) {
-			continue
-		}
-		var act struct{ handler, flags, restorer, mask uintptr } // the kernel's own struct, rt_sigaction(2); all zero: SIG_DFL
-		if _, _, e := syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, sig, uintptr(unsafe.Pointer(&act)), 0, unsafe.Sizeof(act.mask), 0, 0); e != 0 {
-			return fmt.Errorf("reset signal %d: %w", sig, e)
-		}
-	}
-	return nil
-}
-
-// dropPrivileges works on this thread alone, by raw system calls.
-func dropPrivileges(uid int, groups []int) error {
-	last, err := lastCapability()
-	if err != nil {
-		return err
-	}
-	for c := 0; c <= last; c++ {
-		if err := unix.Prctl(unix.PR_CAPBSET_DROP, uintptr(c), 0, 0, 0); err != nil {
-			return fmt.Errorf("drop capability %d from the bounding set: %w", c, err)
-		}
-	}
-	gids := make([]uint32, len(groups)+1) // one more, so that there is an address to give
-	for i, g := range groups {
-		gids[i] = uint32(g)
-	}
-	if _, _, e := syscall.RawSyscall(syscall.SYS_SETGROUPS, uintptr(len(groups)), uintptr(unsafe.Pointer(&gids[0])), 0); e != 0 {
-		return fmt.Errorf("setgroups: %w", e)
-	}
-	id := uintptr(uid)
-	if _, _, e := syscall.RawSyscall(syscall.SYS_SETRESGID, id, id, id); e != 0 {
-		return fmt.Errorf("setresgid %d: %w", uid, e)
-	}
-	if _, _, e := syscall.RawSyscall(syscall.SYS_SETRESUID, id, id, id); e != 0 {
-		return fmt.Errorf("setresuid %d: %w", uid, e)
-	}
-	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var none [2]unix.CapUserData
-	if err := unix.Capset(&hdr, &none[0]); err != nil {
-		return fmt.Errorf("clear the capabilities: %w", err)
-	}
-	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-		return fmt.Errorf("set no_new_privs: %w", err)
-	}
-	return nil
-}
-
-func lastCapability() (int, error) {
-	b, err := os.ReadFile("/proc/sys/kernel/cap_last_cap")
-	if err != nil {
-		return 0, err
-	}
-	n, err := strconv.Atoi(string(b[:max(0, len(b)-1)]))
-	if err != nil || n < 0 || n > 63 {
-		return 0, fmt.Errorf("read cap_last_cap: %q", b)
-	}
-	return n, nil
 }
 
 // SealInheritance keeps descriptors that kvmctl was started with from its children: a caller's `flock 9` must not live as long as a guest.

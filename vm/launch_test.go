@@ -3,6 +3,8 @@ package vm
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"golang.org/x/sys/unix"
 
 	"kvmctl/internal/flock"
@@ -26,19 +30,33 @@ func atoi(t *testing.T, s string) int {
 	return n
 }
 
-// launcherSays runs the launcher with what it finds at the plan's descriptor, and gives its words and exit status.
+// launcherSays runs the launcher with the given bytes as its plan, and gives its words and exit status.
 func launcherSays(t *testing.T, plan string) (string, int) {
 	t.Helper()
+	l, err := newLauncher()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	f, err := memfd("plan", []byte(plan))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	var said strings.Builder
-	cmd := exec.Command("/proc/self/exe")
-	cmd.Args, cmd.ExtraFiles, cmd.Stderr = []string{LauncherName}, []*os.File{f}, &said
-	_ = cmd.Run() // its status says more
-	return strings.TrimSpace(said.String()), cmd.ProcessState.ExitCode()
+	fds := unix.UnixRights(int(f.Fd()), int(w.Fd()), int(w.Fd()))
+	if err := unix.Sendmsg(int(l.sock.Fd()), []byte{0}, fds, nil, 0); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	w.Close()
+	said, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.dismiss()
+	return strings.TrimSpace(string(said)), l.cmd.ProcessState.ExitCode()
 }
 
 func planOf(t *testing.T, p launchPlan) string {
@@ -54,10 +72,9 @@ func TestALauncherRefusesABadPlan(t *testing.T) {
 	for _, tt := range []struct{ name, plan, want string }{
 		{"nothing", "", "read the plan: unexpected end of JSON input"},
 		{"no JSON", "hello", "read the plan: invalid character 'h' looking for beginning of value"},
-		{"root", `{"lock":4,"uid":0,"argv":["/bin/true"]}`, "the plan names no uid, no lock or no program"},
-		{"below root", `{"lock":4,"uid":-1,"argv":["/bin/true"]}`, "the plan names no uid, no lock or no program"},
-		{"no program", `{"lock":4,"uid":5}`, "the plan names no uid, no lock or no program"},
-		{"no lock", `{"uid":5,"argv":["/bin/true"]}`, "the plan names no uid, no lock or no program"},
+		{"root", `{"uid":0,"argv":["/bin/true"]}`, "the plan names no uid or no program"},
+		{"below root", `{"uid":-1,"argv":["/bin/true"]}`, "the plan names no uid or no program"},
+		{"no program", `{"uid":5}`, "the plan names no uid or no program"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			said, status := launcherSays(t, tt.plan)
@@ -96,9 +113,68 @@ func TestALauncherLosesItsLockAsItBecomesQEMU(t *testing.T) {
 	}
 }
 
+func TestALauncherThatIsNotNeededEnds(t *testing.T) {
+	l, err := newLauncher()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.dismiss() // waits for it
+	if l.cmd.ProcessState == nil || l.cmd.ProcessState.ExitCode() != 126 {
+		t.Errorf("it ended with %v", l.cmd.ProcessState)
+	}
+	c := beginLauncher()
+	c.drop()
+	if c.l.cmd.ProcessState == nil {
+		t.Error("a dropped one lives")
+	}
+}
+
+// More descriptors than one message carries, and each of them received where another one belongs.
+func TestALauncherPutsManyDescriptorsInTheirPlaces(t *testing.T) {
+	testenv.Need(t, testenv.Netns)
+	var files []*os.File
+	for i := range 2*maxPassed + 5 {
+		f, err := memfd("file"+strconv.Itoa(i), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		files = append(files, f)
+	}
+	lock, err := memfd("lock", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	out, err := memfd("out", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	var want strings.Builder
+	for i := range files {
+		fmt.Fprintf(&want, "%d /memfd:file%d (deleted)\n", FirstFD+i, i)
+	}
+	cmd, err := launch(launchPlan{UID: emptyBase, Argv: []string{"/usr/bin/find", "/proc/self/fd", "-lname", "/memfd:*", "!", "-lname", "/memfd:out*",
+		"-fprintf", "/dev/stderr", "%f %l\n"}}, files, lock, out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	said, err := io.ReadAll(io.NewSectionReader(out, 0, 1<<20))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(strings.Split(want.String(), "\n"), strings.Split(string(said), "\n"), cmpopts.SortSlices(strings.Compare)); d != "" {
+		t.Error(d)
+	}
+}
+
 func TestALauncherSaysWhatItCannotExecute(t *testing.T) {
 	testenv.Need(t, testenv.Netns)
-	said, status := launcherSays(t, planOf(t, launchPlan{Lock: FirstFD, UID: emptyBase, Argv: []string{"/none/qemu"}}))
+	said, status := launcherSays(t, planOf(t, launchPlan{UID: emptyBase, Argv: []string{"/none/qemu"}}))
 	if want := LauncherName + ": exec /none/qemu: no such file or directory"; said != want || status != 126 {
 		t.Errorf("got  %q (%d)\nwant %q (126)", said, status, want)
 	}

@@ -136,6 +136,8 @@ func (h *Host) StartFrom(ctx context.Context, spec *Spec, from Origin) (*Started
 		}
 		return &Started{Already: true, PID: running.PID, State: *st}, nil
 	}
+	coming := beginLauncher()
+	defer coming.drop()
 	notes, err := h.payHooks(ctx, spec.Name)
 	if err != nil {
 		return nil, err
@@ -153,7 +155,7 @@ func (h *Host) StartFrom(ctx context.Context, spec *Spec, from Origin) (*Started
 	}
 	defer before.close()
 	p.Notes = append(notes, p.Notes...)
-	s := &starting{h: h, spec: p.spec, p: p, uid: h.UIDBase + p.ABI.UID, runName: newRun(), before: before}
+	s := &starting{h: h, spec: p.spec, p: p, uid: h.UIDBase + p.ABI.UID, runName: newRun(), before: before, launcher: coming}
 	if err := s.run(ctx); err != nil {
 		err = s.explain(err)
 		s.undoAll()
@@ -207,7 +209,11 @@ type starting struct {
 	cmd          *exec.Cmd
 	ended        chan struct{} // closed when QEMU has ended; it is our child until we leave
 	state        *State
+	launcher     *comingLauncher
 	marker       *flock.Lock   // of the file that says that the start is not finished
+	tapsMade     chan struct{} // closed when taps and tapsErr are set
+	taps         [][]*os.File
+	tapsErr      error
 	opened       chan struct{} // closed when mon, closeMonitor and monErr are set
 	mon          *qmp.Client
 	closeMonitor func()
@@ -266,7 +272,10 @@ func (s *starting) run(ctx context.Context) error {
 	return nil
 }
 
-func (s *starting) makeRunDir(context.Context) error {
+func (s *starting) makeRunDir(ctx context.Context) error {
+	if len(s.spec.NICs) > 0 {
+		s.openNetworkMeanwhile(ctx)
+	}
 	name := s.spec.Name
 	s.onUndo(func() {
 		if !s.stuck { // its files are all that the next start will know of it
@@ -283,28 +292,6 @@ func (s *starting) openFiles(context.Context) (err error) {
 	s.files, err = s.h.open(s.spec, s.p.Wiring)
 	s.onUndo(s.files.close)
 	return err
-}
-
-// openNetwork gets the TAPs. They vanish with their last descriptor, so closing ours is the whole undo.
-func (s *starting) openNetwork(ctx context.Context) error {
-	if len(s.spec.NICs) == 0 {
-		return nil
-	}
-	spec := *s.spec
-	spec.NICs = slices.Clone(spec.NICs)
-	for i := range spec.NICs {
-		spec.NICs[i].MAC = s.p.ABI.NICs[i].MAC
-	}
-	taps, err := s.h.Network(ctx, &spec, s.uid)
-	if err != nil {
-		return err
-	}
-	for i, queues := range taps {
-		for q, f := range queues {
-			s.files.byName[fdNIC(i, q)] = f
-		}
-	}
-	return s.openVHost()
 }
 
 func (s *starting) writeState(context.Context) error {

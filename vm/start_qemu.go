@@ -28,7 +28,11 @@ func (s *starting) exec(ctx context.Context) error {
 	}
 	defer stderr.Close()
 	plan := launchPlan{UID: s.uid, Groups: s.p.groups, Argv: s.p.Argv, Env: []string{"PATH=/usr/bin:/bin", "LC_ALL=C"}}
-	if s.cmd, err = launch(plan, files, s.marker.File(), stderr); err != nil {
+	l, err := s.launcher.take()
+	if err != nil {
+		return err
+	}
+	if s.cmd, err = l.become(plan, files, s.marker.File(), stderr); err != nil {
 		return err
 	}
 	s.ended = make(chan struct{})

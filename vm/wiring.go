@@ -19,7 +19,7 @@ type Wiring struct {
 	Chains [][]Layer
 }
 
-// FirstFD is the first descriptor that QEMU inherits beyond stdin, stdout and stderr; the launcher's plan sits below it.
+// FirstFD is the first descriptor that QEMU inherits beyond stdin, stdout and stderr; the launcher's order comes over the one below it.
 const FirstFD = 4
 
 // Names of the descriptors. Disks, CDs and NICs add a number: disk0.0 is image 0 (read-write), disk0.0.ro the same read-only.

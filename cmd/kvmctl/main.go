@@ -1,9 +1,4 @@
 // Command kvmctl creates, starts, shows and stops KVM guests on this host.
-//
-// It ends in milliseconds, so it does without the runtime's reading of its cgroup's limits.
-//
-//go:debug containermaxprocs=0
-//go:debug updatemaxprocs=0
 package main
 
 import (
