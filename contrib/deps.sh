@@ -33,6 +33,12 @@ need_file() {
 need_program qemu-system-x86_64 qemu-system-x86
 need_program qemu-img qemu-utils
 need_program ping iputils-ping # make demo
+need_program qemu-storage-daemon qemu-system-common # image mount
+need_program sfdisk fdisk # from here on: images that image mount's tests mount
+need_program mkfs.ext4 e2fsprogs
+need_program mkfs.xfs xfsprogs
+need_program mkfs.btrfs btrfs-progs
+need_program makefs makefs # UFS
 need_file ovmf /usr/share/OVMF/OVMF_CODE_4M.fd /usr/share/OVMF/OVMF_CODE.fd
 need_program gcc gcc # go test -race
 need_file libc6-dev /usr/include/stdlib.h

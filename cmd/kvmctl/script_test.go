@@ -22,6 +22,7 @@ import (
 	"kvmctl/internal/testenv"
 	"kvmctl/test/guest"
 	"kvmctl/vm"
+	"kvmctl/vm/image/mount"
 	"kvmctl/vm/vmtest"
 )
 
@@ -38,6 +39,7 @@ var update = flag.Bool("update", false, "rewrite what the scripts compare with")
 //	absent PATH...      none of these exists, not even as a broken symbolic link
 //	tmpfs DIR SIZE      mounts a small file system
 //	killqemu VM         sends SIGKILL to a guest's QEMU
+//	killdaemon          sends SIGKILL to what shows the only mounted image
 func scripts(t *testing.T, dir string, vars map[string]string) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("testdata", "script", dir),
@@ -55,13 +57,14 @@ func scripts(t *testing.T, dir string, vars map[string]string) {
 			"run": func(ts *testscript.TestScript, neg bool, args []string) {
 				kvmctl(ts, neg, append([]string{"0"}, args...), false)
 			},
-			"exits":    func(ts *testscript.TestScript, neg bool, args []string) { kvmctl(ts, neg, args, true) },
-			"partly":   func(ts *testscript.TestScript, neg bool, args []string) { kvmctl(ts, neg, args, false) },
-			"said":     func(ts *testscript.TestScript, neg bool, args []string) { same(ts, neg, "stderr", args) },
-			"printed":  func(ts *testscript.TestScript, neg bool, args []string) { same(ts, neg, "stdout", args) },
-			"absent":   absent,
-			"tmpfs":    tmpfs,
-			"killqemu": killQEMU,
+			"exits":      func(ts *testscript.TestScript, neg bool, args []string) { kvmctl(ts, neg, args, true) },
+			"partly":     func(ts *testscript.TestScript, neg bool, args []string) { kvmctl(ts, neg, args, false) },
+			"said":       func(ts *testscript.TestScript, neg bool, args []string) { same(ts, neg, "stderr", args) },
+			"printed":    func(ts *testscript.TestScript, neg bool, args []string) { same(ts, neg, "stdout", args) },
+			"absent":     absent,
+			"tmpfs":      tmpfs,
+			"killqemu":   killQEMU,
+			"killdaemon": killDaemon,
 		},
 	})
 }
@@ -71,6 +74,11 @@ func TestScripts(t *testing.T) { scripts(t, "pure", nil) }
 func TestScriptsThatChangeTheHost(t *testing.T) {
 	testenv.Need(t, testenv.Netns, "qemu-img")
 	scripts(t, "root", nil)
+}
+
+func TestScriptsThatMountImages(t *testing.T) {
+	testenv.Need(t, testenv.QEMU, "qemu-storage-daemon", "sfdisk", "mkfs.ext4", "mkswap", "makefs")
+	scripts(t, "mount", nil)
 }
 
 func TestScriptsWithQEMU(t *testing.T) {
@@ -137,10 +145,24 @@ func leave(t *testing.T, work string, base int) {
 		for _, name := range names {
 			vmtest.Kill(t, h, name)
 		}
+		m := mountsBelow(root)
+		list, err := m.List()
+		if err != nil {
+			t.Errorf("clean up: %v", err)
+		}
+		for _, r := range list {
+			if err := m.Umount(context.Background(), r.ID); err != nil {
+				t.Errorf("clean up: %v", err)
+			}
+		}
 	}
 	for _, m := range mounts(work) {
 		_ = unix.Unmount(m, unix.MNT_DETACH)
 	}
+}
+
+func mountsBelow(root string) *mount.Manager {
+	return &mount.Manager{Layout: vm.Layout{Root: root}}
 }
 
 func root(ts *testscript.TestScript) string { return ts.Getenv("WORK") + "/r" }
@@ -283,6 +305,21 @@ func killQEMU(ts *testscript.TestScript, neg bool, args []string) {
 	abi, err := vm.LoadABI(h.ABILock(args[0]))
 	ts.Check(err)
 	p, err := vm.FindOwner(h.Pidfile(args[0]), h.UIDBase+abi.UID)
+	ts.Check(err)
+	defer p.Close()
+	ts.Check(p.Signal(unix.SIGKILL))
+	if !p.Wait(context.Background(), vmtest.Patience) {
+		ts.Fatalf("pid %d outlived SIGKILL", p.PID)
+	}
+}
+
+func killDaemon(ts *testscript.TestScript, neg bool, args []string) {
+	list, err := mountsBelow(root(ts)).List()
+	ts.Check(err)
+	if neg || len(args) > 0 || len(list) != 1 {
+		ts.Fatalf("usage: killdaemon, with one image mounted; %d are", len(list))
+	}
+	p, err := vm.FindOwner(filepath.Join(root(ts), "run/kvm/.mounts", list[0].ID, "pid"), list[0].UID)
 	ts.Check(err)
 	defer p.Close()
 	ts.Check(p.Signal(unix.SIGKILL))

@@ -159,6 +159,8 @@ var drivers = []driver{
 	{"acpi:PNP0C0C:*", "button", true},
 	{"", "evdev", true},
 	{"", "isofs", false},
+	{"", "loop", false}, // for kvmctl image mount inside
+	{"", "ufs", false},
 	{"", "virtio_rng", false},
 }
 

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
@@ -131,45 +132,6 @@ func (w *work) lendImages() (lent []*os.File, err error) {
 	return lent, nil
 }
 
-// program is what shows an image: its command line, its descriptors, and the name under which it finds each image.
-type program struct {
-	argv  []string
-	files []*os.File // from vm.FirstFD on; the last two are the monitor and /dev/fuse
-	names []string   // of the images, the first one's first
-}
-
-// The descriptors before the images.
-const (
-	monitorFD = vm.FirstFD
-	fuseFD    = vm.FirstFD + 1
-	imageFD   = vm.FirstFD + 2
-)
-
-func storageDaemon(path string, lent []*os.File) program {
-	p := program{argv: []string{path, "--pidfile", vm.HelperPidfile, "--chardev", fmt.Sprintf("socket,id=qmp,fd=%d", monitorFD), "--monitor", "chardev=qmp"}}
-	for i, f := range lent {
-		p.files = append(p.files, f)
-		p.names = append(p.names, fmt.Sprintf("/proc/self/fd/%d", imageFD+i))
-	}
-	return p
-}
-
-func machineless(qemu string, images []opened) program {
-	p := program{argv: []string{qemu, "-nodefaults", "-no-user-config", "-machine", "none", "-display", "none",
-		"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny", "-pidfile", vm.HelperPidfile,
-		"-chardev", fmt.Sprintf("socket,id=qmp,fd=%d", monitorFD), "-mon", "chardev=qmp,mode=control"}}
-	for i, o := range images {
-		for _, f := range []*os.File{o.rw, o.ro} {
-			if f != nil {
-				p.argv = append(p.argv, "-add-fd", fmt.Sprintf("fd=%d,set=%d", imageFD+len(p.files), i+1))
-				p.files = append(p.files, f)
-			}
-		}
-		p.names = append(p.names, fmt.Sprintf("/dev/fdset/%d", i+1))
-	}
-	return p
-}
-
 // run starts the program and tells it what to show.
 func (w *work) run(ctx context.Context, p program, fuse *os.File) error {
 	ctx, cancel := context.WithTimeout(ctx, daemonTime)
@@ -192,7 +154,13 @@ func (w *work) run(ctx context.Context, p program, fuse *os.File) error {
 		return err
 	}
 	defer stderr.Close()
-	cmd, err := vm.LaunchHelper(vm.Helper{UID: w.rec.UID, Argv: p.argv, Files: append([]*os.File{theirs, fuse}, p.files...),
+	guards, err := w.guards(ctx)
+	defer closeAll(guards)
+	if err != nil {
+		theirs.Close()
+		return err
+	}
+	cmd, err := vm.LaunchHelper(vm.Helper{UID: w.rec.UID, Argv: p.argv, Files: slices.Concat([]*os.File{theirs, fuse}, p.files, guards),
 		Lock: w.lock.File(), Stderr: stderr, Pidfile: w.m.path(w.rec.ID, pidName), FUSE: fuseFD})
 	theirs.Close()
 	if err != nil {
@@ -204,7 +172,18 @@ func (w *work) run(ctx context.Context, p program, fuse *os.File) error {
 	if err := w.export(ctx, conn, p); err != nil {
 		return w.explain(ctx, err)
 	}
-	guarded, err := image.Guarded(w.images[0].ro)
+	return w.checkLocked()
+}
+
+// checkLocked makes sure that the daemon keeps guests off the image. QEMU does without locks, and says nothing, where it finds no way to take
+// them. The file is opened anew: a lock does not show to those who share its open file.
+func (w *work) checkLocked() error {
+	f, err := openImage(w.rec.Image, os.O_RDONLY)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	guarded, err := image.Guarded(f)
 	if err == nil && !guarded {
 		err = errors.New("the daemon does not lock it, so nothing would keep a guest from starting with it")
 	}
@@ -212,6 +191,22 @@ func (w *work) run(ctx context.Context, p program, fuse *os.File) error {
 		return fmt.Errorf("show the image: %w", err)
 	}
 	return nil
+}
+
+// guards are locks on what the image is based on, which the daemon holds without knowing. By itself it lets others write a raw backing file,
+// because a FUSE export does not mind data that change (block.c, bdrv_default_perms_for_cow).
+func (w *work) guards(ctx context.Context) (files []*os.File, err error) {
+	for _, o := range w.images[1:] {
+		f, err := openImage(o.link.Path, os.O_RDONLY)
+		if err != nil {
+			return files, err
+		}
+		files = append(files, f)
+		if err := image.Hold(ctx, f, false); err != nil {
+			return files, err
+		}
+	}
+	return files, nil
 }
 
 // export builds the images from the bottom of the chain up, and shows the uppermost.

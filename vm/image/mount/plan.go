@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"kvmctl/internal/units"
 	"kvmctl/vm/image/parttable"
 )
 
@@ -22,6 +23,7 @@ type how struct {
 var kinds = map[string]struct {
 	fstype, both, ro string
 	noWrite          bool
+	super            int64 // bytes: the only place where Linux looks for the superblock (fs/ufs/super.c); 0: any
 }{
 	"ext2":    {fstype: "ext4", both: "errors=remount-ro", ro: "noload"},
 	"ext3":    {fstype: "ext4", both: "errors=remount-ro", ro: "noload"},
@@ -32,8 +34,8 @@ var kinds = map[string]struct {
 	"exfat":   {fstype: "exfat", both: "errors=remount-ro"},
 	"ntfs":    {fstype: "ntfs3"},
 	"iso9660": {fstype: "iso9660", noWrite: true},
-	"ufs1":    {fstype: "ufs", both: "ufstype=44bsd,onerror=umount", noWrite: true},
-	"ufs2":    {fstype: "ufs", both: "ufstype=ufs2,onerror=umount", noWrite: true},
+	"ufs1":    {fstype: "ufs", both: "ufstype=44bsd,onerror=umount", noWrite: true, super: 8 << 10},
+	"ufs2":    {fstype: "ufs", both: "ufstype=ufs2,onerror=umount", noWrite: true, super: 64 << 10},
 }
 
 // plan decides how a partition is mounted.
@@ -48,6 +50,9 @@ func plan(p parttable.Partition, rw bool) (how, error) {
 		return how{}, &UnmountableError{Part: p.Name, Reason: fmt.Sprintf("%s is no file system that could be mounted", p.FS.Kind)}
 	case rw && k.noWrite:
 		return how{}, &ReadOnlyError{Part: p.Name, FS: p.FS.Kind}
+	case k.super != 0 && k.super != p.FS.Super:
+		return how{}, &UnmountableError{Part: p.Name, Reason: fmt.Sprintf("the superblock of this %s is at %v, and Linux looks for it only at %v",
+			strings.ToUpper(p.FS.Kind), units.Size(p.FS.Super), units.Size(k.super))}
 	}
 	h := how{fstype: k.fstype, flags: unix.MS_NODEV | unix.MS_NOSUID | unix.MS_NOEXEC}
 	var words []string

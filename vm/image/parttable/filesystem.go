@@ -12,6 +12,7 @@ import (
 type Filesystem struct {
 	Kind  string // "ext4", "xfs", "btrfs", "ufs1", "ufs2", "vfat", "ntfs", "swap", "lvm", "luks", "zfs", …; empty: nothing that we know
 	Label string // that its maker gave it; printable
+	Super int64  // where the superblock of a UFS was found, bytes from the partition's beginning
 	Dirty bool   // it was not unmounted, as far as it says so: its journal would be replayed (ext3, ext4)
 }
 
@@ -122,9 +123,9 @@ func identUFS(b *bytesAt) Filesystem {
 		for _, o := range []binary.ByteOrder{binary.LittleEndian, binary.BigEndian} {
 			switch o.Uint32(m) {
 			case 0x19540119:
-				return Filesystem{Kind: "ufs2", Label: text(b.at(off+nameAt, nameBytes))}
+				return Filesystem{Kind: "ufs2", Label: text(b.at(off+nameAt, nameBytes)), Super: off}
 			case 0x00011954:
-				return Filesystem{Kind: "ufs1", Label: text(b.at(off+nameAt, nameBytes))}
+				return Filesystem{Kind: "ufs1", Label: text(b.at(off+nameAt, nameBytes)), Super: off}
 			}
 		}
 	}

@@ -51,8 +51,8 @@ func (e *BrokenError) Error() string {
 // Bounds of what is read. Real tables have at most 128 entries.
 const (
 	maxEntries = 256 // of a GPT
-	maxLogical = 128  // partitions in an extended one
-	maxBSD     = 22   // partitions of a label (BSD: MAXPARTITIONS is 8, 16 or 22)
+	maxLogical = 128 // partitions in an extended one
+	maxBSD     = 22  // partitions of a label (BSD: MAXPARTITIONS is 8, 16 or 22)
 	sector     = 512
 )
 

@@ -108,7 +108,7 @@ func TestIdentify(t *testing.T) {
 		{"external journal", empty().magic(1024+56, "\x53\xef").magic(1024+0x60, "\x08"), parttable.Filesystem{Kind: "ext journal"}},
 		{"xfs", empty().magic(0, "XFSB").magic(108, "data\x00"), parttable.Filesystem{Kind: "xfs", Label: "data"}},
 		{"btrfs", empty().magic(0x10040, "_BHRfS_M").magic(0x1012b, "pool\x00"), parttable.Filesystem{Kind: "btrfs", Label: "pool"}},
-		{"ufs1, big-endian", empty().magic(8192+1372, "\x00\x01\x19\x54").magic(8192+680, "usr\x00"), parttable.Filesystem{Kind: "ufs1", Label: "usr"}},
+		{"ufs1, big-endian", empty().magic(8192+1372, "\x00\x01\x19\x54").magic(8192+680, "usr\x00"), parttable.Filesystem{Kind: "ufs1", Label: "usr", Super: 8192}},
 		{"swap", empty().magic(4086, "SWAPSPACE2").magic(1024+28, "sw\x00"), parttable.Filesystem{Kind: "swap", Label: "sw"}},
 		{"fat16", fat(54, "FAT16   "), parttable.Filesystem{Kind: "vfat", Label: "DATA"}},
 		{"fat32", fat(82, "FAT32   "), parttable.Filesystem{Kind: "vfat", Label: "BIG"}},
