@@ -143,17 +143,17 @@ func (h *Host) StartFrom(ctx context.Context, spec *Spec, from Origin) (*Started
 		return nil, err
 	}
 	p, err := h.Prepare(ctx, spec)
-	if err == nil {
-		err = h.pin(ctx, p, spec.Name)
-	}
 	if err != nil {
 		return nil, err
 	}
-	before, err := h.origin(spec, p, from)
+	before, err := h.origin(spec, p, from) // before anything is pinned: what is refused must not change the guest
 	if err != nil {
 		return nil, err
 	}
 	defer before.close()
+	if err := h.pin(ctx, p, spec.Name); err != nil {
+		return nil, err
+	}
 	p.Notes = append(notes, p.Notes...)
 	s := &starting{h: h, spec: p.spec, p: p, uid: h.UIDBase + p.ABI.UID, runName: newRun(), before: before, launcher: coming}
 	if err := s.run(ctx); err != nil {
