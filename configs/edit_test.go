@@ -105,7 +105,7 @@ func TestAssignmentsThatAreRefused(t *testing.T) {
 		{"=1", `"=1" is no assignment`, "key=value, such as memory=1G or disk.+.image=data.qcow2"},
 		{"memroy=1G", `"memroy=1G" names no key: unknown key "memroy"`, `did you mean "memory"?`},
 		{"memory.max=1G", `"memory.max=1G" goes one name too far: memory has no parts`, ""},
-		{"vnc=1", `"vnc=1" sets a whole table: vnc has "display", "listen" or "password_file"`, ""},
+		{"vnc=1", `"vnc=1" sets a whole table: vnc has "display", "listen", "socket", "password_file" or "tls"`, ""},
 		{"vnc.pasword_file=x", `"vnc.pasword_file=x" names no key: unknown key "pasword_file" of vnc`, `did you mean "password_file"?`},
 		{"disk=x", `"disk=x" does not say which disk`, "disk.0.image=x, or disk.+.image=x for a new one"},
 		{"disk.x.image=x", `"disk.x.image=x" has "x" where the number of a disk belongs`, "the first one is disk.0; a new one disk.+"},

@@ -208,7 +208,9 @@ func fillVNC(v *vm.VNC, raw *rawVNC, beside string) {
 		v.Enabled, v.Auto, v.Display = !d.None, d.Auto, d.Number
 	}
 	set(&v.Listen, raw.Listen)
+	set(&v.Socket, raw.Socket)
 	setPath(&v.PasswordFile, raw.PasswordFile, beside)
+	setPath(&v.TLS, raw.TLS, beside)
 }
 
 // setPath takes an absolute path as it is and a relative one from dir.

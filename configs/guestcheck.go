@@ -32,7 +32,7 @@ func checkGuest(d *document, raw *rawGuest, s *vm.Spec, host Host) {
 	checkBoot(d, raw)
 	checkAfter(d, raw.After, s.Name)
 	checkReady(d, raw, s)
-	checkListen(d, "vnc.listen", raw.VNC.Listen)
+	checkVNC(d, &raw.VNC, s.VNC)
 	checkDisks(d, raw, s)
 	checkNICs(d, s, host)
 	if a := raw.Guest.Address; a != nil && (a.IsUnspecified() || a.IsMulticast() || a.IsLoopback()) {
@@ -40,6 +40,27 @@ func checkGuest(d *document, raw *rawGuest, s *vm.Spec, host Host) {
 	}
 	checkQEMUArgs(d, raw.QEMUArgs)
 	checkLimits(d, &raw.Limits, s)
+}
+
+// checkVNC finds keys of [vnc] of which one makes the other void.
+func checkVNC(d *document, raw *rawVNC, v vm.VNC) {
+	checkListen(d, "vnc.listen", raw.Listen)
+	if !v.Socket || d.bad["vnc.socket"] {
+		return
+	}
+	void := func(key, why string) { d.key("vnc."+key, key+" beside socket = true: "+why, "socket = false") }
+	switch {
+	case raw.Display != nil && !d.bad["vnc.display"] && !v.Enabled:
+		void("display", `"none" is no screen`)
+	case raw.Display != nil && !d.bad["vnc.display"] && !v.Auto:
+		void("display", "a unix socket has no number")
+	}
+	if raw.Listen != nil {
+		void("listen", "a unix socket has no address")
+	}
+	if raw.TLS != nil {
+		void("tls", "nothing of a unix socket leaves the host")
+	}
 }
 
 func checkMachine(d *document, raw *rawGuest, s *vm.Spec) {

@@ -43,7 +43,9 @@ type rawGuest struct {
 type rawVNC struct {
 	Display      *displayValue `toml:"display" range:"0..59635"` // 5900 + 59635 is the last port
 	Listen       *netip.Addr   `toml:"listen" eg:"127.0.0.1"`
+	Socket       *bool         `toml:"socket"`
 	PasswordFile *string       `toml:"password_file"`
+	TLS          *string       `toml:"tls"`
 }
 
 type rawDisk struct {

@@ -90,7 +90,9 @@ func renderVNC(w *writer, v, def vm.VNC, beside string) {
 	if v.Listen != def.Listen {
 		w.line("listen = %q", v.Listen)
 	}
+	w.flag("socket", v.Socket, def.Socket)
 	w.text("password_file", relative(v.PasswordFile, beside), "")
+	w.text("tls", relative(v.TLS, beside), "")
 	w.endTable("[vnc]")
 }
 

@@ -106,13 +106,16 @@ func randomSpec(r *rand.Rand, host Host) vm.Spec {
 	s.StartDelay = time.Duration(r.IntN(3600)) * time.Second
 	s.StopTimeout = time.Duration(r.Int64N(int64(time.Hour)))
 	s.VNC.PasswordFile = one("", host.Root+"/etc/kvm/vm1/vnc", "/root/vnc")
-	switch r.IntN(3) {
+	s.VNC.TLS = one("", host.Root+"/etc/kvm/vm1/tls", "/root/tls")
+	switch r.IntN(4) {
+	case 3:
+		s.VNC.Socket, s.VNC.TLS = true, ""
 	case 0:
 		s.VNC.Auto, s.VNC.Display = false, r.IntN(59636)
 	case 1:
 		s.VNC.Auto, s.VNC.Enabled = false, false
 	}
-	if flag() {
+	if flag() && !s.VNC.Socket {
 		s.VNC.Listen = netip.MustParseAddr(one("0.0.0.0", "::", "10.2.0.1", "fe80::1"))
 	}
 	for range r.IntN(4) {

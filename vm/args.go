@@ -3,6 +3,7 @@ package vm
 import (
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -12,7 +13,7 @@ import (
 // Sandbox is QEMU's seccomp policy for every guest. It cannot be combined with -daemonize, which dies under spawn=deny.
 const Sandbox = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 
-// vncSearch is the last display that an automatic search tries.
+// vncSearch is how many displays an automatic search tries beyond its first.
 const vncSearch = 99
 
 // Target is where a guest is going to run: what Args needs beyond the guest itself.
@@ -20,6 +21,7 @@ type Target struct {
 	QEMU    string // path of the binary
 	Accel   Accel  // AccelKVM or AccelTCG: the choice is made
 	Pidfile string
+	Display int // where an automatic search for a VNC display begins
 }
 
 // Args gives QEMU's whole command line for a guest, argv[0] included. It is pure: the same values give the same line.
@@ -211,8 +213,16 @@ func (b *builder) screen() {
 		return
 	}
 	o := newOpt(vncAddr(v.Listen) + ":" + strconv.Itoa(v.Display))
-	if v.Auto {
-		o.set("to", strconv.Itoa(vncSearch)) // QEMU's own search is atomic: it binds what it finds
+	switch {
+	case v.Socket:
+		o = newOpt("unix:" + b.w.procPath(fdVNCDir) + "/" + vncSockName)
+	case v.Auto: // QEMU's own search is atomic: it binds what it finds
+		o = newOpt(vncAddr(v.Listen)+":"+strconv.Itoa(b.t.Display)).set("to", strconv.Itoa(b.t.Display+vncSearch))
+	}
+	if v.TLS != "" {
+		b.arg("-object", newOpt("tls-creds-x509").set("id", "vnctls").set("dir", filepath.Join(filepath.Dir(b.t.Pidfile), tlsDirName)).
+			set("endpoint", "server").on("verify-peer", false))
+		o.set("tls-creds", "vnctls")
 	}
 	if v.PasswordFile != "" {
 		o.on("password", true)

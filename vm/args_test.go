@@ -32,10 +32,11 @@ func plainSpec(name string) *Spec {
 
 // argvCase is a guest and what the host says of it.
 type argvCase struct {
-	name   string
-	accel  Accel
-	change func(*Spec)
-	chains func(*Spec) [][]Layer // nil: each disk is one file
+	name    string
+	accel   Accel
+	display int
+	change  func(*Spec)
+	chains  func(*Spec) [][]Layer // nil: each disk is one file
 }
 
 var argvCases = []argvCase{
@@ -78,6 +79,12 @@ var argvCases = []argvCase{
 	{name: "vhost", accel: AccelKVM, change: func(s *Spec) {
 		s.NICs = []NIC{{Bridge: "br0", Model: "virtio", Queues: 1, VHost: VHostOn}, {Bridge: "br0", Model: "virtio", Queues: 2, VHost: VHostOn},
 			{Bridge: "br0", Model: "virtio", Queues: 1, VHost: VHostOff}}
+	}},
+	{name: "vnc on a socket", accel: AccelTCG, change: func(s *Spec) {
+		s.VNC = VNC{Enabled: true, Auto: true, Socket: true, Listen: netip.MustParseAddr("127.0.0.1"), PasswordFile: "/etc/kvm/vm-olorin/vnc"}
+	}},
+	{name: "vnc by tls where it was", accel: AccelTCG, display: 7, change: func(s *Spec) {
+		s.VNC = VNC{Enabled: true, Auto: true, Listen: netip.MustParseAddr("0.0.0.0"), TLS: "/etc/kvm/vm-olorin/tls"}
 	}},
 	{name: "vnc anywhere", accel: AccelTCG, change: func(s *Spec) { s.VNC.Enabled, s.VNC.Auto = true, true }},
 	{name: "own arguments", accel: AccelTCG, change: func(s *Spec) {
@@ -127,7 +134,7 @@ func (c argvCase) line(t *testing.T) ([]string, *Wiring) {
 		}
 	}
 	w := Wire(s, layers)
-	return Args(s, &abi, w, Target{QEMU: "/usr/bin/qemu-system-x86_64", Accel: c.accel, Pidfile: "/run/kvm/" + s.Name + "/qemu.pid"}), w
+	return Args(s, &abi, w, Target{QEMU: "/usr/bin/qemu-system-x86_64", Accel: c.accel, Pidfile: "/run/kvm/" + s.Name + "/qemu.pid", Display: c.display}), w
 }
 
 // flagALine renders argv with a flag and its value a line, and what the descriptors are.

@@ -84,7 +84,9 @@ type TextError struct {
 func (e *TextError) Error() string { return fmt.Sprintf("byte %d of the text %s", e.Byte, e.Why) }
 
 // Hint says what works instead.
-func (e *TextError) Hint() string { return "press the keys that type it in the guest's layout, by name" }
+func (e *TextError) Hint() string {
+	return "press the keys that type it in the guest's layout, by name"
+}
 
 // ParseText gives the strokes that type s on a US keyboard, the layout that a guest has unless it was told another.
 func ParseText(s string) ([]Chord, error) {

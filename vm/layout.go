@@ -53,6 +53,9 @@ func (l Layout) ConsoleLogOld(name string) string {
 	return l.path("var/lib/kvm", name, "console.log.1")
 }
 
+// VNCWish is the display that an automatic search took last, and where the next one begins.
+func (l Layout) VNCWish(name string) string { return l.path("var/lib/kvm", name, "vnc.display") }
+
 // NVRAM is the guest's UEFI variable store.
 func (l Layout) NVRAM(name string) string { return l.path("var/lib/kvm", name, "nvram.fd") }
 
@@ -125,6 +128,9 @@ const (
 	agentLock    = "agent.lock"
 	recDirName   = "rec" // tmpfs: the flight recorder's events
 	conDirName   = "con" // tmpfs: the console's output and QEMU's stderr
+	vncDirName   = "vnc" // tmpfs of the guest's uid, if its screen is a unix socket: QEMU binds that itself
+	vncSockName  = "vnc.sock"
+	tlsDirName   = "tls" // links to what QEMU reads its screen's certificates from
 	eventsName   = "events"
 	conLogName   = "console"
 	stderrName   = "stderr"
@@ -148,6 +154,9 @@ func (l Layout) MonitorSocket(name string) string { return l.run(name, monName) 
 
 // MonitorLock is held by the person who uses MonitorSocket.
 func (l Layout) MonitorLock(name string) string { return l.run(name, monLockName) }
+
+// VNCSocket is the guest's screen, if it is a unix socket.
+func (l Layout) VNCSocket(name string) string { return l.run(name, vncDirName, vncSockName) }
 
 // ConsoleSocket is the serial console.
 func (l Layout) ConsoleSocket(name string) string { return l.run(name, consoleName) }

@@ -81,20 +81,28 @@ func (e *ImageInUseError) Hint() string {
 // DisplayTakenError says that another process listens where the guest's screen should be.
 type DisplayTakenError struct {
 	Address string // "": all that a search may take
+	By      string // who it is: "guest vm-varda", "sshd (pid 812)"; "": not found
 	*LaunchError
 }
 
 func (e *DisplayTakenError) Error() string {
 	if e.Address == "" {
-		return fmt.Sprintf("all VNC displays from :0 to :%d are taken", vncSearch)
+		return fmt.Sprintf("%d VNC displays in a row are taken", vncSearch+1)
 	}
-	return fmt.Sprintf("the VNC display at %s is taken by another process", e.Address)
+	by := e.By
+	if by == "" {
+		by = "another process"
+	}
+	return fmt.Sprintf("the VNC display at %s is taken by %s", e.Address, by)
 }
 
 // Hint says how to find out who, and the way round.
 func (e *DisplayTakenError) Hint() string {
 	if e.Address == "" {
 		return "see who: ss -ltnp; or set a `display` above them under [vnc] in vm.toml"
+	}
+	if e.By != "" {
+		return "set another `display`, or \"auto\", under [vnc] in vm.toml"
 	}
 	return "see who: ss -ltnp; or set `display = \"auto\"` under [vnc] in vm.toml"
 }

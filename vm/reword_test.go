@@ -42,7 +42,7 @@ func TestQEMUsLastWordsInOurs(t *testing.T) {
 		{"a fixed display", spec, "qemu: -vnc [::1]:7: Failed to bind socket: Address already in use",
 			"the VNC display at [::1]:5907 is taken by another process", "see who: ss -ltnp; or set `display = \"auto\"` under [vnc] in vm.toml"},
 		{"no display is free", &auto, "qemu: -vnc [::1]:0,to=99: Failed to find an available port: Address already in use",
-			"all VNC displays from :0 to :99 are taken", "see who: ss -ltnp; or set a `display` above them under [vnc] in vm.toml"},
+			"100 VNC displays in a row are taken", "see who: ss -ltnp; or set a `display` above them under [vnc] in vm.toml"},
 		{"an old machine", spec, "qemu: unsupported machine type\nUse -machine help", "QEMU ended before it was ready (exit status 1): qemu: unsupported machine type\n  Use -machine help",
 			"this QEMU no longer has the machine that the guest was first started with; install one that has it"},
 		{"no memory", spec, "qemu: cannot set up guest memory 'pc.ram': Cannot allocate memory",

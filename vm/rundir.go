@@ -28,7 +28,7 @@ type State struct {
 	Memory  units.Size `json:"memory"`
 	CPUs    int        `json:"cpus"`
 	Accel   Accel      `json:"accel"`
-	VNC     string     `json:"vnc,omitempty"` // address:port
+	VNC     string     `json:"vnc,omitempty"` // address:port, or "unix:" and a path
 	QEMU    string     `json:"qemu"`          // version
 	Agent   bool       `json:"agent"`
 	Custom  bool       `json:"custom"`
@@ -171,7 +171,7 @@ func (l Layout) makeRunDir(name string, uid int, recorder, console units.Size) e
 // removeRunDir undoes makeRunDir, however far that came. The caller has proved that no QEMU uses it.
 func (l Layout) removeRunDir(name string) error {
 	dir := l.RunDir(name)
-	for _, sub := range []string{recDirName, conDirName} {
+	for _, sub := range []string{recDirName, conDirName, vncDirName} {
 		path := filepath.Join(dir, sub)
 		for { // more than one mount may be stacked if a start was killed in a bad moment
 			err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)

@@ -81,7 +81,9 @@ type VNC struct {
 	Auto         bool // take the first free display
 	Display      int  // when not Auto: TCP port 5900+Display
 	Listen       netip.Addr
-	PasswordFile string // first line: at most 8 characters (RFC 6143, 7.2.2: the protocol uses no more)
+	Socket       bool   // a unix socket in place of a TCP port: no display number, nothing on the network
+	PasswordFile string // first line: at most 8 bytes (RFC 6143, 7.2.2: the protocol uses no more)
+	TLS          string // directory with ca-cert.pem, server-cert.pem and server-key.pem; "": no TLS
 }
 
 // DiskBus is how the guest sees a disk.

@@ -61,6 +61,9 @@ func (h *Host) Prepare(ctx context.Context, spec *Spec) (*Prepared, error) {
 		return nil, err
 	}
 	p.Target = Target{QEMU: h.QEMU, Pidfile: h.Pidfile(spec.Name)}
+	if v := spec.VNC; v.Enabled && v.Auto && !v.Socket {
+		p.Target.Display = h.loadVNCWish(spec.Name)
+	}
 	if err := h.chooseAccel(ctx, spec, p); err != nil {
 		return nil, err
 	}
@@ -69,7 +72,7 @@ func (h *Host) Prepare(ctx context.Context, spec *Spec) (*Prepared, error) {
 	}
 	p.spec = spec
 	p.Wiring = Wire(spec, layers)
-	if v := spec.VNC; v.Enabled && !v.Listen.IsLoopback() && v.PasswordFile == "" {
+	if v := spec.VNC; v.Enabled && !v.Socket && !v.Listen.IsLoopback() && v.PasswordFile == "" {
 		p.Notes = append(p.Notes, fmt.Sprintf("its screen is open to anyone who can reach %v: set password_file under [vnc]", v.Listen))
 	}
 	p.Argv = Args(spec, &p.ABI, p.Wiring, p.Target)
@@ -285,13 +288,22 @@ func (s *starting) makeRunDir(ctx context.Context) error {
 	if err := reachable(s.h.RunRoot()); err != nil {
 		return err
 	}
-	return s.h.makeRunDir(name, s.uid, s.h.RecorderSize, s.h.ConsoleSize)
+	if err := s.h.makeRunDir(name, s.uid, s.h.RecorderSize, s.h.ConsoleSize); err != nil {
+		return err
+	}
+	if v := s.spec.VNC; !v.Enabled || !v.Socket {
+		return nil
+	}
+	return s.h.makeVNCDir(name, s.uid)
 }
 
 func (s *starting) openFiles(context.Context) (err error) {
 	s.files, err = s.h.open(s.spec, s.p.Wiring)
 	s.onUndo(s.files.close)
-	return err
+	if err != nil || !s.spec.VNC.Enabled {
+		return err
+	}
+	return s.openScreen()
 }
 
 func (s *starting) writeState(context.Context) error {

@@ -1,12 +1,10 @@
 package vm
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"strings"
 	"time"
@@ -99,52 +97,6 @@ func (s *starting) openMonitor(context.Context) error {
 	return s.monErr
 }
 
-// settings hands over what must not stand in argv, and reads back what QEMU chose.
-func (s *starting) settings(ctx context.Context) error {
-	if !s.spec.VNC.Enabled {
-		return nil
-	}
-	if f := s.spec.VNC.PasswordFile; f != "" {
-		password, err := readPassword(f)
-		if err != nil {
-			return err
-		}
-		args := map[string]any{"protocol": "vnc", "password": password}
-		if err := s.mon.Execute(ctx, "set_password", args, nil); err != nil {
-			return fmt.Errorf("set the VNC password: %w", err)
-		}
-	}
-	var v struct{ Host, Service string }
-	if err := s.mon.Execute(ctx, "query-vnc", nil, &v); err != nil {
-		return fmt.Errorf("ask for the VNC display: %w", err)
-	}
-	s.state.VNC = net.JoinHostPort(v.Host, v.Service)
-	return s.h.saveState(s.spec.Name, s.state)
-}
-
-// maxVNCPassword is what the protocol carries (RFC 6143, 7.2.2): QEMU drops the rest without a word.
-const maxVNCPassword = 8
-
-func readPassword(path string) (string, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // never wait for a FIFO's writer
-	if err != nil {
-		return "", fmt.Errorf("read the VNC password: %w", err)
-	}
-	defer f.Close()
-	line, err := bufio.NewReader(io.LimitReader(f, 1024)).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return "", fmt.Errorf("read the VNC password: %w", err)
-	}
-	line = strings.TrimRight(line, "\r\n")
-	switch {
-	case line == "":
-		return "", fmt.Errorf("read the VNC password: %s is empty", path)
-	case len(line) > maxVNCPassword:
-		return "", fmt.Errorf("use the VNC password in %s: it has %d characters, and the protocol drops all after the eighth", path, len(line))
-	}
-	return line, nil
-}
-
 // release lets the guest run. From here on it is a running guest, whatever happens to us.
 func (s *starting) release(ctx context.Context) error {
 	// Not cut short by ^C: a guest that may have been let go must not be undone.
@@ -186,7 +138,12 @@ func (s *starting) explain(err error) error {
 		return s.fail(err)
 	}
 	lines := lastLines(s.h.run(s.spec.Name, conDirName, stderrName), 8)
-	return s.fail(reword(&LaunchError{Stderr: lines, Exit: s.cmd.ProcessState.String()}, s.spec, s.p.Wiring), lines...)
+	err = reword(&LaunchError{Stderr: lines, Exit: s.cmd.ProcessState.String()}, s.spec, s.p.Wiring)
+	var taken *DisplayTakenError
+	if errors.As(err, &taken) {
+		taken.By = s.h.displayHolder(s.spec.VNC)
+	}
+	return s.fail(err, lines...)
 }
 
 // fail notes the end of a start that came as far as QEMU, and what QEMU said.

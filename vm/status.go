@@ -28,7 +28,7 @@ type Status struct {
 	PID    int
 	Since  time.Time  // start of the run, or end of the last one; zero: unknown
 	Memory units.Size // of the run
-	VNC    string     // address:port, of the run
+	VNC    string     // address:port of the run, or "unix:" and a path
 	Accel  Accel
 	Custom bool
 	Note   string

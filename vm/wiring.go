@@ -33,6 +33,7 @@ const (
 	fdAgent       = "agent"
 	fdKernel      = "kernel"
 	fdInitrd      = "initrd"
+	fdVNCDir      = "vnc.dir"
 	fdFirmware    = "firmware"
 	fdNVRAM       = "nvram"
 	fdNVRAMRO     = "nvram.ro"
@@ -59,6 +60,14 @@ func Wire(spec *Spec, chains [][]Layer) *Wiring {
 	}
 	if spec.Firmware == FirmwareUEFI {
 		w.add(fdFirmware, fdNVRAM, fdNVRAMRO)
+	}
+	if v := spec.VNC; v.Enabled {
+		if v.Socket {
+			w.add(fdVNCDir)
+		}
+		if v.TLS != "" {
+			w.add(tlsFiles...)
+		}
 	}
 	for i, d := range spec.Disks {
 		for layer := range chains[i] {

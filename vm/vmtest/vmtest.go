@@ -77,8 +77,8 @@ func CleanUp(t testing.TB, h *vm.Host) {
 	}
 	for _, name := range names {
 		Kill(t, h, name)
-		h.Status(context.Background(), []string{name}) // buries it: its tmpfs are unmounted
-		for _, sub := range []string{"rec", "con"} {   // of a guest that cannot be buried, because its test broke it
+		h.Status(context.Background(), []string{name})      // buries it: its tmpfs are unmounted
+		for _, sub := range []string{"rec", "con", "vnc"} { // of a guest that cannot be buried, because its test broke it
 			_ = unix.Unmount(h.RunDir(name)+"/"+sub, unix.MNT_DETACH)
 		}
 	}

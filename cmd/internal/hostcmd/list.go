@@ -33,6 +33,7 @@ type listRow struct {
 	Description string   `json:"description,omitempty"`
 	Memory      int64    `json:"memory_bytes"`
 	CPUs        int      `json:"cpus"`
+	VNC         string   `json:"vnc"` // auto, none, socket or a display number
 	Disks       []string `json:"disks"`
 	Bridges     []string `json:"bridges"`
 	Autostart   bool     `json:"autostart"`
@@ -54,17 +55,17 @@ func (a *app) runList(ctx context.Context, asJSON bool) error {
 		r.Broken = len(s.ProblemsOf(r.Name)) > 0
 		rows = append(rows, r)
 		cells = append(cells, []string{r.Name, yes(r.Autostart), strconv.Itoa(r.Order), units.Size(r.Memory).String(), strconv.Itoa(r.CPUs),
-			strconv.Itoa(len(r.Disks)), strings.Join(r.Bridges, ","), r.remark()})
+			r.VNC, strconv.Itoa(len(r.Disks)), strings.Join(r.Bridges, ","), r.remark()})
 	}
 	if asJSON {
 		return a.env.JSON(rows)
 	}
-	return cli.Table(a.env.Out, []string{"NAME", "AUTOSTART", "ORDER", "MEMORY", "CPUS", "DISKS", "BRIDGES", "DESCRIPTION"}, cells)
+	return cli.Table(a.env.Out, []string{"NAME", "AUTOSTART", "ORDER", "MEMORY", "CPUS", "VNC", "DISKS", "BRIDGES", "DESCRIPTION"}, cells)
 }
 
 func newListRow(s *vm.Spec) listRow {
 	r := listRow{Name: s.Name, Description: s.Description, Memory: int64(s.Memory), CPUs: s.CPUs, Autostart: s.Autostart, Order: s.Order,
-		After: s.After, Custom: s.Custom(), Disks: []string{}, Bridges: []string{}}
+		After: s.After, VNC: newVNCJSON(s.VNC).Display, Custom: s.Custom(), Disks: []string{}, Bridges: []string{}}
 	for _, d := range s.Disks {
 		r.Disks = append(r.Disks, d.Image)
 	}

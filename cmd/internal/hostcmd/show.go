@@ -120,6 +120,7 @@ func (a *app) printGuest(s *vm.Spec, abi *vm.ABI, file string) error {
 		row("ready", "%s, within %v", s.Ready, s.Ready.Timeout)
 	}
 	row("stop_timeout", "%v", s.StopTimeout)
+	row("vnc", "%s", a.vncWords(s))
 	for i, d := range s.Disks {
 		row(fmt.Sprintf("disk %d", i), "%s (%s, %s, cache %s%s)", d.Image, d.Format, d.Bus, d.Cache, onlyIf(d.ReadOnly, ", read only"))
 	}
@@ -159,6 +160,31 @@ func limits(n vm.NIC) string {
 	b.WriteString(onlyIf(len(n.CARP) > 0, fmt.Sprintf(", carp %s", strings.Trim(fmt.Sprint(n.CARP), "[]"))))
 	b.WriteString(onlyIf(n.Rate > 0, fmt.Sprintf(", rate %s", n.Rate)))
 	return b.String()
+}
+
+// vncWords says how a guest's screen is reached.
+func (a *app) vncWords(s *vm.Spec) string {
+	v := s.VNC
+	var where string
+	switch last, ok := a.layout().LastDisplay(s.Name); {
+	case !v.Enabled:
+		return "none"
+	case v.Socket:
+		where = "a unix socket"
+	case v.Auto && ok:
+		where = fmt.Sprintf("display auto (the last was :%d) on %v", last, v.Listen)
+	case v.Auto:
+		where = fmt.Sprintf("display auto on %v", v.Listen)
+	default:
+		where = fmt.Sprintf("display :%d on %v", v.Display, v.Listen)
+	}
+	if v.TLS != "" {
+		where += ", TLS with " + v.TLS
+	}
+	if v.PasswordFile != "" {
+		return where + ", password in " + v.PasswordFile
+	}
+	return where + ", no password"
 }
 
 func orNone(s string) string {

@@ -45,9 +45,11 @@ type guestJSON struct {
 }
 
 type vncJSON struct {
-	Display  string `json:"display"` // auto, none or a number
+	Display  string `json:"display"` // auto, none, socket or a number
 	Listen   string `json:"listen,omitempty"`
+	Socket   bool   `json:"socket"`
 	Password bool   `json:"password"`
+	TLS      bool   `json:"tls"`
 }
 
 type diskJSON struct {
@@ -111,8 +113,11 @@ func newGuestJSON(s *vm.Spec, abi *vm.ABI, file string) guestJSON {
 func newVNCJSON(v vm.VNC) vncJSON {
 	j := vncJSON{Display: "none"}
 	if v.Enabled {
-		j = vncJSON{Display: "auto", Listen: addr(v.Listen), Password: v.PasswordFile != ""}
-		if !v.Auto {
+		j = vncJSON{Display: "auto", Listen: addr(v.Listen), Socket: v.Socket, Password: v.PasswordFile != "", TLS: v.TLS != ""}
+		switch {
+		case v.Socket:
+			j.Display, j.Listen = "socket", ""
+		case !v.Auto:
 			j.Display = strconv.Itoa(v.Display)
 		}
 	}

@@ -182,8 +182,11 @@ func join(a, b string) string {
 	return strings.TrimPrefix(a+"; "+b, "; ")
 }
 
-// display gives the short form of a VNC address: :1 on loopback, else host:1.
+// display gives the short form of a VNC address: :1 on loopback, else host:1; socket for a unix socket.
 func display(addr string) string {
+	if _, ok := strings.CutPrefix(addr, "unix:"); ok {
+		return "socket"
+	}
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return addr

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -29,7 +30,9 @@ func newVNC(a *app) *cobra.Command {
 set, the first of remote-viewer, gvncviewer and vncviewer that is installed is started, and kvmctl
 returns when it is closed. Elsewhere kvmctl says how to reach the screen from a desktop.
 
---print prints address:port and nothing else.`,
+--print prints address:port and nothing else; of a screen on a unix socket (socket = true under [vnc])
+its path. TLS and a password are the viewer's to ask for: a viewer needs the CA's certificate that
+belongs to the guest's.`,
 		Example: `  kvmctl vnc vm-olorin
   kvmctl vnc vm-olorin --print`,
 		Args:              args(cobra.ExactArgs(1)),
@@ -39,30 +42,32 @@ returns when it is closed. Elsewhere kvmctl says how to reach the screen from a 
 			return a.runVNC(cmd.Context(), o)
 		},
 	}
-	cmd.Flags().BoolVar(&o.print, "print", false, "print address:port only")
+	cmd.Flags().BoolVar(&o.print, "print", false, "print address:port, or the socket's path, only")
 	return cmd
 }
 
 func (a *app) runVNC(ctx context.Context, o vncOptions) error {
-	const act = "show the screen of"
-	g, err := a.meet(ctx, o.name, "vnc", act)
+	g, err := a.meet(ctx, o.name, "vnc", showScreen)
 	if err != nil {
 		return err
 	}
 	if g.VNC == "" {
 		return cli.Failed("kvmctl screenshot "+o.name+" screen.png; [vnc] in its vm.toml gives it a display at the next start",
-			"cannot %s %s: it runs without VNC", act, o.name)
+			"cannot %s %s: it runs without VNC", showScreen, o.name)
 	}
 	if o.print {
-		a.env.Print("%s\n", g.VNC)
+		a.env.Print("%s\n", strings.TrimPrefix(g.VNC, "unix:"))
 		return nil
+	}
+	if path, ok := strings.CutPrefix(g.VNC, "unix:"); ok {
+		return a.showSocket(ctx, o.name, path)
 	}
 	at, err := netip.ParseAddrPort(g.VNC)
 	if err != nil {
-		return fmt.Errorf("cannot %s %s: %w", act, o.name, err)
+		return fmt.Errorf("cannot %s %s: %w", showScreen, o.name, err)
 	}
 	a.env.Print("%s (display %s)\n", g.VNC, display(g.VNC))
-	if a.env.Get("DISPLAY") == "" && a.env.Get("WAYLAND_DISPLAY") == "" {
+	if !a.onDesktop() {
 		a.sayTunnel(at)
 		return nil
 	}
@@ -72,10 +77,34 @@ func (a *app) runVNC(ctx context.Context, o vncOptions) error {
 		a.sayTunnel(at)
 		return nil
 	}
+	return a.runViewer(ctx, o.name, argv)
+}
+
+const showScreen = "show the screen of"
+
+func (a *app) onDesktop() bool {
+	return a.env.Get("DISPLAY") != "" || a.env.Get("WAYLAND_DISPLAY") != ""
+}
+
+// showSocket is for a screen on a unix socket, which TigerVNC's viewer opens by its path; all others need a tunnel.
+func (a *app) showSocket(ctx context.Context, name, path string) error {
+	a.env.Print("%s\n", path)
+	if program := a.findProgram("xtigervncviewer"); program != "" && a.onDesktop() {
+		return a.runViewer(ctx, name, []string{program, path})
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "this-host"
+	}
+	a.env.Talk("from your desktop: ssh -N -L 5900:%s root@%s, then: remote-viewer vnc://127.0.0.1:5900", path, host)
+	return nil
+}
+
+func (a *app) runViewer(ctx context.Context, name string, argv []string) error {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Stdout, cmd.Stderr = a.env.Err, a.env.Err // talk
 	if err := cmd.Run(); err != nil && ctx.Err() == nil {
-		return cli.Failed("kvmctl vnc "+o.name+" --print", "cannot %s %s: %s: %w", act, o.name, filepath.Base(argv[0]), err)
+		return cli.Failed("kvmctl vnc "+name+" --print", "cannot %s %s: %s: %w", showScreen, name, filepath.Base(argv[0]), err)
 	}
 	return nil
 }
