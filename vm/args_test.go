@@ -215,7 +215,7 @@ func TestDescriptorsAreConsecutiveAndAllUsed(t *testing.T) {
 				}
 			}
 			for i, n := range names {
-				if !used[FirstFD+i] {
+				if !used[FirstFD+i] && !slices.Contains(tlsFiles, n) { // QEMU finds these by links in a directory
 					t.Errorf("descriptor %d (%s) is handed over and not named", FirstFD+i, n)
 				}
 			}
@@ -228,6 +228,11 @@ func fdsOf(arg, flag string) []int {
 	var all []int
 	if rest, ok := strings.CutPrefix(arg, "/proc/self/fd/"); ok && (flag == "-kernel" || flag == "-initrd") {
 		n, _ := strconv.Atoi(rest)
+		return []int{n}
+	}
+	if rest, ok := strings.CutPrefix(arg, "unix:/proc/self/fd/"); ok && flag == "-vnc" {
+		dir, _, _ := strings.Cut(rest, "/")
+		n, _ := strconv.Atoi(dir)
 		return []int{n}
 	}
 	if flag != "-add-fd" && flag != "-chardev" && flag != "-netdev" {
