@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -45,7 +46,7 @@ func (b *Base) Argv(dir string, o Options) []string {
 	if cpus == 0 {
 		cpus = 2
 	}
-	argv := []string{"qemu-system-x86_64", "-nodefaults", "-no-user-config", "-machine", "q35,accel=tcg", "-cpu", "max", "-display", "none",
+	argv := []string{"qemu-system-x86_64", "-nodefaults", "-no-user-config", "-machine", "q35,accel=tcg", "-cpu", "max,svm=off", "-display", "none",
 		"-m", strconv.Itoa(memory), "-smp", strconv.Itoa(cpus), "-kernel", b.Kernel, "-initrd", b.Initrd,
 		"-append", strings.TrimSpace("root=/dev/vda rw console=ttyS0 net.ifnames=0 " + o.Append),
 		"-drive", "file=" + strings.ReplaceAll(o.Disk, ",", ",,") + ",format=raw,if=virtio,cache=unsafe",
@@ -65,13 +66,24 @@ func (b *Base) Boot(ctx context.Context, o Options) (*Guest, error) {
 	argv := b.Argv(dir, o)
 	g := &Guest{dir: dir, ConsoleLog: filepath.Join(dir, "console"), ended: make(chan struct{})}
 	g.cmd = exec.Command(argv[0], argv[1:]...)
-	g.cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true} // ^C on the test's terminal is not for it: Close ends it
+	// ^C on the test's terminal is not for it: Close ends it, or the kernel, should the test be killed.
+	g.cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true, Pdeathsig: unix.SIGKILL}
 	var said strings.Builder
 	g.cmd.Stderr = &said
-	if err := g.cmd.Start(); err != nil {
+	running := make(chan error)
+	go func() { // owner: Close, which waits for ended
+		defer close(g.ended)
+		runtime.LockOSThread() // Pdeathsig is about the thread that started it: this one stays
+		defer runtime.UnlockOSThread()
+		err := g.cmd.Start()
+		running <- err
+		if err == nil {
+			_ = g.cmd.Wait()
+		}
+	}()
+	if err := <-running; err != nil {
 		return nil, errors.Join(fmt.Errorf("boot a Debian guest: %w", err), os.RemoveAll(dir))
 	}
-	go func() { _ = g.cmd.Wait(); close(g.ended) }() // owner: Close, which waits for ended
 	if err := g.waitForAgent(ctx); err != nil {
 		err = fmt.Errorf("boot a Debian guest: %w; its console ends with:\n%s", err, g.tail(15))
 		g.Close()
