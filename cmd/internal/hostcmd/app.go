@@ -109,7 +109,7 @@ func (a *app) addCommands(root *cobra.Command) {
 		{groupGuests, []*cobra.Command{newCreate(a), newCheck(a), newList(a), newShow(a), newStart(a), newStop(a), newRestart(a),
 			newStatus(a), newEnded(a), newDelete(a)}},
 		{groupGuests, a.stateCommands()},
-		{groupGuests, []*cobra.Command{newEvents(a)}},
+		{groupGuests, []*cobra.Command{newEvents(a), newDoctor(a)}},
 		{groupScreens, a.screenCommands()},
 		{groupThings, a.thingCommands()},
 	}

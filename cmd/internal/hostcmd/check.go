@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
 	"kvmctl/cmd/internal/cli"
+	"kvmctl/cmd/internal/doctor"
 	"kvmctl/configs"
+	"kvmctl/vm"
 )
 
 func newCheck(a *app) *cobra.Command {
@@ -16,7 +19,11 @@ func newCheck(a *app) *cobra.Command {
 		Use:   "check [<vm>...]",
 		Short: "Find every mistake in kvm.toml and the guests' files",
 		Long: `Read kvm.toml and the vm.toml of all guests, or of the named ones, and print every mistake with
-file:line:column and what to type instead. Exit code 2 if there is one.`,
+file:line:column and what to type instead. Exit code 2 if there is one.
+
+What is written well and cannot be used on this machine as it is, an image that is missing, a hook that
+is not root's, a MAC address that another guest was given at its first start, is a warning and does not
+change the exit code: doctor judges the machine.`,
 		Example: `  kvmctl check
   kvmctl check vm-olorin`,
 		ValidArgsFunction: a.completeGuests,
@@ -51,10 +58,53 @@ func (a *app) runCheck(ctx context.Context, names []string) error {
 	for _, p := range problems {
 		errs = append(errs, cli.Usage(p.Hint(), "%w", p))
 	}
+	a.warnOfWorld(ctx, s, names)
 	if len(errs) == 0 {
 		a.env.Talk("%s, no mistakes", count(checked, "guest"))
 	}
 	return errors.Join(errs...)
+}
+
+// warnOfWorld tells of what the files name and the machine does not have so.
+func (a *app) warnOfWorld(ctx context.Context, s *configs.Site, names []string) {
+	f := &doctor.Facts{}
+	for i := range s.Guests {
+		g := &s.Guests[i]
+		mine := doctor.Guest{Name: g.Spec.Name, MACs: a.macsOf(g)}
+		f.Guests = append(f.Guests, mine)
+		if ctx.Err() != nil || len(names) > 0 && !slices.Contains(names, g.Spec.Name) {
+			continue
+		}
+		for _, x := range guestFiles(g) {
+			line, col := 1, 1
+			if x.Key != "" {
+				line, col = g.Place(x.Key)
+			}
+			a.env.Talk("warning: %s:%d:%d: %s: %s", g.File, line, col, x.What, x.Why)
+			a.env.Talk("hint: %s", x.Type)
+		}
+	}
+	for _, x := range doctor.Collisions(f) {
+		if len(names) == 0 || slices.Contains(names, x.About) {
+			a.env.Talk("warning: %s: %s", x.About, x.Message)
+			a.env.Talk("hint: %s", x.Type)
+		}
+	}
+}
+
+// macsOf gives the addresses of a guest's cards: those that its first start gave it, and those that its file says.
+func (a *app) macsOf(g *configs.Guest) (all []string) {
+	if abi, err := vm.LoadABI(a.layout().ABILock(g.Spec.Name)); err == nil { // before its first start there is none
+		for _, n := range abi.NICs {
+			all = append(all, n.MAC.String())
+		}
+	}
+	for _, n := range g.Spec.NICs {
+		if !n.MAC.IsZero() {
+			all = append(all, n.MAC.String())
+		}
+	}
+	return all
 }
 
 // count says how many there are of what.
