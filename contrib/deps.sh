@@ -39,6 +39,8 @@ need_program mkfs.ext4 e2fsprogs
 need_program mkfs.xfs xfsprogs
 need_program mkfs.btrfs btrfs-progs
 need_program makefs makefs # UFS
+need_program ip iproute2 # tests of networks
+need_program flock util-linux # likewise
 need_file ovmf /usr/share/OVMF/OVMF_CODE_4M.fd /usr/share/OVMF/OVMF_CODE.fd
 need_program gcc gcc # go test -race
 need_file libc6-dev /usr/include/stdlib.h

@@ -72,24 +72,42 @@ func inOrder(hs []Holding) []Holding {
 		}
 		return 3
 	}
-	hs = slices.Clone(hs)
+	four, six := byFamily(hs)
+	slices.Reverse(six) // of IPv6's addresses the kernel lists the newest first, and it is the first that it speaks under
+	hs = append(four, six...)
 	slices.SortStableFunc(hs, func(a, b Holding) int { return rank(a) - rank(b) })
 	return hs
 }
 
-// reconcile gives what has to be taken from, and then given to, an interface that has some holdings so that it has the wanted ones.
-// Addresses of a kind are taken and given anew when their order is wrong. Learned neighbours are given, never missed or taken.
-func reconcile(have, want []Holding) (take, give []Holding) {
-	missing := func(kind HoldingKind) {
-		h, w := ofKind(have, kind), ofKind(want, kind)
-		kept := 0
-		if kind == KindAddress {
-			for kept < len(h) && kept < len(w) && h[kept].same(w[kept]) {
-				kept++
-			}
-			take, give = append(take, h[kept:]...), append(give, w[kept:]...)
-			return
+// byFamily takes IPv6's addresses out.
+func byFamily(hs []Holding) (rest, six []Holding) {
+	for _, h := range hs {
+		if h.Kind == KindAddress && len(h.Raw) > 0 && h.Raw[0] == familyIPv6 {
+			six = append(six, h)
+		} else {
+			rest = append(rest, h)
 		}
+	}
+	return rest, six
+}
+
+// familyIPv6 is AF_INET6, with which the kernel's messages begin.
+const familyIPv6 = 10
+
+// reconcile gives what has to be taken from, and then given to, an interface that has some holdings so that it has the wanted ones.
+// Addresses are taken and given anew when their order is wrong. Learned neighbours are given, never missed or taken.
+func reconcile(have, want []Holding) (take, give []Holding) {
+	h4, h6 := byFamily(ofKind(have, KindAddress))
+	w4, w6 := byFamily(ofKind(want, KindAddress))
+	for len(h4) > 0 && len(w4) > 0 && h4[0].same(w4[0]) { // a new one becomes the last
+		h4, w4 = h4[1:], w4[1:]
+	}
+	for len(h6) > 0 && len(w6) > 0 && h6[len(h6)-1].same(w6[len(w6)-1]) { // a new one becomes the first
+		h6, w6 = h6[:len(h6)-1], w6[:len(w6)-1]
+	}
+	take, give = append(h4, h6...), append(w4, w6...)
+	for _, kind := range []HoldingKind{KindRoute, KindNeighbour} {
+		h, w := ofKind(have, kind), ofKind(want, kind)
 		for _, x := range h {
 			if !slices.ContainsFunc(w, x.same) {
 				take = append(take, x)
@@ -100,9 +118,6 @@ func reconcile(have, want []Holding) (take, give []Holding) {
 				give = append(give, x)
 			}
 		}
-	}
-	for _, kind := range []HoldingKind{KindAddress, KindRoute, KindNeighbour} {
-		missing(kind)
 	}
 	slices.Reverse(take) // the last first: an IPv4 address takes those of its network with it when it is their first
 	return take, inOrder(give)

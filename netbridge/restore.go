@@ -180,10 +180,9 @@ func (r *restorer) holdings(ctx context.Context, b Before, giving bool) error {
 				errs = append(errs, err)
 			}
 		}
-		last = errors.Join(errs...)
-	}
-	if last == nil {
-		last = fmt.Errorf("what %q has changed with each attempt to restore it", b.Name)
+		if last = errors.Join(errs...); last == nil {
+			last = fmt.Errorf("%q is not as it was after %d attempts: it has too much (%s) and lacks (%s)", b.Name, restoreTries, some(take), some(give))
+		}
 	}
 	return last
 }
