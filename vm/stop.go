@@ -144,38 +144,71 @@ type stopping struct {
 	run  string
 }
 
-// climb tries one rung after the other and gives the one that worked.
+// climb does what the ladder decides, and gives the rung that ended the guest.
 func (s *stopping) climb(ctx context.Context) (Rung, error) {
 	if st, err := s.h.loadState(s.name); err == nil {
 		s.run = st.Run
 	}
-	if !s.o.Force && s.o.Timeout > 0 {
-		rung, ended, err := s.ask(ctx)
-		if ended || err != nil {
-			return rung, err
+	l := newLadder(time.Now(), s.o)
+	var seen sight
+	for {
+		a := l.next(time.Now(), seen)
+		if a.says {
+			s.begin(a.rung)
 		}
-	}
-	for _, r := range []Rung{RungQuit, RungTerm, RungKill} {
-		s.begin(r)
-		switch r {
-		case RungQuit:
-			if !s.quit(ctx) {
-				continue // its monitor is silent: waiting would tell nothing
+		switch a.do {
+		case doFinish:
+			return a.rung, nil
+		case doGiveUp:
+			return a.rung, &StuckError{PID: s.p.PID}
+		case doLetBe:
+			return RungNone, &MonitorHeldError{}
+		case doWatch:
+			seen.ended = s.p.Wait(ctx, max(0, min(watchEvery, time.Until(a.until))))
+			if err := ctx.Err(); err != nil && !seen.ended {
+				return a.rung, interrupted(a.rung, seen, err)
 			}
-		case RungTerm:
-			if err := s.p.Signal(unix.SIGTERM); err != nil {
-				return r, err
-			}
+			seen.shutdown = seen.shutdown || !seen.ended && s.seenShutdown()
+		case doWait:
+			seen.ended = s.p.waitPlain(max(0, time.Until(a.until)))
 		default:
-			if err := s.p.Signal(unix.SIGKILL); err != nil {
-				return r, err
+			if err := s.try(ctx, a.do, &seen); err != nil {
+				return a.rung, err
 			}
 		}
-		if s.p.waitPlain(rungTime) {
-			return r, nil
-		}
 	}
-	return RungKill, &StuckError{PID: s.p.PID}
+}
+
+// try does a deed that is no waiting. Only a signal that cannot be sent is an error: everything else the ladder takes into account.
+func (s *stopping) try(ctx context.Context, d deed, seen *sight) error {
+	var err error
+	switch d {
+	case doLook:
+		seen.shutdown = s.seenShutdown()
+	case doWake:
+		err = s.wake(ctx)
+		seen.held = errors.Is(err, flock.ErrLocked)
+	case doAgent:
+		err = s.askAgent(ctx)
+	case doPush:
+		s.push(ctx)
+	case doQuit:
+		err = s.quit(ctx)
+	case doTerm:
+		return s.p.Signal(unix.SIGTERM)
+	case doKill:
+		return s.p.Signal(unix.SIGKILL)
+	}
+	seen.failed = err != nil
+	return nil
+}
+
+// interrupted says what becomes of a guest whose stop was broken off.
+func interrupted(r Rung, seen sight, cause error) error {
+	if r == RungSelf && !seen.shutdown {
+		return &InterruptedError{Goes: "it was not asked to shut down yet", Cause: cause}
+	}
+	return &InterruptedError{Goes: "it goes on shutting down", Cause: cause}
 }
 
 // begin tells everybody about a rung: the terminal, the lock for other commands, and the history, so that the end is explained.
@@ -187,52 +220,21 @@ func (s *stopping) begin(r Rung) {
 	_ = s.h.appendFacts(s.name, s.h.HistorySize, false, Fact{Time: time.Now(), Run: s.run, Kind: KindStop, Reason: r.String(), By: s.h.By})
 }
 
-func (s *stopping) quit(ctx context.Context) bool {
+// quit tells QEMU to quit. A monitor that closes instead of answering has obeyed.
+func (s *stopping) quit(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, rungTime)
 	defer cancel()
 	c, closeMonitor, err := s.h.Monitor(ctx, s.name)
-	if err != nil {
-		return s.p.waitPlain(0) // it may have ended while we dialled
-	}
-	defer closeMonitor()
-	err = c.Execute(ctx, "quit", nil, nil)
-	return err == nil || errors.Is(err, qmp.ErrClosed) || s.p.waitPlain(0)
-}
-
-// ask asks the guest to shut down and gives it its time: the agent if it answers, else the power button at 0, 0.5 s and half time.
-// ended is false when the guest did not go, or went but left its process hanging.
-func (s *stopping) ask(ctx context.Context) (r Rung, ended bool, err error) {
-	began := time.Now()
-	if s.seenShutdown() { // it went down before we came
-		return s.watch(ctx, RungSelf, began.Add(hangTime))
-	}
-	deadline := began.Add(s.o.Timeout)
-	for wake := s.wake(ctx); wake != nil; wake = s.wake(ctx) {
-		// A monitor that is in use or silent for a moment is no reason to cut the power: it is asked again for all of the guest's time.
-		now := time.Now()
-		if r, ended, err := s.watch(ctx, RungSelf, now.Add(min(wakeEvery, deadline.Sub(now)))); ended || err != nil || s.seenShutdown() {
-			return r, ended, err
-		}
-		if !time.Now().Before(deadline) {
-			if errors.Is(wake, flock.ErrLocked) {
-				return RungNone, false, &MonitorHeldError{}
-			}
-			return RungNone, false, nil // silent to the end: on to the hard rungs
+	if err == nil {
+		defer closeMonitor()
+		if err = c.Execute(ctx, "quit", nil, nil); errors.Is(err, qmp.ErrClosed) {
+			return nil
 		}
 	}
-	if s.askAgent(ctx) {
-		s.begin(RungAgent)
-		return s.watch(ctx, RungAgent, deadline)
+	if s.p.waitPlain(0) { // it may have ended while we dialled
+		return nil
 	}
-	s.begin(RungACPI)
-	for _, until := range []time.Time{began.Add(min(secondPush, s.o.Timeout)), began.Add(s.o.Timeout / 2), deadline} {
-		s.push(ctx)
-		r, ended, err = s.watch(ctx, RungACPI, until)
-		if ended || err != nil || s.seenShutdown() {
-			return r, ended, err
-		}
-	}
-	return RungACPI, false, nil
+	return err
 }
 
 // wake lets a paused guest run: one that stands still can neither hear the button nor obey it. The error says that the monitor is not
@@ -254,21 +256,21 @@ func (s *stopping) wake(ctx context.Context) error {
 }
 
 // askAgent asks by the agent if one listens. Whether the guest has opened the port costs no waiting.
-func (s *stopping) askAgent(ctx context.Context) bool {
+func (s *stopping) askAgent(ctx context.Context) error {
 	if !s.h.agentListens(ctx, s.name) {
-		return false
+		return qmp.ErrNoAgent
 	}
 	ctx, cancel := context.WithTimeout(ctx, agentPing)
 	defer cancel()
 	a, closeAgent, err := s.h.Agent(ctx, s.name)
 	if err != nil {
-		return false
+		return err
 	}
 	defer closeAgent()
 	if err := a.Ping(ctx); err != nil {
-		return false
+		return err
 	}
-	return a.Shutdown(ctx, "powerdown") == nil
+	return a.Shutdown(ctx, "powerdown")
 }
 
 // agentListens asks QEMU whether the guest has opened the agent's port.
@@ -300,27 +302,6 @@ func (s *stopping) push(ctx context.Context) {
 	}
 	defer closeMonitor()
 	_ = c.Execute(ctx, "system_powerdown", nil, nil)
-}
-
-// watch waits until the process has ended or the time is over. Once the recorder says SHUTDOWN, a process that lives 2 s later hangs:
-// the rest of the guest's time would be waited in vain.
-func (s *stopping) watch(ctx context.Context, r Rung, until time.Time) (Rung, bool, error) {
-	var down time.Time
-	for {
-		if s.p.Wait(ctx, max(0, min(watchEvery, time.Until(until)))) {
-			return r, true, nil
-		}
-		if err := ctx.Err(); err != nil {
-			return r, false, fmt.Errorf("interrupted while the guest shuts down: %w", err)
-		}
-		now := time.Now()
-		if down.IsZero() && s.seenShutdown() {
-			down, until = now, now.Add(hangTime)
-		}
-		if !now.Before(until) {
-			return r, false, nil
-		}
-	}
 }
 
 // seenShutdown reads the recorder: QEMU has written SHUTDOWN in this run.
