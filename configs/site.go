@@ -40,17 +40,21 @@ type Guest struct {
 type UnknownGuestError struct {
 	Name string
 	Near string // the guest whose name is nearest; may be empty
+	None bool   // there is no guest at all
 }
 
 // Error names the guest.
 func (e *UnknownGuestError) Error() string { return fmt.Sprintf("unknown guest %q", e.Name) }
 
-// Hint asks about the nearest name, or tells how to make the guest.
+// Hint asks about the nearest name, and tells where all names are, or how to make the first guest.
 func (e *UnknownGuestError) Hint() string {
-	if e.Near != "" {
-		return fmt.Sprintf("did you mean %q?", e.Near)
+	switch {
+	case e.Near != "":
+		return fmt.Sprintf("did you mean %q? else: kvmctl list", e.Near)
+	case e.None:
+		return "kvmctl create " + e.Name
 	}
-	return "kvmctl create " + e.Name
+	return "kvmctl list"
 }
 
 // Guest finds a guest by name, or returns a *NameError or *UnknownGuestError.
@@ -67,7 +71,7 @@ func (s *Site) Guest(name string) (Guest, error) {
 	if err := CheckName(name); err != nil && !ok {
 		return Guest{}, err
 	}
-	return Guest{}, &UnknownGuestError{name, near}
+	return Guest{}, &UnknownGuestError{name, near, len(names) == 0}
 }
 
 // ProblemsOf returns what keeps one guest from being used: problems of kvm.toml and of the guest's own file. What is

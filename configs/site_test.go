@@ -186,9 +186,9 @@ func TestAnUnknownGuestComesWithAHint(t *testing.T) {
 		t.Errorf("got %v, %v", g.Spec.Name, err)
 	}
 	tests := []struct{ name, err, hint string }{
-		{"vm-orolin", `unknown guest "vm-orolin"`, `did you mean "vm-olorin"?`},
-		{"VM-Olorin", `unknown guest "VM-Olorin"`, `did you mean "vm-olorin"?`},
-		{"frodo", `unknown guest "frodo"`, "kvmctl create frodo"},
+		{"vm-orolin", `unknown guest "vm-orolin"`, `did you mean "vm-olorin"? else: kvmctl list`},
+		{"VM-Olorin", `unknown guest "VM-Olorin"`, `did you mean "vm-olorin"? else: kvmctl list`},
+		{"frodo", `unknown guest "frodo"`, "kvmctl list"},
 		{"../x", `bad guest name "../x": only a-z, 0-9, . and - are allowed, and the first is a letter or a digit`, "try x"},
 	}
 	for _, tt := range tests {

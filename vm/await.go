@@ -48,6 +48,9 @@ func (e *InterruptedError) Error() string {
 }
 func (e *InterruptedError) Unwrap() error { return e.Cause }
 
+// Hint shows what goes on.
+func (e *InterruptedError) Hint() string { return "kvmctl status" }
+
 // Check looks once: nil, it is so; else what is there in its place.
 type Check func(ctx context.Context) error
 

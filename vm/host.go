@@ -69,7 +69,7 @@ func (h *Host) lock(ctx context.Context, name, op string, wait time.Duration) (*
 	defer cancel()
 	l, err := flock.Wait(patience, h.GuestLock(name))
 	if errors.Is(err, flock.ErrLocked) && ctx.Err() != nil {
-		return nil, fmt.Errorf("interrupted while another kvmctl is at work on it: %w", ctx.Err())
+		return nil, &InterruptedError{Goes: "another kvmctl is at work on it", Cause: ctx.Err()}
 	}
 	if errors.Is(err, flock.ErrLocked) {
 		who := h.lockHolder(name)

@@ -2,6 +2,7 @@ package vm
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 )
@@ -127,6 +128,9 @@ func StopAll(ctx context.Context, specs []*Spec, stop func(context.Context, *Spe
 	errs := make([]error, len(specs))
 	for i, r := range carryOut(ctx, NewSchedule(jobs, parallelStops), Actor{Act: act}) {
 		errs[i] = r.Err
+		if broken := new(InterruptedError); errors.As(r.Err, &broken) && broken.Goes == "" {
+			errs[i] = &InterruptedError{Goes: "it was not asked to shut down", Cause: broken.Cause}
+		}
 	}
 	return errs
 }

@@ -262,6 +262,7 @@ func same(ts *testscript.TestScript, neg bool, stream string, want []string) {
 		ts.Fatalf("unsupported: ! said")
 	}
 	text := strings.ReplaceAll(ts.ReadFile(stream), ts.Getenv("WORK"), "$WORK")
+	text = strings.ReplaceAll(text, "kvmctl --root $WORK/r ", "kvmctl ") // that hints repeat it, pure/root.txtar shows
 	text = duration.ReplaceAllString(pid.ReplaceAllString(text, "pid PID"), "$1 TIME")
 	text = tap.ReplaceAllString(text, "kvUID.$1")
 	text = onDisk.ReplaceAllString(text, "${1}SIZE")

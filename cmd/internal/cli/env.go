@@ -1,11 +1,13 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"golang.org/x/term"
 )
@@ -18,6 +20,9 @@ type Env struct {
 	Out  io.Writer // data
 	Err  io.Writer // talk
 	Get  func(string) string
+
+	Where     string            // flags that hints repeat, as a shell reads them: "--root /srv/demo"; empty: none
+	IsCommand func(string) bool // of Prog; nil: none is
 }
 
 // OSEnv is the real process.
@@ -27,8 +32,11 @@ func OSEnv(prog string) *Env {
 
 // Talk writes a line for people to stderr.
 func (e *Env) Talk(format string, args ...any) {
-	fmt.Fprintf(e.Err, e.Prog+": "+format+"\n", args...)
+	fmt.Fprintf(e.Err, "%s: %s\n", e.Prog, e.Offers(fmt.Sprintf(format, args...)))
 }
+
+// Offers is Again for a sentence: only the commands behind a colon or in backquotes are meant to be typed.
+func (e *Env) Offers(text string) string { return e.again(text, afterColon) }
 
 // Print writes data to stdout.
 func (e *Env) Print(format string, args ...any) { fmt.Fprintf(e.Out, format, args...) }
@@ -66,9 +74,13 @@ func (e *Env) Report(err error) int {
 	for _, one := range flatten(err) {
 		var quiet *QuietError
 		if !errors.As(one, &quiet) {
-			e.Talk("error: %v", one)
+			text := one.Error()
+			if errors.Is(one, context.Canceled) { // nobody types a context
+				text = strings.ReplaceAll(text, context.Canceled.Error(), "interrupted")
+			}
+			fmt.Fprintf(e.Err, "%s: error: %s\n", e.Prog, text)
 			if h := Hint(one); h != "" {
-				e.Talk("hint: %s", h)
+				fmt.Fprintf(e.Err, "%s: hint: %s\n", e.Prog, e.Again(h))
 			}
 		}
 	}

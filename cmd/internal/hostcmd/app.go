@@ -79,6 +79,7 @@ func New(env *cli.Env) *cobra.Command {
 				if a.root, err = filepath.Abs(a.root); err != nil {
 					return fmt.Errorf("cannot use --root: %w", err)
 				}
+				a.env.Where = vm.CommandLine([]string{"--root", a.root})
 			}
 			a.recoverFirst(cmd)
 			return nil
@@ -98,6 +99,9 @@ func New(env *cli.Env) *cobra.Command {
 	root.AddGroup(&cobra.Group{ID: groupGuests, Title: "Guests:"}, &cobra.Group{ID: groupScreens, Title: "Screens, consoles, monitors:"},
 		&cobra.Group{ID: groupThings, Title: "Images, networks, this program:"})
 	a.addCommands(root)
+	env.IsCommand = func(word string) bool {
+		return word == "…" || slices.ContainsFunc(root.Commands(), func(c *cobra.Command) bool { return c.Name() == word })
+	}
 	return root
 }
 

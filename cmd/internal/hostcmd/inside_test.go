@@ -114,7 +114,7 @@ func TestCommandsAndKeysReachTheInsideOfAGuest(t *testing.T) {
 		untilInside(t, h, "test -e /run/left")
 		left.leave() // ^C
 		left.exit(125)
-		left.expect(`context canceled; the command may run on in the guest as pid \d+`)
+		left.expect(`interrupted; the command may run on in the guest as pid \d+`)
 	})
 	t.Run("much output", func(t *testing.T) {
 		const n = 256 << 10

@@ -66,7 +66,12 @@ func kvmctl(t *testing.T, h *vm.Host, stdin string, args ...string) (code int, s
 	w.Close()
 	var out, talk bytes.Buffer
 	code = Main(ctx, &cli.Env{Prog: "kvmctl", Args: append([]string{"--root", h.Root}, args...), In: r, Out: &out, Err: &talk, Get: environ(nil)})
-	return code, out.String(), talk.String()
+	return code, out.String(), withoutRoot(h, talk.String())
+}
+
+// withoutRoot takes the --root of a test's host out of hints; that they repeat it, cmd/kvmctl's pure/root.txtar shows.
+func withoutRoot(h *vm.Host, talk string) string {
+	return strings.ReplaceAll(talk, "kvmctl --root "+h.Root+" ", "kvmctl ")
 }
 
 // screen is a terminal with kvmctl on it.
@@ -108,7 +113,7 @@ func onScreen(t *testing.T, h *vm.Host, args ...string) *screen {
 				return
 			}
 			s.mu.Lock()
-			s.all = append(s.all, buf[:n]...)
+			s.all = append(s.all[:s.read:s.read], withoutRoot(h, string(s.all[s.read:])+string(buf[:n]))...)
 			close(s.more)
 			s.more = make(chan struct{})
 			s.mu.Unlock()

@@ -10,6 +10,7 @@ import (
 	"kvmctl/cmd/internal/cli"
 	"kvmctl/configs"
 	"kvmctl/vm"
+	"kvmctl/vm/image"
 )
 
 type startOptions struct {
@@ -139,15 +140,34 @@ func startPlan(s *configs.Site, guests []*configs.Guest, o startOptions) *vm.Sta
 	return p
 }
 
+// backedUses gives the images of all guests that are based on others. Most are not, and cost 16 bytes each.
+func backedUses(ctx context.Context, s *configs.Site) []imageUse {
+	var all []imageUse
+	for _, g := range s.Guests {
+		backed := g.Spec
+		backed.CDROMs = nil
+		backed.Disks = nil
+		for _, d := range g.Spec.Disks {
+			if image.Backed(d.Image) {
+				backed.Disks = append(backed.Disks, d)
+			}
+		}
+		if len(backed.Disks) > 0 {
+			all = append(all, usesOf(ctx, &backed)...)
+		}
+	}
+	return all
+}
+
 // notUnderneath refuses a guest that would write into what another guest's image is based on: the other would be destroyed without a
-// word, and while it is stopped no lock of QEMU's says so.
-func notUnderneath(ctx context.Context, s *configs.Site, spec *vm.Spec) error {
+// word, and while it is stopped no lock of QEMU's says so. uses are those of backedUses.
+func notUnderneath(uses []imageUse, spec *vm.Spec) error {
 	for _, d := range spec.Disks {
 		if d.ReadOnly {
 			continue
 		}
-		for _, use := range imageUses(ctx, s, spec.Name) {
-			if use.over(d.Image) {
+		for _, use := range uses {
+			if use.guest != spec.Name && use.over(d.Image) {
 				return cli.Refused("readonly = true for that disk, or an image of its own: kvmctl image create NEW --backing "+d.Image,
 					"%s is what %s of %s is based on, and writing to it would destroy that", d.Image, use.links[0], use.guest)
 			}

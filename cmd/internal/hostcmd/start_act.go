@@ -21,8 +21,10 @@ type starter struct {
 	h    *vm.Host
 	plan *vm.StartPlan
 	lose []string // guests whose saved state is thrown away
-	mu   sync.Mutex
-	runs map[string]string // State.Run of those that run
+
+	backed func() []imageUse // read once, however many guests start
+	mu     sync.Mutex
+	runs   map[string]string // State.Run of those that run
 }
 
 // startGuests starts guests in their order, whatever they come after besides, each with a line that says what came of it.
@@ -35,6 +37,7 @@ func (a *app) startPlanned(ctx context.Context, s *configs.Site, guests []*confi
 	if o.discard {
 		st.lose = o.names
 	}
+	st.backed = sync.OnceValue(func() []imageUse { return backedUses(ctx, s) })
 	if a.verbose {
 		st.h.Step = func(name string) { a.env.Talk("start: %s", name) }
 	}
@@ -87,7 +90,7 @@ func (st *starter) act(ctx context.Context, name string) error {
 	if !asked {
 		return st.look(ctx, spec)
 	}
-	if err := notUnderneath(ctx, st.s, spec); err != nil {
+	if err := notUnderneath(st.backed(), spec); err != nil {
 		return err
 	}
 	started, err := st.h.StartFrom(ctx, spec, vm.Origin{Discard: slices.Contains(st.lose, name)})
