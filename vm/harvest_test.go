@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -8,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"kvmctl/internal/testenv"
 	"kvmctl/internal/units"
@@ -303,6 +305,42 @@ func TestMakeDirsWhateverTheUmask(t *testing.T) {
 	for path, want := range map[string]os.FileMode{"a": 0o755, "a/b": 0o755, "a/b/c": 0o711} {
 		if st, err := os.Stat(filepath.Join(root, path)); err != nil || st.Mode().Perm() != want {
 			t.Errorf("%s: %v, %v", path, st.Mode(), err)
+		}
+	}
+}
+
+// A guest can make QEMU talk by failing devices. What it said last is kept, and nothing that is in a file's middle moves.
+func TestLongWordsOfQEMUAreTrimmedToTheirEnd(t *testing.T) {
+	h := &Host{Layout: Layout{Root: t.TempDir()}}
+	path := h.run("g", conDirName, stderrName)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	blocks := func() int64 {
+		t.Helper()
+		var st unix.Stat_t
+		if err := unix.Stat(path, &st); err != nil {
+			t.Fatal(err)
+		}
+		return st.Blocks * 512
+	}
+	for _, tt := range []struct{ size, kept int }{{0, 0}, {maxStderr, maxStderr}, {maxStderr * 3, keepStderr}} {
+		said := bytes.Repeat([]byte("0123456789abcde\n"), tt.size/16)
+		if err := os.WriteFile(path, said, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := h.trimStderr("g"); err != nil {
+			t.Fatal(err)
+		}
+		got, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(got) != len(said) || !bytes.Equal(got[len(got)-tt.kept:], said[len(said)-tt.kept:]) {
+			t.Errorf("%d bytes: the end of what QEMU said is lost", tt.size)
+		}
+		if took := blocks(); took > int64(tt.kept)+8192 {
+			t.Errorf("%d bytes: %d are still in use, want %d", tt.size, took, tt.kept)
 		}
 	}
 }

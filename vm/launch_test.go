@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -192,6 +193,8 @@ func TestALauncherGivesUpEveryPrivilege(t *testing.T) {
 	}
 	defer f.Close()
 	uid := strconv.Itoa(emptyBase)
+	signal.Ignore(unix.SIGHUP) // as nohup(1) does; exec keeps it
+	t.Cleanup(func() { signal.Reset(unix.SIGHUP) })
 	// The launcher's stderr is where the program's words go.
 	cmd, err := launch(launchPlan{UID: emptyBase, Groups: []int{4242}, Argv: []string{"/bin/sh", "-c", "cat /proc/self/status >&2; id >&2; umask >&2; pwd >&2; env >&2"},
 		Env: []string{"ONLY=this"}}, nil, f, f)
@@ -205,7 +208,7 @@ func TestALauncherGivesUpEveryPrivilege(t *testing.T) {
 	for _, want := range []string{
 		"\nUid:\t" + strings.Repeat(uid+"\t", 3) + uid + "\n", "\nGid:\t" + strings.Repeat(uid+"\t", 3) + uid + "\n", "\nGroups:\t4242 \n",
 		"\nCapInh:\t0000000000000000\n", "\nCapPrm:\t0000000000000000\n", "\nCapEff:\t0000000000000000\n", "\nCapBnd:\t0000000000000000\n",
-		"\nCapAmb:\t0000000000000000\n", "\nNoNewPrivs:\t1\n", "\nSigBlk:\t0000000000000000\n", "\n0077\n/\n", "ONLY=this\n",
+		"\nCapAmb:\t0000000000000000\n", "\nNoNewPrivs:\t1\n", "\nSigBlk:\t0000000000000000\n", "\nSigIgn:\t0000000000000000\n", "\n0077\n/\n", "ONLY=this\n",
 	} {
 		if !strings.Contains(said, want) {
 			t.Errorf("no %q in\n%s", want, said)

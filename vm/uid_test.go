@@ -2,11 +2,18 @@ package vm
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"os"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"kvmctl/internal/testenv"
 )
 
 func TestAccountFiles(t *testing.T) {
@@ -122,4 +129,51 @@ func FuzzParseAccounts(f *testing.F) {
 			}
 		}
 	})
+}
+
+// An account can get a uid after a guest did: useradd(8) knows nothing of guests. The accounts are those of a mount namespace of this thread.
+func TestAUIDThatAnAccountTookIsChosenAnew(t *testing.T) {
+	testenv.Need(t, testenv.Netns)
+	done := make(chan struct{})
+	go func() { // its thread ends with it
+		defer close(done)
+		runtime.LockOSThread()
+		passwd := filepath.Join(t.TempDir(), "passwd")
+		if err := errors.Join(unix.Unshare(unix.CLONE_NEWNS|unix.CLONE_FS), unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""),
+			os.WriteFile(passwd, []byte("root:x:0:0:::\n"), 0o644), unix.Mount(passwd, "/etc/passwd", "", unix.MS_BIND, "")); err != nil {
+			t.Error(err)
+			return
+		}
+		h := &Host{Layout: Layout{Root: t.TempDir()}, UIDBase: emptyBase}
+		abi := ABI{Version: 1, UUID: someUUID, Machine: q35, Headers: []string{"", ""}}
+		pin := func() (int, []string) {
+			p := &Prepared{ABI: abi}
+			if err := h.pin(t.Context(), p, "vm-olorin"); err != nil {
+				t.Error(err)
+			}
+			abi = p.ABI
+			return p.ABI.UID, p.Notes
+		}
+		if uid, notes := pin(); uid != 1 || notes != nil {
+			t.Errorf("the first start: uid %d, %q", uid, notes)
+		}
+		if err := os.WriteFile(passwd, fmt.Appendf(nil, "root:x:0:0:::\nfrodo:x:%d:100:::\n", emptyBase+2), 0o644); err != nil {
+			t.Error(err)
+		}
+		if uid, notes := pin(); uid != 1 || notes != nil {
+			t.Errorf("another uid was taken: uid %d, %q", uid, notes)
+		}
+		if err := os.WriteFile(passwd, fmt.Appendf(nil, "root:x:0:0:::\nfrodo:x:%d:100:::\nsam:x:%d:100:::\n", emptyBase+2, emptyBase+1), 0o644); err != nil {
+			t.Error(err)
+		}
+		uid, notes := pin()
+		want := []string{fmt.Sprintf("an account has uid %d by now: the guest gets another", emptyBase+1)}
+		if d := cmp.Diff(want, notes); uid != 3 || d != "" {
+			t.Errorf("its uid was taken: uid %d, %s", uid, d)
+		}
+		if kept, err := LoadABI(h.ABILock("vm-olorin")); err != nil || kept.UID != 3 {
+			t.Errorf("the lock has %+v, %v", kept, err)
+		}
+	}()
+	<-done
 }
