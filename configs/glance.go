@@ -78,7 +78,8 @@ func loadGlance(ctx context.Context, root, cache string, now time.Time) (*Glance
 	}
 	g := s.Glance()
 	// A file written at this moment could be written again without its time moving on: it is judged anew until it has settled.
-	if newest.Before(now.Add(-settled)) {
+	// So is a site whose verdict changes with what is started.
+	if newest.Before(now.Add(-settled)) && !s.aging {
 		if b, err := json.Marshal(keptGlance{Version: glanceVersion, Key: key, Guests: g.Guests}); err == nil {
 			_ = atomicfile.WriteVolatile(cache, b, 0o600)
 		}

@@ -27,6 +27,8 @@ type Site struct {
 	HostFile string  // path of kvm.toml, there or not
 	Guests   []Guest // sorted by name
 	Problems Problems
+
+	aging bool // Problems depend on which guests were started
 }
 
 // Guest is one guest as its file describes it.
@@ -102,7 +104,9 @@ func Load(ctx context.Context, root string) (*Site, error) {
 	if err != nil {
 		return nil, err
 	}
-	checkTogether(guests)
+	e := &elders{root: s.Root}
+	checkTogether(guests, e)
+	s.aging = e.asked
 	for _, p := range guests {
 		s.Guests = append(s.Guests, Guest{p.spec, p.doc.file, p.broken})
 		s.Problems = append(s.Problems, p.doc.problems...)
@@ -120,7 +124,7 @@ func (s *Site) Judge(ctx context.Context, name string, text []byte) (Problems, e
 	p := parseGuest(guestFile(s.Root, name), name, text, s.Host)
 	// A guest of that name that is there already is the one to be replaced, not a rival.
 	guests = slices.DeleteFunc(guests, func(g *parsed) bool { return g.spec.Name == name })
-	checkTogether(append(guests, &p))
+	checkTogether(append(guests, &p), &elders{root: s.Root})
 	p.doc.problems.sort()
 	return p.doc.problems, nil
 }

@@ -2,6 +2,7 @@ package configs
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -9,8 +10,27 @@ import (
 	"kvmctl/internal/units"
 )
 
-// checkTogether finds what no guest shows alone. Each problem is told in the file of every guest that takes part.
-func checkTogether(guests []*parsed) {
+// elders knows which guests were started before: a draft must not keep a guest from starting that has long been there.
+type elders struct {
+	root  string
+	asked bool // a verdict depended on it: it changes when a guest is started, not only with the files
+}
+
+// started reports whether a guest has an ABI lock, which its first start makes.
+func (e *elders) started(name string) bool {
+	e.asked = true
+	_, err := os.Lstat(filepath.Join(e.root+stateDir, name, "abi.lock"))
+	return err == nil
+}
+
+// home reports whether a file lies in a guest's own folder.
+func (e *elders) home(name, path string) bool {
+	return strings.HasPrefix(path, filepath.Join(e.root+stateDir, name)+"/")
+}
+
+// checkTogether finds what no guest shows alone. A problem is told in the file of every guest that takes part, but for what only one may
+// have: there the one whose it is goes free, if that can be told. See owner.
+func checkTogether(guests []*parsed, e *elders) {
 	macs, displays, images := shared[units.MAC]{}, shared[int]{}, shared[string]{}
 	for _, g := range guests {
 		for i, nic := range g.spec.NICs {
@@ -27,13 +47,14 @@ func checkTogether(guests []*parsed) {
 			}
 		}
 	}
-	macs.tell(func(m units.MAC, other string) (string, string) {
+	anywhere := func(string, units.MAC) bool { return false }
+	macs.tell(e, anywhere, func(m units.MAC, other string) (string, string) {
 		return fmt.Sprintf("nic.mac %s is also that of %s", m, other), `mac = "auto"`
 	})
-	displays.tell(func(n int, other string) (string, string) {
+	displays.tell(e, func(string, int) bool { return false }, func(n int, other string) (string, string) {
 		return fmt.Sprintf("vnc.display %d is also that of %s", n, other), `display = "auto"`
 	})
-	images.tell(func(image, other string) (string, string) {
+	images.tell(e, e.home, func(image, other string) (string, string) {
 		return fmt.Sprintf("disk.image %s is also written by %s", image, other), ""
 	})
 	checkOrder(guests)
@@ -54,14 +75,47 @@ func (s shared[K]) add(key K, g *parsed, path string) {
 	s[key] = append(s[key], user{g, path})
 }
 
-func (s shared[K]) tell(words func(key K, other string) (msg, fix string)) {
-	for key, users := range s {
-		for i, u := range users {
-			if len(users) < 2 {
-				break
+// owner tells whose a thing is that several guests claim: the only one of them that was ever started; else, of those that are equal in that,
+// the only one in whose folder it lies. -1: nobody knows, so none may have it.
+func owner[K comparable](key K, users []user, e *elders, home func(name string, key K) bool) int {
+	only := func(among []int, is func(name string) bool) []int {
+		var those []int
+		for _, i := range among {
+			if is(users[i].guest.spec.Name) {
+				those = append(those, i)
 			}
-			other := users[0]
-			if i == 0 {
+		}
+		if len(those) == 0 {
+			return among
+		}
+		return those
+	}
+	left := make([]int, len(users))
+	for i := range left {
+		left[i] = i
+	}
+	left = only(left, e.started)
+	if len(left) > 1 {
+		left = only(left, func(name string) bool { return home(name, key) })
+	}
+	if len(left) == 1 {
+		return left[0]
+	}
+	return -1
+}
+
+func (s shared[K]) tell(e *elders, home func(name string, key K) bool, words func(key K, other string) (msg, fix string)) {
+	for key, users := range s {
+		if len(users) < 2 {
+			continue
+		}
+		first := owner(key, users, e, home)
+		for i, u := range users {
+			if i == first {
+				continue
+			}
+			other := users[max(first, 0)]
+			if first < 0 && i == 0 {
 				other = users[1]
 			}
 			line, _ := other.guest.doc.position(other.path)
