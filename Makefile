@@ -76,6 +76,7 @@ uninstall: ## remove what install put there; images, configuration and running g
 	rm -f $(patsubst contrib/systemd/%,$(DESTDIR)$(UNITS)/%,$(wildcard contrib/systemd/*)) $(DESTDIR)/etc/init.d/kvm $(DESTDIR)/etc/needrestart/conf.d/kvmctl.conf
 	rm -rf $(DESTDIR)$(PREFIX)/share/doc/kvmctl
 	@echo 'left as they are: $(DESTDIR)/etc/kvm, $(DESTDIR)/var/lib/kvm, and every guest that runs'
+	@[ -n '$(DESTDIR)' ] || ! ls /run/kvm/*/qemu.pid >/dev/null 2>&1 || echo 'guests run, and nothing shuts them down with the host any more: power them off from inside'
 
 clean: ## remove what was built (downloads stay in .cache)
 	rm -rf bin $(wildcard .cache/guest/*.json) $(filter-out .cache/guest/packages .cache/guest/lock,$(wildcard .cache/guest/*)) $(wildcard .cache/debguest/.image-*)
