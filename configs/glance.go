@@ -31,7 +31,7 @@ type Glance struct {
 // GlanceGuest is one guest at a glance.
 type GlanceGuest struct {
 	Name   string     `json:"name"`
-	Memory units.Size `json:"memory"`
+	Memory units.Size `json:"memory"`           // 0: its file is broken
 	Broken bool       `json:"broken,omitempty"` // Site.ProblemsOf has something to tell
 	Auto   bool       `json:"auto,omitempty"`   // autostart
 }
@@ -49,7 +49,11 @@ func (g *Glance) Find(name string) (GlanceGuest, bool) {
 func (s *Site) Glance() *Glance {
 	g := &Glance{Host: s.Host, Guests: make([]GlanceGuest, len(s.Guests))}
 	for i, x := range s.Guests {
-		g.Guests[i] = GlanceGuest{Name: x.Spec.Name, Memory: x.Spec.Memory, Broken: len(s.ProblemsOf(x.Spec.Name)) > 0, Auto: x.Spec.Autostart}
+		memory := x.Spec.Memory
+		if x.Broken { // what could not be read is a default, which nobody wrote
+			memory = 0
+		}
+		g.Guests[i] = GlanceGuest{Name: x.Spec.Name, Memory: memory, Broken: len(s.ProblemsOf(x.Spec.Name)) > 0, Auto: x.Spec.Autostart}
 	}
 	return g
 }

@@ -16,9 +16,10 @@ import (
 func newList(a *app) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:     "list [--json]",
-		Short:   "List the configured guests",
-		Long:    "List the configured guests with what their files say. What they do at the moment is told by status.",
+		Use:   "list [--json]",
+		Short: "List the configured guests",
+		Long: `List the configured guests with what their files say. What they do at the moment is told by status.
+Of a guest whose file has mistakes nothing is shown: what could not be read would be a default.`,
 		Example: "  kvmctl list",
 		Args:    args(cobra.NoArgs),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.runList(cmd.Context(), asJSON) },
@@ -31,9 +32,9 @@ func newList(a *app) *cobra.Command {
 type listRow struct {
 	Name        string   `json:"name"`
 	Description string   `json:"description,omitempty"`
-	Memory      int64    `json:"memory_bytes"`
-	CPUs        int      `json:"cpus"`
-	VNC         string   `json:"vnc"` // auto, none, socket or a display number
+	Memory      int64    `json:"memory_bytes,omitempty"`
+	CPUs        int      `json:"cpus,omitempty"`
+	VNC         string   `json:"vnc,omitempty"` // auto, none, socket or a display number
 	Disks       []string `json:"disks"`
 	Bridges     []string `json:"bridges"`
 	Autostart   bool     `json:"autostart"`
@@ -41,6 +42,7 @@ type listRow struct {
 	After       []string `json:"after,omitempty"`
 	Custom      bool     `json:"custom,omitempty"`
 	Broken      bool     `json:"broken,omitempty"`
+	unread      bool     // its own file has mistakes: the rest would be defaults that nobody wrote
 }
 
 func (a *app) runList(ctx context.Context, asJSON bool) error {
@@ -52,10 +54,12 @@ func (a *app) runList(ctx context.Context, asJSON bool) error {
 	var cells [][]string
 	for _, g := range s.Guests {
 		r := newListRow(&g.Spec)
+		if g.Broken {
+			r = listRow{Name: r.Name, Disks: []string{}, Bridges: []string{}, unread: true}
+		}
 		r.Broken = len(s.ProblemsOf(r.Name)) > 0
 		rows = append(rows, r)
-		cells = append(cells, []string{r.Name, yes(r.Autostart), strconv.Itoa(r.Order), units.Size(r.Memory).String(), strconv.Itoa(r.CPUs),
-			r.VNC, strconv.Itoa(len(r.Disks)), strings.Join(r.Bridges, ","), r.remark()})
+		cells = append(cells, r.cells())
 	}
 	if asJSON {
 		return a.env.JSON(rows)
@@ -73,6 +77,23 @@ func newListRow(s *vm.Spec) listRow {
 		r.Bridges = append(r.Bridges, n.Bridge)
 	}
 	return r
+}
+
+// cells is the guest in the table. Of a file with mistakes nothing is shown.
+func (r listRow) cells() []string {
+	if r.unread {
+		return []string{r.Name, "", "", "", "", "", "", "", r.remark()}
+	}
+	return []string{r.Name, yes(r.Autostart), strconv.Itoa(r.Order), units.Size(r.Memory).String(), strconv.Itoa(r.CPUs), r.VNC,
+		strconv.Itoa(len(r.Disks)), strings.Join(r.Bridges, ","), r.remark()}
+}
+
+// sizeOrNone is an empty cell where nothing is known.
+func sizeOrNone(s units.Size) string {
+	if s == 0 {
+		return ""
+	}
+	return s.String()
 }
 
 func (r listRow) remark() string {

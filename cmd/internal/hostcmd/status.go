@@ -91,7 +91,7 @@ func (a *app) runStatus(ctx context.Context, o statusOptions) error {
 				up = cli.Age(time.Duration(r.UptimeSec) * time.Second)
 			}
 		}
-		cells = append(cells, []string{r.Name, string(r.State), pid, up, r.MemoryBytes.String(), display(r.VNC), a.env.Offers(r.note(time.Now()))})
+		cells = append(cells, []string{r.Name, string(r.State), pid, up, sizeOrNone(r.MemoryBytes), display(r.VNC), a.env.Offers(r.note(time.Now()))})
 	}
 	err = cli.Table(a.env.Out, []string{"NAME", "STATE", "PID", "UPTIME", "MEMORY", "VNC", "NOTE"}, cells)
 	return errors.Join(bad, err)
