@@ -82,7 +82,7 @@ func TestScriptsThatMountImages(t *testing.T) {
 }
 
 func TestScriptsWithQEMU(t *testing.T) {
-	testenv.Need(t, testenv.QEMU)
+	testenv.Need(t, testenv.QEMU, "mkfs.ext4")
 	images, err := guest.Build(t.Context(), guest.DefaultDir())
 	if err != nil {
 		t.Fatal(err)
