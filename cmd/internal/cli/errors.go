@@ -15,6 +15,20 @@ const (
 	ExitInVain  = 5 // waited in vain
 )
 
+// ExitCodes is the one table of the exit codes, for the help and the manual.
+var ExitCodes = []struct {
+	Code    int
+	Meaning string
+}{
+	{ExitDone, "Done, or already so."},
+	{ExitFailed, "Failed."},
+	{ExitUsage, "Wrong usage or bad configuration: nothing was done."},
+	{ExitRefused, "Refused for safety; the error says what would have been harmed."},
+	{ExitUnclean, "Done, but not cleanly: a guest was killed after its time."},
+	{ExitInVain, "Waited in vain."},
+	{125, "kvmctl exec only: kvmctl itself failed; any other code is the command's own."},
+}
+
 // coded is an error with its own exit code.
 type coded struct {
 	error

@@ -47,6 +47,7 @@ func New(env *cli.Env) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "kvmctl",
 		Short:         "Create, start, see and stop KVM guests, with no daemon",
+		Long:          about(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Version:       version.Version,

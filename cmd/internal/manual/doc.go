@@ -1,0 +1,2 @@
+// Package manual writes manual pages in mdoc(7) from the commands' own help and from the reference files.
+package manual
