@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help deps build check test e2e demo bench install uninstall clean
+.PHONY: help deps build check test e2e demo bench install uninstall man clean
 
 PREFIX  ?= /usr/local
 DESTDIR ?=
@@ -17,7 +17,7 @@ LDFLAGS  = -s -w -X kvmctl/internal/version.Version=$(VERSION)
 ROOMS    = $(wildcard cmd configs vm netbridge ha internal test)
 
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
 
 deps: ## install what is missing (apt-get; a Go that is new enough from the module proxy)
 	@contrib/deps.sh
@@ -55,7 +55,7 @@ bench: ## measure against raw QEMU and libvirt, which it installs
 	@$(MAKE) --no-print-directory build
 	go run ./test/bench
 
-install: ## install into $(DESTDIR)$(PREFIX): program, units, init script, completions, reference files
+install: ## install into $(DESTDIR)$(PREFIX): program, manual, units, init script, completions, reference files
 	@test -x $(BIN)/kvmctl || $(MAKE) --no-print-directory build
 	install -D -m 755 $(BIN)/kvmctl $(DESTDIR)$(PREFIX)/bin/kvmctl
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/,bash-completion/completions zsh/site-functions fish/vendor_completions.d doc/kvmctl/examples)
@@ -64,6 +64,7 @@ install: ## install into $(DESTDIR)$(PREFIX): program, units, init script, compl
 	$(BIN)/kvmctl completion fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/kvmctl.fish
 	install -m 644 $(wildcard configs/*.toml) $(DESTDIR)$(PREFIX)/share/doc/kvmctl/examples/
 	install -m 644 LICENSE $(wildcard README.md CHANGELOG.md) $(DESTDIR)$(PREFIX)/share/doc/kvmctl/
+	for s in 5 8; do install -d $(DESTDIR)$(PREFIX)/share/man/man$$s && install -m 644 man/*.$$s $(DESTDIR)$(PREFIX)/share/man/man$$s/ || exit; done
 	install -d $(DESTDIR)$(UNITS) $(DESTDIR)/etc/init.d $(DESTDIR)/etc/needrestart/conf.d
 	for u in contrib/systemd/*; do sed 's|@BINDIR@|$(PREFIX)/bin|' $$u | install -m 644 /dev/stdin $(DESTDIR)$(UNITS)/$${u##*/} || exit; done
 	install -m 755 contrib/kvm.init $(DESTDIR)/etc/init.d/kvm
@@ -74,9 +75,13 @@ uninstall: ## remove what install put there; images, configuration and running g
 	@[ -n '$(DESTDIR)' ] || [ ! -d /run/systemd/system ] || systemctl disable kvm.service 2>/dev/null || true
 	rm -f $(DESTDIR)$(PREFIX)/bin/kvmctl $(addprefix $(DESTDIR)$(PREFIX)/share/,bash-completion/completions/kvmctl zsh/site-functions/_kvmctl fish/vendor_completions.d/kvmctl.fish)
 	rm -f $(patsubst contrib/systemd/%,$(DESTDIR)$(UNITS)/%,$(wildcard contrib/systemd/*)) $(DESTDIR)/etc/init.d/kvm $(DESTDIR)/etc/needrestart/conf.d/kvmctl.conf
+	rm -f $(foreach s,5 8,$(patsubst man/%,$(DESTDIR)$(PREFIX)/share/man/man$(s)/%,$(wildcard man/*.$(s))))
 	rm -rf $(DESTDIR)$(PREFIX)/share/doc/kvmctl
 	@echo 'left as they are: $(DESTDIR)/etc/kvm, $(DESTDIR)/var/lib/kvm, and every guest that runs'
 	@[ -n '$(DESTDIR)' ] || ! ls /run/kvm/*/qemu.pid >/dev/null 2>&1 || echo 'guests run, and nothing shuts them down with the host any more: power them off from inside'
+
+man: ## write the manual pages in man/ again, from the commands' help and the reference files
+	go run ./cmd/internal/manual/mkman man
 
 clean: ## remove what was built (downloads stay in .cache)
 	rm -rf bin $(wildcard .cache/guest/*.json) $(filter-out .cache/guest/packages .cache/guest/lock,$(wildcard .cache/guest/*)) $(wildcard .cache/debguest/.image-*)

@@ -52,6 +52,7 @@ if [[ ${1-} == bench ]]; then
 	need_program libvirtd libvirt-daemon-system
 	need_program strace strace
 fi
+need_program mandoc mandoc # checks the manual
 if [[ ${1-} == e2e ]]; then
 	need_program mmdebstrap mmdebstrap
 	need_program mke2fs e2fsprogs
