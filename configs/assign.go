@@ -3,6 +3,7 @@ package configs
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -141,4 +142,43 @@ func (l *locator) count(name string) int {
 			return n
 		}
 	}
+}
+
+// RemovedTables gives the positions of a list's tables that edits remove, in order.
+func RemovedTables(name string, edits []Edit) []int {
+	var all []int
+	for _, e := range edits {
+		if table, _, ok := strings.Cut(e.Path, "["); ok && table == name && e.Value == "" && strings.HasSuffix(e.Path, "]") {
+			all = append(all, indexOf(e.Path))
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// Keys gives every key that `kvmctl set` takes for a guest with so many disks, CD drives and network cards.
+func Keys(disks, cdroms, nics int) []string {
+	counts := map[string]int{"disk": disks, "cdrom": cdroms, "nic": nics}
+	var all []string
+	for _, f := range guestSchema().fields {
+		switch f.kind {
+		case kindTable:
+			for _, sub := range f.sub.names() {
+				all = append(all, f.name+"."+sub)
+			}
+		case kindTables:
+			for i := range counts[f.name] + 1 {
+				at := strconv.Itoa(i)
+				if i == counts[f.name] {
+					at = "+"
+				}
+				for _, sub := range f.sub.names() {
+					all = append(all, f.name+"."+at+"."+sub)
+				}
+			}
+		default:
+			all = append(all, f.name)
+		}
+	}
+	return all
 }

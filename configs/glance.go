@@ -32,6 +32,7 @@ type Glance struct {
 type GlanceGuest struct {
 	Name   string     `json:"name"`
 	Memory units.Size `json:"memory"`           // 0: its file is broken
+	Digest string     `json:"digest"`           // of what a running guest would have (vm.Spec.Digest)
 	Broken bool       `json:"broken,omitempty"` // Site.ProblemsOf has something to tell
 	Auto   bool       `json:"auto,omitempty"`   // autostart
 }
@@ -53,7 +54,8 @@ func (s *Site) Glance() *Glance {
 		if x.Broken { // what could not be read is a default, which nobody wrote
 			memory = 0
 		}
-		g.Guests[i] = GlanceGuest{Name: x.Spec.Name, Memory: memory, Broken: len(s.ProblemsOf(x.Spec.Name)) > 0, Auto: x.Spec.Autostart}
+		g.Guests[i] = GlanceGuest{Name: x.Spec.Name, Memory: memory, Digest: x.Spec.Digest(),
+			Broken: len(s.ProblemsOf(x.Spec.Name)) > 0, Auto: x.Spec.Autostart}
 	}
 	return g
 }

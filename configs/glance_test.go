@@ -59,6 +59,13 @@ func plant(t *testing.T, cache string) {
 func TestAGlanceIsWhatLoadSees(t *testing.T) {
 	root, cache := glanceSite(t)
 	want := []GlanceGuest{{Name: "a", Memory: units.GiB}, {Name: "b", Broken: true}, {Name: "c", Memory: 2 * units.GiB}}
+	site, err := Load(t.Context(), root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range want {
+		want[i].Digest = site.Guests[i].Spec.Digest()
+	}
 	for _, when := range []string{"without a cache", "from the cache"} {
 		g := settledGlance(t, root, cache)
 		if diff := cmp.Diff(want, g.Guests); diff != "" {

@@ -16,13 +16,7 @@ const (
 )
 
 // memoryBlock is virtio-mem's step: what memory may grow by is a multiple of it.
-const memoryBlock = 2 * units.MiB
-
-// Largest values that the schema allows, for the defaults that are made of others.
-const (
-	mostMemory = 16 * units.TiB
-	mostCPUs   = 255
-)
+const memoryBlock = vm.MemoryBlock
 
 // parsed is a guest with what is needed to complain about it later, beside the others.
 type parsed struct {
@@ -85,20 +79,8 @@ func defaultSpec(name string, host Host) vm.Spec {
 func defaultDisk() vm.Disk { return vm.Disk{Format: "qcow2", Bus: vm.BusVirtio, Cache: "writeback"} }
 func defaultNIC() vm.NIC   { return vm.NIC{Model: "virtio", Queues: 1} }
 
-// smallGuest is a guest too small for headroom by default: memory that may be added lies above 4 GiB, and a Linux guest that
-// expects memory there sets 64 MiB aside for bounce buffers (SWIOTLB). A guest of 128M does not boot for want of them.
-const smallGuest = 256 * units.MiB
-
-// defaultMemoryMax is four times the memory, the growth rounded up to whole virtio-mem blocks; a small guest cannot grow.
-func defaultMemoryMax(memory units.Size) units.Size {
-	if memory < smallGuest {
-		return memory
-	}
-	growth := min(3*memory, max(0, mostMemory-memory))
-	return memory + (growth+memoryBlock-1)/memoryBlock*memoryBlock
-}
-
-func defaultCPUsMax(cpus int) int { return min(2*cpus, mostCPUs) }
+func defaultMemoryMax(memory units.Size) units.Size { return vm.DefaultMemoryMax(memory) }
+func defaultCPUsMax(cpus int) int                   { return vm.DefaultCPUsMax(cpus) }
 
 // fill puts what was set over the defaults.
 func fill(s *vm.Spec, raw *rawGuest, beside string, host Host) {

@@ -18,7 +18,7 @@ type rawLimits struct {
 }
 
 // mostCPUPercent is that of a guest with all CPUs that it may have.
-const mostCPUPercent = mostCPUs * 100
+const mostCPUPercent = vm.MostCPUs * 100
 
 // parsePercent reads "150%": a whole number of hundredths of a CPU.
 func parsePercent(s string) (int, error) {

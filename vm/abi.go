@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 
 	"kvmctl/internal/atomicfile"
@@ -29,17 +28,22 @@ type ABI struct {
 	CPUs    int        `json:"cpus_max"`
 }
 
-// ABINIC pins a network card; its place in the list is its place in vm.toml.
+// ABINIC pins a network card; its place in the list is its place in vm.toml, behind those come the cards that are gone.
 type ABINIC struct {
-	MAC  units.MAC `json:"mac"`
-	Slot int       `json:"slot"` // PCI slot on the root bus
+	MAC    units.MAC `json:"mac"`
+	Slot   int       `json:"slot"`             // PCI slot on the root bus; 0: it is behind a root port
+	Port   int       `json:"port,omitempty"`   // 1 … 8: root port of a card that was added while the guest ran
+	Bridge string    `json:"bridge,omitempty"` // tells which of several cards was removed
+	Gone   bool      `json:"gone,omitempty"`   // not in vm.toml any more; one that comes back finds its place
 }
 
 // ABIDisk pins a disk by its image. Entries of disks that are gone stay, so that one that comes back finds its place.
 type ABIDisk struct {
-	Image string  `json:"image"`
-	Bus   DiskBus `json:"bus"`
-	Slot  int     `json:"slot"` // PCI slot for virtio, unit number for scsi and sata
+	Image  string  `json:"image"`
+	Bus    DiskBus `json:"bus"`
+	Slot   int     `json:"slot"`             // PCI slot for virtio, unit number for scsi and sata
+	Port   int     `json:"port,omitempty"`   // 1 … 8: root port of a virtio disk that was added while the guest ran
+	Serial string  `json:"serial,omitempty"` // what the guest's /dev/disk/by-id shows
 }
 
 const abiVersion = 1
@@ -85,10 +89,8 @@ func Pin(old *ABI, spec *Spec, qemuMachine, uuid string) (ABI, error) {
 	if most := a.portsFor(0); len(spec.CDROMs) > most {
 		return ABI{}, fmt.Errorf("%d CD drives: at most %d", len(spec.CDROMs), most)
 	}
-	if err := a.pinNICs(spec); err != nil {
-		return ABI{}, err
-	}
-	if err := a.pinDisks(spec); err != nil {
+	p := pinner{ABI: &a, spec: spec}
+	if err := p.pin(); err != nil {
 		return ABI{}, err
 	}
 	return a, nil
@@ -100,64 +102,6 @@ func (a *ABI) portsFor(cdroms int) int {
 		return maxIDE - cdroms
 	}
 	return maxSATA - cdroms
-}
-
-func (a *ABI) pinNICs(spec *Spec) error {
-	for i, n := range spec.NICs {
-		if i < len(a.NICs) {
-			if !n.MAC.IsZero() {
-				a.NICs[i].MAC = n.MAC
-			}
-			continue
-		}
-		if slotNIC+i >= slotNICEnd {
-			return fmt.Errorf("nic %d: at most %d network cards", i, slotNICEnd-slotNIC)
-		}
-		mac := n.MAC
-		if mac.IsZero() {
-			mac = units.DeriveMAC(a.UUID, strconv.Itoa(i))
-		}
-		a.NICs = append(a.NICs, ABINIC{MAC: mac, Slot: slotNIC + i})
-	}
-	return nil
-}
-
-func (a *ABI) pinDisks(spec *Spec) error {
-	named := map[string]bool{}
-	for _, d := range spec.Disks {
-		named[d.Image] = true
-	}
-	for i, d := range spec.Disks {
-		k := slices.IndexFunc(a.Disks, func(x ABIDisk) bool { return x.Image == d.Image && x.Bus == d.Bus })
-		switch {
-		case k >= 0:
-		case i < len(a.Disks) && a.Disks[i].Bus == d.Bus && !named[a.Disks[i].Image]:
-			a.Disks[i].Image = d.Image // renamed or moved
-		default:
-			slot, err := a.freeSlot(d.Bus, len(spec.CDROMs))
-			if err != nil {
-				return fmt.Errorf("disk %d: %w", i, err)
-			}
-			a.Disks = append(a.Disks, ABIDisk{Image: d.Image, Bus: d.Bus, Slot: slot})
-		}
-		if d.Bus == BusSATA && a.slotOf(d) >= a.portsFor(len(spec.CDROMs)) {
-			return fmt.Errorf("disk %d: its place on bus %q is the CD drive's; another bus may have one", i, d.Bus)
-		}
-	}
-	return nil
-}
-
-func (a *ABI) freeSlot(bus DiskBus, cdroms int) (int, error) {
-	first, end := a.places(bus)
-	if bus == BusSATA {
-		end = a.portsFor(cdroms)
-	}
-	for slot := first; slot < end; slot++ {
-		if !slices.ContainsFunc(a.Disks, func(x ABIDisk) bool { return x.Bus == bus && x.Slot == slot }) {
-			return slot, nil
-		}
-	}
-	return 0, fmt.Errorf("no place is left on bus %q (%d at most); another bus may have one", bus, end-first)
 }
 
 // places gives the range of a bus's places; end is the first that is none.
@@ -173,11 +117,11 @@ func (a *ABI) places(bus DiskBus) (first, end int) {
 	return 0, 0
 }
 
-// slotOf gives the pinned place of a disk; Pin made sure that there is one.
-func (a *ABI) slotOf(d Disk) int {
+// diskOf gives the pinned place of a disk; Pin made sure that there is one.
+func (a *ABI) diskOf(d Disk) ABIDisk {
 	for _, x := range a.Disks {
 		if x.Image == d.Image && x.Bus == d.Bus {
-			return x.Slot
+			return x
 		}
 	}
 	panic("vm: disk " + d.Image + " was not pinned")
@@ -224,21 +168,38 @@ func (a *ABI) check() error {
 	if len(a.Headers) != 2 {
 		return errors.New("smbios: want manufacturer and product")
 	}
+	ports := map[int]bool{}
+	onPort := func(slot, port int) bool { // a place behind a root port that nothing else has
+		ok := slot == 0 && port > 0 && port <= rootPorts && !ports[port]
+		ports[port] = true
+		return ok
+	}
 	for i, n := range a.NICs {
 		if n.MAC.IsZero() {
 			return fmt.Errorf("nic %d: no mac", i)
 		}
-		if n.Slot < slotNIC || n.Slot >= slotNICEnd || slices.ContainsFunc(a.NICs[:i], func(x ABINIC) bool { return x.Slot == n.Slot }) {
-			return fmt.Errorf("nic %d: no card sits at slot %d", i, n.Slot)
+		onBus := n.Port == 0 && n.Slot >= slotNIC && n.Slot < slotNICEnd &&
+			!slices.ContainsFunc(a.NICs[:i], func(x ABINIC) bool { return x.Slot == n.Slot })
+		if !onBus && !onPort(n.Slot, n.Port) {
+			return fmt.Errorf("nic %d: no card sits at slot %d%s", i, n.Slot, portName(n.Port))
 		}
 	}
 	for i, d := range a.Disks {
 		first, end := a.places(d.Bus)
-		if d.Slot < first || d.Slot >= end || slices.ContainsFunc(a.Disks[:i], func(x ABIDisk) bool { return x.Bus == d.Bus && x.Slot == d.Slot }) {
-			return fmt.Errorf("disk %q: no %s disk sits at %d", d.Image, d.Bus, d.Slot)
+		onBus := d.Port == 0 && d.Slot >= first && d.Slot < end &&
+			!slices.ContainsFunc(a.Disks[:i], func(x ABIDisk) bool { return x.Bus == d.Bus && x.Port == 0 && x.Slot == d.Slot })
+		if !onBus && (d.Bus != BusVirtio || !onPort(d.Slot, d.Port)) {
+			return fmt.Errorf("disk %q: no %s disk sits at %d%s", d.Image, d.Bus, d.Slot, portName(d.Port))
 		}
 	}
 	return nil
+}
+
+func portName(port int) string {
+	if port == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" of root port %d", port)
 }
 
 // saveABI writes the lock durably if it differs from what is there.

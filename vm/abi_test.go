@@ -43,7 +43,7 @@ func mustPin(t *testing.T, old *ABI, s *Spec) *ABI {
 func slots(a *ABI, s *Spec) map[string]int {
 	m := map[string]int{}
 	for _, d := range s.Disks {
-		m[d.Image] = a.slotOf(d)
+		m[d.Image] = a.diskOf(d).Slot
 	}
 	return m
 }
@@ -53,8 +53,9 @@ func TestTheFirstStartPinsEverything(t *testing.T) {
 	s.NICs = []NIC{{Model: "virtio", Queues: 1}, {Model: "e1000", Queues: 1, MAC: mac("52:54:00:00:00:01")}}
 	want := &ABI{Version: 1, UUID: someUUID, Machine: q35, Headers: []string{"kvmctl", "Virtual Machine"},
 		Memory: 2 * units.GiB, CPUs: 2,
-		NICs:  []ABINIC{{MAC: units.DeriveMAC(someUUID, "0"), Slot: 8}, {MAC: mac("52:54:00:00:00:01"), Slot: 9}},
-		Disks: []ABIDisk{{"/a", BusVirtio, 0x10}, {"/b", BusSCSI, 0}, {"/c", BusSATA, 0}}}
+		NICs: []ABINIC{{MAC: units.DeriveMAC(someUUID, "0"), Slot: 8}, {MAC: mac("52:54:00:00:00:01"), Slot: 9}},
+		Disks: []ABIDisk{{Image: "/a", Bus: BusVirtio, Slot: 0x10, Serial: "disk0"}, {Image: "/b", Bus: BusSCSI, Serial: "disk1"},
+			{Image: "/c", Bus: BusSATA, Serial: "disk2"}}}
 	if d := cmp.Diff(want, mustPin(t, nil, s)); d != "" {
 		t.Error(d)
 	}
@@ -240,13 +241,13 @@ func TestPlacesNeverClashNorMove(t *testing.T) {
 			}
 			if abi != nil {
 				for i := range abi.NICs {
-					if next.NICs[i] != abi.NICs[i] {
+					if next.NICs[i].MAC != abi.NICs[i].MAC || next.NICs[i].Slot != abi.NICs[i].Slot {
 						t.Fatalf("seed %d: card %d moved: %+v, %+v", seed, i, abi.NICs[i], next.NICs[i])
 					}
 				}
 				for _, d := range s.Disks {
 					for _, was := range before.Disks {
-						if was == d && abi.slotOf(d) != next.slotOf(d) {
+						if was == d && abi.diskOf(d) != next.diskOf(d) {
 							t.Fatalf("seed %d: %s moved", seed, d.Image)
 						}
 					}
@@ -286,7 +287,7 @@ func TestABadABILockIsRefused(t *testing.T) {
 		{"a card without a MAC", strings.Replace(change(func(*ABI) {}), `"mac":"52:54:00:00:00:01",`, "", 1), "nic 0: no mac"},
 		{"two cards at one slot", change(func(a *ABI) { a.NICs = append(a.NICs, a.NICs[0]) }), "nic 1: no card sits at slot 8"},
 		{"a disk on a card's slot", change(func(a *ABI) { a.Disks[0].Slot = slotNIC }), `disk "/a": no virtio disk sits at 8`},
-		{"two disks at one slot", change(func(a *ABI) { a.Disks = append(a.Disks, ABIDisk{"/b", BusVirtio, 0x10}) }), `disk "/b": no virtio disk sits at 16`},
+		{"two disks at one slot", change(func(a *ABI) { a.Disks = append(a.Disks, ABIDisk{Image: "/b", Bus: BusVirtio, Slot: 0x10}) }), `disk "/b": no virtio disk sits at 16`},
 		{"a disk on no bus", change(func(a *ABI) { a.Disks[0].Bus = "floppy" }), `disk "/a": no floppy disk sits at 16`},
 		{"huge", `{"x":"` + strings.Repeat("a", maxABI) + `"}`, "it is larger than 262144 bytes"},
 	} {
@@ -339,7 +340,7 @@ func TestTheABILockIsWrittenOnlyWhenItChanges(t *testing.T) {
 // Whatever stands in a lock: it is refused, or gives a command line without a panic, with all places in range.
 func FuzzLoadABI(f *testing.F) {
 	a := ABI{Version: 1, UUID: someUUID, UID: 1, Machine: q35, Headers: []string{"a", "b"}, NICs: []ABINIC{{MAC: mac("52:54:00:00:00:01"), Slot: 8}},
-		Disks: []ABIDisk{{"/a", BusVirtio, 0x10}}}
+		Disks: []ABIDisk{{Image: "/a", Bus: BusVirtio, Slot: 0x10}}}
 	good, err := json.Marshal(a)
 	if err != nil {
 		f.Fatal(err)

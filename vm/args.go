@@ -64,6 +64,14 @@ func (b *builder) onBus(o *opt, slot int) *opt {
 	return o.set("bus", bus).set("addr", fmt.Sprintf("0x%02x", slot))
 }
 
+// onBusOrPort puts a device at a slot of the root bus, or behind a root port, 1 to 8, where there is one slot.
+func (b *builder) onBusOrPort(o *opt, slot, port int) *opt {
+	if port == 0 {
+		return b.onBus(o, slot)
+	}
+	return o.set("bus", fmt.Sprintf("port%d", port-1))
+}
+
 func (b *builder) identity() {
 	b.add(b.t.QEMU)
 	b.arg("-name", newOpt("").set("guest", b.spec.Name).on("debug-threads", true))
@@ -105,7 +113,7 @@ func (b *builder) machine() {
 // memory gives the guest its RAM and the headroom to grow into, which has to be in the first command line.
 func (b *builder) memory() {
 	m := newOpt("").set("size", kib(b.spec.Memory))
-	headroom := (b.abi.Memory - b.spec.Memory) / (2 * units.MiB) * (2 * units.MiB) // virtio-mem's block
+	headroom := (b.abi.Memory - b.spec.Memory) / MemoryBlock * MemoryBlock
 	if headroom > 0 {
 		m.set("maxmem", kib(b.spec.Memory+headroom))
 	}
@@ -113,7 +121,7 @@ func (b *builder) memory() {
 	b.add("-overcommit", "mem-lock=off")
 	if headroom > 0 {
 		b.arg("-object", newOpt("memory-backend-ram").set("id", "mem1").set("size", kib(headroom)).on("reserve", false))
-		b.device(b.onBus(newOpt("virtio-mem-pci").set("id", "virtiomem0").set("memdev", "mem1").set("requested-size", "0"), slotMemory))
+		b.device(b.onBus(newOpt("virtio-mem-pci").set("id", memoryDevice).set("memdev", "mem1").set("requested-size", "0"), slotMemory))
 	}
 }
 
@@ -143,8 +151,10 @@ func (b *builder) monitors() {
 }
 
 const (
-	agentPort    = "agent0"
-	agentChardev = "agent"
+	memoryDevice   = "virtiomem0"
+	scsiController = "scsi0"
+	agentPort      = "agent0"
+	agentChardev   = "agent"
 )
 
 func (b *builder) listener(id, fd string) {

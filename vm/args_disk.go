@@ -36,7 +36,7 @@ func cacheOf(mode string) blockCache {
 
 func (b *builder) disks() {
 	if b.usesSCSI() {
-		b.device(b.onBus(newOpt("virtio-scsi-pci").set("id", "scsi0"), slotSCSI))
+		b.device(b.onBus(newOpt("virtio-scsi-pci").set("id", scsiController), slotSCSI))
 	}
 	for i, d := range b.spec.Disks {
 		b.disk(i, d)
@@ -89,8 +89,13 @@ func (b *builder) imageFDs(disk, layer int, readOnly bool) string {
 }
 
 func (b *builder) diskDevice(i int, d Disk, node string) *opt {
-	slot := b.abi.slotOf(d)
-	id := fmt.Sprintf("disk%d", i)
+	return b.diskDeviceAs(fmt.Sprintf("disk%d", i), d, node)
+}
+
+// diskDeviceAs gives the device on top of a disk's image an id, which the guest does not see.
+func (b *builder) diskDeviceAs(id string, d Disk, node string) *opt {
+	at := b.abi.diskOf(d)
+	slot := at.Slot
 	var o *opt
 	switch d.Bus {
 	case BusSCSI:
@@ -98,9 +103,9 @@ func (b *builder) diskDevice(i int, d Disk, node string) *opt {
 	case BusSATA:
 		o = b.onIDE(newOpt("ide-hd").set("id", id).set("drive", node), slot)
 	default:
-		o = b.onBus(newOpt("virtio-blk-pci").set("id", id).set("drive", node), slot)
+		o = b.onBusOrPort(newOpt("virtio-blk-pci").set("id", id).set("drive", node), slot, at.Port)
 	}
-	return o.set("serial", id).on("write-cache", d.Cache != "writethrough")
+	return o.set("serial", at.Serial).on("write-cache", d.Cache != "writethrough")
 }
 
 // onIDE places a device on AHCI (a bus per port) or on the two IDE channels of pc (two units each).

@@ -1,26 +1,30 @@
 package vm
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
 )
 
 func (b *builder) nics() {
 	for i, n := range b.spec.NICs {
-		id := fmt.Sprintf("nic%d", i)
 		b.arg("-netdev", b.netdev(i, n))
-		o := newOpt(nicDevice(n.Model)).set("id", id).set("netdev", "net"+strconv.Itoa(i)).set("mac", b.abi.NICs[i].MAC.String())
-		b.onBus(o, b.abi.NICs[i].Slot)
-		if n.Model == "virtio" && n.Queues > 1 {
-			// one vector per queue and direction, one for configuration, one for control
-			o.on("mq", true).set("vectors", strconv.Itoa(2*n.Queues+2))
-		}
+		o := b.card(i, n, b.abi.NICs[i])
 		if b.bootIndex(BootNetwork, i) == 0 {
 			o.set("romfile", "") // no PXE ROM: it only costs time at boot
 		}
 		b.device(b.withBoot(o, BootNetwork, i))
 	}
+}
+
+// card is the device in front of the i-th netdev.
+func (b *builder) card(i int, n NIC, at ABINIC) *opt {
+	o := newOpt(nicDevice(n.Model)).set("id", "nic"+strconv.Itoa(i)).set("netdev", "net"+strconv.Itoa(i)).set("mac", at.MAC.String())
+	b.onBusOrPort(o, at.Slot, at.Port)
+	if n.Model == "virtio" && n.Queues > 1 {
+		// one vector per queue and direction, one for configuration, one for control
+		o.on("mq", true).set("vectors", strconv.Itoa(2*n.Queues+2))
+	}
+	return o
 }
 
 func (b *builder) netdev(i int, n NIC) *opt {

@@ -296,6 +296,7 @@ func (h *Host) bury(name string, unfinished bool) error {
 			return err
 		}
 	}
+	h.keepRecord(name)
 	return h.removeRunDir(name)
 }
 

@@ -34,6 +34,9 @@ type Host struct {
 	// Place, if set, puts a guest's QEMU into its scope, and gives notes for the admin. Nil: nobody makes scopes here.
 	Place func(ctx context.Context, scope systemd.Unit) (notes []string, err error)
 
+	// SetRate changes the limit of the number-th TAP of the guest with that uid, each way; 0 takes it away.
+	SetRate func(ctx context.Context, uid, number int, rate units.Rate) error
+
 	// Step, if set, hears of each finished step of a start or a save.
 	Step func(name string)
 

@@ -56,6 +56,21 @@ func (l Layout) ConsoleLogOld(name string) string {
 // VNCWish is the display that an automatic search took last, and where the next one begins.
 func (l Layout) VNCWish(name string) string { return l.path("var/lib/kvm", name, "vnc.display") }
 
+// ABILockOf is the lock as it was with a machine version that was upgraded since.
+func (l Layout) ABILockOf(name, machine string) string { return l.ABILock(name) + "." + machine }
+
+// OldABILocks lists what ABILockOf kept.
+func (l Layout) OldABILocks(name string) []string {
+	all, err := filepath.Glob(l.ABILock(name) + ".pc*")
+	if err != nil {
+		return nil // the root has a bracket in it: they are found by what looks for everything
+	}
+	return all
+}
+
+// LastStart is how the last run was started, kept at its end.
+func (l Layout) LastStart(name string) string { return l.path("var/lib/kvm", name, "last-start.json") }
+
 // NVRAM is the guest's UEFI variable store.
 func (l Layout) NVRAM(name string) string { return l.path("var/lib/kvm", name, "nvram.fd") }
 
@@ -115,6 +130,7 @@ const (
 	pidfileName  = "qemu.pid"    // made for the guest's uid, locked by QEMU as long as it lives
 	stateName    = "state.json"  // what was started
 	argvName     = "argv.json"   // QEMU's command line
+	recordName   = "spec.json"   // how, and what was changed since
 	cursorName   = "cursor.json" // how far recorder and console were harvested
 	readyName    = "ready.json"  // what was last seen of its readiness
 	harvestName  = "harvest.lock"

@@ -36,6 +36,8 @@ type State struct {
 	Starter string     `json:"starter,omitempty"` // "kvm.service": nobody typed it
 	MACs    []string   `json:"macs,omitempty"`
 	Bridges []string   `json:"bridges,omitempty"`
+	Digest  string     `json:"digest,omitempty"` // of what holds now (Spec.Digest); another one of vm.toml's is a pending change
+	Unseen  bool       `json:"unseen,omitempty"` // QEMU has more memory or CPUs than the guest is known to see
 
 	Restored string `json:"restored,omitempty"` // the file that the guest was restored from
 }

@@ -115,7 +115,7 @@ type CDROM struct {
 // NIC is one network card. Its TAP is made elsewhere and arrives as file descriptors; VLAN to Rate say how it is to be made.
 type NIC struct {
 	Bridge string
-	MAC    units.MAC   // zero: taken from the ABI lock, where the first start derives it
+	MAC    units.MAC   `json:",omitzero"` // zero: taken from the ABI lock, where the first start derives it
 	Model  string      // virtio, e1000, rtl8139
 	Queues int         // ≥ 1; more than one only for virtio
 	VHost  VHost       // more than off only for virtio
@@ -123,7 +123,8 @@ type NIC struct {
 	Trunk  units.VLANs // what the guest sends and gets with a tag; then VLAN 0 is none
 	Spoof  bool        // the guest may send from any address
 	CARP   []int       // vhids (1 to 255) whose addresses it may send from as well
-	Rate   units.Rate  // each way; 0: no limit
+	Rate   units.Rate  `json:",omitzero"` // each way; 0: no limit
+	Number int         // of its TAP and of its device; its position when the guest starts
 }
 
 // VHost says whether the kernel moves a NIC's frames (vhost-net) instead of QEMU.

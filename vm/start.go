@@ -158,7 +158,7 @@ func (h *Host) StartFrom(ctx context.Context, spec *Spec, from Origin) (*Started
 		return nil, err
 	}
 	p.Notes = append(notes, p.Notes...)
-	s := &starting{h: h, spec: p.spec, p: p, uid: h.UIDBase + p.ABI.UID, runName: newRun(), before: before, launcher: coming}
+	s := &starting{h: h, spec: p.spec, asked: spec, p: p, uid: h.UIDBase + p.ABI.UID, runName: newRun(), before: before, launcher: coming}
 	if err := s.run(ctx); err != nil {
 		err = s.explain(err)
 		s.undoAll()
@@ -205,6 +205,7 @@ func (h *Host) pin(ctx context.Context, p *Prepared, name string) error {
 type starting struct {
 	h            *Host
 	spec         *Spec
+	asked        *Spec // as its file has it, before this host was asked what it can do
 	p            *Prepared
 	uid          int
 	runName      string // State.Run
@@ -309,7 +310,7 @@ func (s *starting) openFiles(context.Context) (err error) {
 func (s *starting) writeState(context.Context) error {
 	s.state = &State{Version: stateVersion, Run: s.runName, Boot: bootID(), UID: s.uid, Started: time.Now(),
 		Memory: s.spec.Memory, CPUs: s.spec.CPUs, Accel: s.p.Target.Accel, QEMU: s.p.QEMU.String(),
-		Agent: s.spec.Guest.Agent, Custom: s.spec.Custom(), Ready: s.spec.Ready.String(), Starter: s.h.Starter}
+		Agent: s.spec.Guest.Agent, Custom: s.spec.Custom(), Ready: s.spec.Ready.String(), Starter: s.h.Starter, Digest: s.asked.Digest()}
 	if s.before != nil {
 		s.state.Restored = s.before.name
 	}
@@ -317,12 +318,13 @@ func (s *starting) writeState(context.Context) error {
 		s.state.MACs = append(s.state.MACs, s.p.ABI.NICs[i].MAC.String())
 		s.state.Bridges = append(s.state.Bridges, n.Bridge)
 	}
-	if err := errors.Join(s.h.saveArgv(s.spec.Name, s.p.Argv), s.h.saveState(s.spec.Name, s.state)); err != nil {
+	err := errors.Join(s.h.saveArgv(s.spec.Name, s.p.Argv), s.h.saveRecord(s.spec.Name, newRecord(s.asked, &s.p.ABI)),
+		s.h.saveState(s.spec.Name, s.state))
+	if err != nil {
 		return err
 	}
 	// From here on a process may exist that holds no lock on the pidfile yet. The launcher inherits this lock and loses it as it becomes
 	// QEMU: once it is free, whatever is left of an unfinished start runs as the guest's uid.
-	var err error
 	if s.marker, err = flock.TryLock(s.h.run(s.spec.Name, startingName)); err != nil {
 		return fmt.Errorf("mark the start as unfinished: %w", err)
 	}

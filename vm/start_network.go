@@ -10,7 +10,7 @@ func (s *starting) openNetworkMeanwhile(ctx context.Context) {
 	spec := *s.spec
 	spec.NICs = slices.Clone(spec.NICs)
 	for i := range spec.NICs {
-		spec.NICs[i].MAC = s.p.ABI.NICs[i].MAC
+		spec.NICs[i].MAC, spec.NICs[i].Number = s.p.ABI.NICs[i].MAC, i
 	}
 	s.tapsMade = make(chan struct{})
 	go func() {

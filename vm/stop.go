@@ -280,6 +280,11 @@ func (h *Host) agentListens(ctx context.Context, name string) bool {
 		return false
 	}
 	defer closeMonitor()
+	return agentOpen(ctx, c)
+}
+
+// agentOpen is agentListens for those who have the monitor already.
+func agentOpen(ctx context.Context, c *qmp.Client) bool {
 	var devices []struct {
 		Label string
 		Open  bool `json:"frontend-open"`

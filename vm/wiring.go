@@ -17,6 +17,7 @@ type Layer struct {
 type Wiring struct {
 	names  []string // descriptor FirstFD+i carries names[i]
 	Chains [][]Layer
+	fds    map[string]string // of a device that is plugged in: the names under which QEMU got them
 }
 
 // FirstFD is the first descriptor that QEMU inherits beyond stdin, stdout and stderr; the launcher's order comes over the one below it.
@@ -96,7 +97,12 @@ func Wire(spec *Spec, chains [][]Layer) *Wiring {
 func (w *Wiring) add(names ...string) { w.names = append(w.names, names...) }
 
 // fd gives the descriptor of a name that Wire planned.
-func (w *Wiring) fd(name string) string { return strconv.Itoa(w.number(name)) }
+func (w *Wiring) fd(name string) string {
+	if given, ok := w.fds[name]; ok {
+		return given
+	}
+	return strconv.Itoa(w.number(name))
+}
 
 func (w *Wiring) number(name string) int {
 	for i, n := range w.names {

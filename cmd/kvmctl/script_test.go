@@ -91,7 +91,7 @@ func TestScriptsWithQEMU(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	scripts(t, "qemu", map[string]string{"INIT": script, "KERNEL": images.Kernel, "INITRD": images.Initrd, "APPEND": guest.Cmdline, "READY": guest.Ready})
+	scripts(t, "qemu", map[string]string{"INIT": script, "KERNEL": images.Kernel, "INITRD": images.Initrd, "AGENT": images.AgentInitrd, "APPEND": guest.Cmdline, "READY": guest.Ready})
 }
 
 // setup gives a script a root of its own, with uids that no other test has.

@@ -10,7 +10,15 @@ import (
 
 // Write replaces path by data: temporary file, fsync, rename, fsync of the directory.
 func Write(path string, data []byte, perm fs.FileMode) error {
-	if err := write(path, data, perm, true); err != nil {
+	return WriteAs(path, data, perm, Owner{-1, -1})
+}
+
+// Owner is who a file belongs to; -1 is whoever writes it.
+type Owner struct{ UID, GID int }
+
+// WriteAs is Write for a file that belongs to somebody.
+func WriteAs(path string, data []byte, perm fs.FileMode, owner Owner) error {
+	if err := write(path, data, perm, owner, true); err != nil {
 		return err
 	}
 	dir, err := os.Open(filepath.Dir(path))
@@ -26,10 +34,10 @@ func Write(path string, data []byte, perm fs.FileMode) error {
 
 // WriteVolatile is Write without the fsyncs: for state under /run, which no power cut outlives.
 func WriteVolatile(path string, data []byte, perm fs.FileMode) error {
-	return write(path, data, perm, false)
+	return write(path, data, perm, Owner{-1, -1}, false)
 }
 
-func write(path string, data []byte, perm fs.FileMode, sync bool) (err error) {
+func write(path string, data []byte, perm fs.FileMode, owner Owner, sync bool) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-")
 	if err != nil {
 		return fmt.Errorf("make temporary file: %w", err)
@@ -40,6 +48,11 @@ func write(path string, data []byte, perm fs.FileMode, sync bool) (err error) {
 			os.Remove(f.Name())
 		}
 	}()
+	if owner != (Owner{-1, -1}) && owner != (Owner{os.Geteuid(), os.Getegid()}) {
+		if err := f.Chown(owner.UID, owner.GID); err != nil {
+			return err
+		}
+	}
 	if err := f.Chmod(perm); err != nil {
 		return err
 	}

@@ -113,6 +113,7 @@ func (a *app) addCommands(root *cobra.Command) {
 	}{
 		{groupGuests, []*cobra.Command{newCreate(a), newCheck(a), newList(a), newShow(a), newStart(a), newStop(a), newRestart(a),
 			newStatus(a), newEnded(a), newDelete(a)}},
+		{groupGuests, []*cobra.Command{newSet(a), newDiff(a), newUpgradeMachine(a)}},
 		{groupGuests, a.stateCommands()},
 		{groupGuests, []*cobra.Command{newEvents(a), newDoctor(a)}},
 		{groupScreens, a.screenCommands()},
@@ -164,7 +165,7 @@ func (a *app) host(s *configs.Site, op string) *vm.Host {
 		Hooks: s.Host.Hooks,
 		By:    whoami(a.env) + ", kvmctl " + op, Starter: unattended(a.env),
 	}
-	h.Network = a.network(s)
+	h.Network, h.SetRate = a.network(s), setRate
 	h.Place = a.place()
 	return h
 }

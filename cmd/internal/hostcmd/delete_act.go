@@ -30,8 +30,8 @@ func (p *deletePlan) carryOut(l vm.Layout, name string) (kept []string, err erro
 			return nil, err
 		}
 	}
-	for _, path := range []string{l.VNCWish(name), l.History(name), l.HistoryOld(name), l.ConsoleLog(name), l.ConsoleLogOld(name), l.HooksDue(name), l.ABILock(name), l.SavedState(name),
-		l.SavedState(name) + ".part"} {
+	for _, path := range append(l.OldABILocks(name), l.VNCWish(name), l.History(name), l.HistoryOld(name), l.ConsoleLog(name), l.ConsoleLogOld(name),
+		l.HooksDue(name), l.LastStart(name), l.ABILock(name), l.SavedState(name), l.SavedState(name)+".part") {
 		if err := remove(path); err != nil {
 			return nil, err
 		}

@@ -9,6 +9,7 @@ import (
 
 	"kvmctl/configs"
 	"kvmctl/internal/flock"
+	"kvmctl/internal/units"
 	"kvmctl/netbridge"
 	"kvmctl/vm"
 )
@@ -41,7 +42,7 @@ func (a *app) network(s *configs.Site) func(context.Context, *vm.Spec, int) ([][
 		if _, err := netbridge.Ensure(ctx, k, wanted); err != nil {
 			return nil, err
 		}
-		for i, n := range spec.NICs {
+		for _, n := range spec.NICs {
 			mtu := 0
 			for _, b := range wanted {
 				if b.Name == n.Bridge {
@@ -49,17 +50,30 @@ func (a *app) network(s *configs.Site) func(context.Context, *vm.Spec, int) ([][
 				}
 			}
 			files, err := k.OpenTAP(ctx, netbridge.TAP{
-				Name: fmt.Sprintf("kv%d.%d", uid, i), Alias: netbridge.TAPAlias(spec.Name, i),
+				Name: tapName(uid, n.Number), Alias: netbridge.TAPAlias(spec.Name, n.Number),
 				Bridge: n.Bridge, Queues: n.Queues, MTU: mtu, MAC: n.MAC,
 				Spoof: n.Spoof, CARP: n.CARP, VLAN: n.VLAN, Trunk: n.Trunk, Rate: n.Rate,
 			})
 			if err != nil {
-				return taps, fmt.Errorf("nic %d: %w", i, err)
+				return taps, fmt.Errorf("nic %d: %w", n.Number, err)
 			}
 			taps = append(taps, files)
 		}
 		return taps, nil
 	}
+}
+
+// tapName names a guest's TAP; nobody else's begins so.
+func tapName(uid, number int) string { return fmt.Sprintf("kv%d.%d", uid, number) }
+
+// setRate limits a running guest's TAP anew.
+func setRate(ctx context.Context, uid, number int, rate units.Rate) error {
+	k, err := netbridge.NewKernel()
+	if err != nil {
+		return err
+	}
+	defer k.Close()
+	return k.SetRate(ctx, tapName(uid, number), rate)
 }
 
 func closeTAPs(taps [][]*os.File) {

@@ -29,7 +29,8 @@ func newStatus(a *app) *cobra.Command {
 		Short: "Show what each guest does, and why one is not up",
 		Long: `Show each guest's state, which comes from the kernel and QEMU, never from a file that could be stale:
 stopped, starting, running, paused, stopping, wedged (QEMU lives and does not answer), crashed
-(ended without a word). A guest that ended since the last command is noticed here.
+(ended without a word). A guest that ended since the last command is noticed here. "pending changes"
+says that a running guest's vm.toml means something else than what is in force.
 
 A guest that is named is asked by its QEMU's monitor. Without a name only those are asked whose QEMU
 does not wait for work as it should, or whose flight recorder does not say that it runs.`,
@@ -57,7 +58,8 @@ type statusRow struct {
 	VNC         string       `json:"vnc,omitempty"`
 	Accel       vm.Accel     `json:"accel,omitempty"`
 	Custom      bool         `json:"custom,omitempty"`
-	Ready       *bool        `json:"ready,omitempty"` // when somebody last looked
+	Ready       *bool        `json:"ready,omitempty"`   // when somebody last looked
+	Pending     string       `json:"pending,omitempty"` // "changes" of vm.toml that are not in force; "guest": in force, not known to be seen by it
 	Note        string       `json:"note,omitempty"`
 	Why         string       `json:"why,omitempty"` // it is not up again, beside what ended it
 }
@@ -155,12 +157,27 @@ func statusRows(look *configs.Glance, all []vm.Status) []statusRow {
 			r.Why = "autostart has not started it: kvmctl start"
 		case st.HostDown:
 			r.Why = "autostart is off: kvmctl start " + st.Name
-		case st.StateOf != nil && st.StateOf.Starter != "":
-			r.Note = join(r.Note, "started by "+st.StateOf.Starter)
+		case st.StateOf != nil:
+			if st.StateOf.Starter != "" {
+				r.Note = join(r.Note, "started by "+st.StateOf.Starter)
+			}
+			r.markPending(st.StateOf, g.Digest)
 		}
 		rows = append(rows, r)
 	}
 	return rows
+}
+
+// markPending says whether what runs is what the guest's file means: digest is the file's.
+func (r *statusRow) markPending(st *vm.State, digest string) {
+	switch {
+	case st.Digest != "" && st.Digest != digest: // an older kvmctl wrote none
+		r.Pending = "changes"
+		r.Note = join(r.Note, "pending changes: kvmctl diff "+r.Name)
+	case st.Unseen:
+		r.Pending = "guest"
+		r.Note = join(r.Note, "pending (guest): kvmctl diff "+r.Name)
+	}
 }
 
 // note adds to a stopped guest's reason when it was.

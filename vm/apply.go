@@ -1,0 +1,297 @@
+package vm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"time"
+
+	"kvmctl/vm/qmp"
+)
+
+// Outcome is what became of a change.
+type Outcome struct {
+	Change
+	Acted  bool   // QEMU was asked
+	Note   string // what the guest has now, or why it has not
+	InVain bool   // the guest did not follow in time
+	Err    error  // QEMU or the host refused; nothing of this change is left
+}
+
+// GuestTime is how long a guest may take to take or to give back; tests shorten it.
+const guestTime = 15 * time.Second
+
+// applyTime bounds a whole application: another kvmctl waits for the guest's lock a little longer.
+const applyTime = lockWait - 5*time.Second
+
+// Compare tells how a guest's file differs from its last start and from what runs. Nothing is changed.
+func (h *Host) Compare(ctx context.Context, file *Spec) (changes []Change, running bool, err error) {
+	x, err := h.examine(ctx, file)
+	if err != nil {
+		return nil, false, err
+	}
+	defer x.close()
+	return x.plan, x.live != nil, nil
+}
+
+// examined is a guest as far as a comparison needs it.
+type examined struct {
+	rec    *Record
+	abi    *ABI // as it is on disk
+	pinned *ABI
+	live   *Running
+	plan   []Change
+	mon    *qmp.Client
+	close  func()
+}
+
+// examine gathers what Plan compares. The monitor stays open until close.
+func (h *Host) examine(ctx context.Context, file *Spec) (*examined, error) {
+	x := &examined{close: func() {}}
+	var err error
+	if x.rec, err = h.LoadRecord(file.Name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	if x.abi, err = loadABI(h.ABILock(file.Name)); err != nil {
+		return nil, err
+	}
+	proc, err := h.owner(file.Name)
+	switch {
+	case errors.Is(err, ErrNotRunning) && (x.rec == nil || x.abi == nil):
+		return x, nil // never started: there is nothing to compare with
+	case errors.Is(err, ErrNotRunning):
+		pinned, err := Pin(x.abi, file, x.abi.Machine, x.abi.UUID)
+		if err != nil {
+			return nil, err
+		}
+		x.pinned, x.plan = &pinned, Plan(file, &pinned, x.rec, nil)
+		return x, nil
+	case err != nil:
+		return nil, err
+	}
+	defer proc.Close()
+	if err := h.Finished(file.Name); err != nil {
+		return nil, err
+	}
+	if _, err := os.Lstat(h.run(file.Name, recordName)); err != nil || x.abi == nil {
+		return nil, ErrNoRecord
+	}
+	if x.mon, x.close, err = h.Monitor(ctx, file.Name); err != nil {
+		return nil, err
+	}
+	if x.live, err = probe(ctx, x.mon, proc.PID, imagesOf(file, &x.rec.Applied)); err == nil {
+		x.pinned, err = pinLive(x.abi, file, x.live)
+	}
+	if err != nil {
+		x.close()
+		return nil, err
+	}
+	x.plan = Plan(file, x.pinned, x.rec, x.live)
+	return x, nil
+}
+
+// pinLive is PinLive; where the root ports do not suffice, the places of the next start.
+func pinLive(abi *ABI, file *Spec, live *Running) (*ABI, error) {
+	pinned, err := PinLive(abi, file, live)
+	var full *NoPortError
+	if errors.As(err, &full) {
+		pinned, err = Pin(abi, file, abi.Machine, abi.UUID)
+	}
+	return &pinned, err
+}
+
+func imagesOf(specs ...*Spec) []string {
+	var all []string
+	for _, s := range specs {
+		for _, d := range s.Disks {
+			all = append(all, d.Image)
+		}
+		for _, c := range s.CDROMs {
+			if c.Image != "" {
+				all = append(all, c.Image)
+			}
+		}
+	}
+	return all
+}
+
+// Apply gives a running guest what can be had of its file now, and says of the rest when it comes. The caller holds the guest's lock
+// (WithLock). Each change that succeeded is written down before the next: a kvmctl that is killed leaves the rest to be seen by
+// Compare, which asks QEMU, and to be done by the next Apply.
+func (h *Host) Apply(ctx context.Context, file *Spec) ([]Outcome, error) {
+	ctx, cancel := context.WithTimeout(ctx, applyTime)
+	defer cancel()
+	x, err := h.examine(ctx, file)
+	if err != nil {
+		return nil, err
+	}
+	defer x.close()
+	if x.live == nil {
+		return outcomes(x.plan), nil
+	}
+	e := &executor{h: h, file: file, examined: x, name: file.Name}
+	return e.run(ctx)
+}
+
+func outcomes(plan []Change) []Outcome {
+	var all []Outcome
+	for _, c := range plan {
+		all = append(all, Outcome{Change: c})
+	}
+	return all
+}
+
+// executor applies changes to a running guest.
+type executor struct {
+	*examined
+	h    *Host
+	name string
+	file *Spec
+}
+
+func (e *executor) run(ctx context.Context) ([]Outcome, error) {
+	all := outcomes(e.plan)
+	order := make([]int, len(all))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return int(all[a].op) - int(all[b].op) })
+	if err := e.pinNew(); err != nil {
+		return nil, err
+	}
+	for _, n := range e.live.Stale {
+		e.drop("blockdev-del", map[string]any{"node-name": n})
+	}
+	for _, set := range e.live.Sets {
+		e.drop("remove-fd", map[string]any{"fdset-id": set})
+	}
+	e.rec.Unseen = nil
+	pending := false
+	for _, i := range order {
+		o := &all[i]
+		if o.op != opNone {
+			if o.Err = ctx.Err(); o.Err == nil {
+				e.do(ctx, o)
+			}
+			if o.Err == nil && (o.When == WhenDone || o.When == WhenGuest) {
+				if err := e.h.note(e.name, e.rec); err != nil {
+					return all, err
+				}
+			}
+		}
+		pending = pending || o.When == WhenStart || o.Err != nil
+	}
+	if !pending { // what needs nothing of the guest is in force, too
+		cards := make([]ABINIC, len(e.file.NICs))
+		copy(cards, e.pinned.NICs)
+		e.rec.Applied, e.rec.Cards = *e.file, cards
+	}
+	return all, e.h.note(e.name, e.rec)
+}
+
+// pinNew writes the places of what is about to be added into the ABI lock: before QEMU has it, so that a start after a kill finds
+// it where the guest met it.
+func (e *executor) pinNew() error {
+	spec := *e.file
+	spec.Disks, spec.NICs = nil, nil
+	later := func(o op, at int) bool {
+		return slices.ContainsFunc(e.plan, func(c Change) bool { return c.File != "" && c.at == at && c.When == WhenStart && c.op == o })
+	}
+	comes := false
+	for i, d := range e.file.Disks {
+		if !later(opAddDisk, i) {
+			spec.Disks = append(spec.Disks, d)
+		}
+	}
+	for i, n := range e.file.NICs {
+		if !later(opAddNIC, i) {
+			spec.NICs = append(spec.NICs, n)
+		}
+	}
+	for _, c := range e.plan {
+		comes = comes || c.When == WhenNow && (c.op == opAddDisk || c.op == opAddNIC || c.op == opRemoveNIC)
+	}
+	if !comes {
+		return nil
+	}
+	pinned, err := PinLive(e.abi, &spec, e.live)
+	if err != nil {
+		return err
+	}
+	if err := saveABI(e.h.ABILock(e.name), e.abi, pinned); err != nil {
+		return err
+	}
+	e.abi = &pinned
+	k := 0
+	for i := range e.file.NICs {
+		if !later(opAddNIC, i) {
+			e.pinned.NICs[i] = pinned.NICs[k]
+			k++
+		}
+	}
+	return nil
+}
+
+func (e *executor) do(ctx context.Context, o *Outcome) {
+	acts := map[op]func(context.Context, *Outcome) error{
+		opRemoveNIC: e.removeNIC, opRemoveDisk: e.removeDisk, opDisc: e.changeDisc, opAddDisk: e.addDisk, opAddNIC: e.addNIC,
+		opMemory: e.setMemory, opCPUs: e.setCPUs, opPassword: e.setPassword, opRate: e.setRate,
+	}
+	if o.When == WhenStart {
+		return
+	}
+	o.When, o.Acted = WhenDone, true // unless the act says otherwise
+	if o.Err = acts[o.op](ctx, o); o.Err != nil {
+		o.When = WhenNow
+	}
+}
+
+// unknown marks a change that QEMU made and of which nobody tells whether the guest sees it.
+func (e *executor) unknown(o *Outcome, note string) {
+	e.guestHasNot(o, "%s", note)
+	o.InVain = false
+}
+
+// guestHasNot marks a change that QEMU made and the guest did not follow in time.
+func (e *executor) guestHasNot(o *Outcome, format string, args ...any) {
+	o.When, o.Note = WhenGuest, fmt.Sprintf(format, args...)
+	o.InVain = true
+	if !slices.Contains(e.rec.Unseen, o.Key) {
+		e.rec.Unseen = append(e.rec.Unseen, o.Key)
+	}
+}
+
+// waitFor asks until done says so, d is over or ctx ends; what the last answer was counts.
+func waitFor(ctx context.Context, d time.Duration, done func(context.Context) (bool, error)) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	for {
+		ok, err := done(ctx)
+		switch {
+		case ok:
+			return true, nil
+		case ctx.Err() != nil: // it is late, whatever a question that was cut short says
+			return false, nil
+		case err != nil:
+			return false, err
+		}
+		pause(ctx, 50*time.Millisecond)
+	}
+}
+
+// setPassword gives the screen the password that is in the file.
+func (e *executor) setPassword(ctx context.Context, _ *Outcome) error {
+	password, err := readPassword(e.file.VNC.PasswordFile)
+	if err != nil {
+		return err
+	}
+	args := map[string]any{"protocol": "vnc", "password": password}
+	if err := e.mon.Execute(ctx, "set_password", args, nil); err != nil {
+		return fmt.Errorf("set the VNC password: %w", err)
+	}
+	e.rec.Applied.VNC.PasswordFile = e.file.VNC.PasswordFile
+	return nil
+}

@@ -1,0 +1,79 @@
+package vm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"kvmctl/internal/units"
+	"kvmctl/vm/qmp"
+)
+
+// onlineHint is what a guest without an agent needs to use memory that comes while it runs.
+const onlineHint = "added, not seen by the guest: boot it with memhp_default_state=online_movable"
+
+// agent opens the guest's agent if one listens; qmp.ErrNoAgent costs no waiting.
+func (e *executor) agent(ctx context.Context) (*qmp.Agent, func(), error) {
+	if !e.rec.Started.Guest.Agent || !agentOpen(ctx, e.mon) {
+		return nil, nil, qmp.ErrNoAgent
+	}
+	return e.h.Agent(ctx, e.name)
+}
+
+// setMemory asks virtio-mem for what lies above the memory of the start, or the balloon to take from it, and waits for the guest.
+func (e *executor) setMemory(ctx context.Context, o *Outcome) error {
+	want := e.file.Memory
+	before := e.live.Memory()
+	a, closeAgent, err := e.agent(ctx)
+	if err == nil {
+		defer closeAgent()
+		if want > before {
+			_ = a.OnlineByItself(ctx) // an agent may not be allowed to: then block by block
+		}
+	}
+	grow := max(0, want-e.live.Base)
+	if e.live.Growth > 0 {
+		args := map[string]any{"path": peripheral + memoryDevice, "property": "requested-size", "value": int64(grow)}
+		if err := e.mon.Execute(ctx, "qom-set", args, nil); err != nil {
+			return fmt.Errorf("ask for %v: %w", want, err)
+		}
+	}
+	if base := min(want, e.live.Base); base != e.live.Balloon {
+		if err := e.mon.Execute(ctx, "balloon", map[string]any{"value": int64(base)}, nil); err != nil {
+			return fmt.Errorf("ask the balloon for %v: %w", base, err)
+		}
+	}
+	e.rec.Applied.Memory, e.rec.Applied.MemoryMax = want, e.file.MemoryMax
+	var seen units.Size
+	followed, err := waitFor(ctx, guestTime, func(ctx context.Context) (bool, error) {
+		p := prober{c: e.mon, r: e.live}
+		if err := p.memory(ctx); err != nil {
+			return false, err
+		}
+		offline := 0
+		if a != nil {
+			if seen, offline, err = a.OnlineMemory(ctx); err != nil {
+				return false, fmt.Errorf("bring memory online in the guest: %w", err)
+			}
+		}
+		return e.live.Memory() == want && offline == 0, nil
+	})
+	if refused := new(qmp.Error); errors.As(err, &refused) { // an agent that may not, or knows no memory blocks
+		followed, a, err = e.live.Memory() == want, nil, nil
+	}
+	switch {
+	case err != nil:
+		return err
+	case !followed && want < before:
+		e.guestHasNot(o, "the guest has given back %v of %v so far", before-e.live.Memory(), before-want)
+	case !followed:
+		e.guestHasNot(o, "the guest has taken %v of %v so far", max(0, e.live.Memory()-before), want-before)
+	case a == nil && want > e.live.Base:
+		e.unknown(o, onlineHint)
+	case a != nil:
+		o.Note = fmt.Sprintf("the guest has %v online", seen)
+	default:
+		o.Note = "the guest gave it back"
+	}
+	return nil
+}
