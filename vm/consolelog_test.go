@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -159,11 +161,11 @@ func TestOnlyAWholePNGIsOne(t *testing.T) {
 
 func TestASeatIsTakenOnce(t *testing.T) {
 	path := t.TempDir() + "/lock"
-	s, err := takeSeat(t.Context(), path, monitorSeat, "frodo, kvmctl monitor")
+	s, err := takeSeat(t.Context(), path, monitorSeat, "frodo, kvmctl monitor", Visitor{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = takeSeat(t.Context(), path, monitorSeat, "sam, kvmctl monitor")
+	_, err = takeSeat(t.Context(), path, monitorSeat, "sam, kvmctl monitor", Visitor{})
 	var taken *TakenError
 	if !errors.As(err, &taken) || taken.By.User != "frodo" || taken.By.PID != os.Getpid() || taken.By.Since.IsZero() {
 		t.Errorf("the second gets %v", err)
@@ -181,11 +183,57 @@ func TestASeatIsTakenOnce(t *testing.T) {
 	if who, ok := sitter(path); ok {
 		t.Errorf("what a killed one wrote is believed: %v", who)
 	}
-	if s, err = takeSeat(t.Context(), path, monitorSeat, "sam"); err != nil {
+	if s, err = takeSeat(t.Context(), path, monitorSeat, "sam", Visitor{}); err != nil {
 		t.Fatal(err)
 	}
 	s.leave()
-	if _, err := takeSeat(t.Context(), t.TempDir()+"/none/lock", monitorSeat, "sam"); !errors.Is(err, ErrNotRunning) {
+	if _, err := takeSeat(t.Context(), t.TempDir()+"/none/lock", monitorSeat, "sam", Visitor{}); !errors.Is(err, ErrNotRunning) {
 		t.Errorf("where there is no run directory: %v", err)
 	}
+}
+
+// A wish belongs to who holds its lock: what a killed kvmctl left throws nobody out, and one that does not leave is named.
+func TestASeatIsTakenOverOnlyByWhoIsThere(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	stale := `{"user":"gollum","pid":1,"since":"2026-01-01T00:00:00Z"}` + "\n"
+	if err := os.WriteFile(path+wishSuffix, []byte(stale), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := takeSeat(t.Context(), path, consoleSeat, "frodo, kvmctl console", Visitor{TTY: "pts/1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case who := <-s.taken:
+		t.Fatalf("thrown out by %s, who is dead", who)
+	case <-time.After(3 * wishLook):
+	}
+	done := make(chan *seat)
+	go func() {
+		sam, err := takeSeat(t.Context(), path, consoleSeat, "sam, kvmctl console", Visitor{TTY: "pts/2", Force: true})
+		if err != nil {
+			t.Error(err)
+		}
+		done <- sam
+	}()
+	if who := <-s.taken; who.User != "sam" || who.TTY != "pts/2" {
+		t.Errorf("taken over by %+v", who)
+	}
+	s.leave()
+	sam := <-done
+	if sam == nil {
+		return
+	}
+	select {
+	case who := <-sam.taken:
+		t.Errorf("thrown out by its own wish: %s", who)
+	case <-time.After(3 * wishLook):
+	}
+	_, err = takeSeat(t.Context(), path, consoleSeat, "frodo", Visitor{Force: true}) // and sam does not leave
+	var held *HeldSeatError
+	if !errors.As(err, &held) || held.Hint() != fmt.Sprintf("kill %d", os.Getpid()) ||
+		!strings.HasSuffix(held.Error(), ", whose kvmctl does not leave") {
+		t.Errorf("%v", err)
+	}
+	sam.leave()
 }

@@ -377,13 +377,13 @@ func TestARootOf150Characters(t *testing.T) {
 	s := vmtest.WithAgent(t, vmtest.Spec(t, h.Host, "vm-olorin"))
 	vmtest.Start(t, h.Host, s)
 	h.shows(s.Name, vm.StateRunning, "")
-	if _, closeMonitor, err := h.PeopleMonitor(t.Context(), s.Name); err != nil {
+	if m, err := h.PeopleMonitor(t.Context(), s.Name, vm.Visitor{}); err != nil {
 		t.Error(err)
 	} else {
-		closeMonitor()
+		m.Close()
 	}
 	h.ready(s.Name)
-	console, err := h.Console(t.Context(), s.Name)
+	console, err := h.Console(t.Context(), s.Name, vm.Visitor{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,25 +11,41 @@ import (
 	"kvmctl/vm/qmp"
 )
 
-// PeopleMonitor opens a running guest's monitor for people; close ends the use and leaves the guest alone. One person uses it at a
-// time: the others get a TakenError at once. It is a QMP monitor; the human monitor's commands go through Client.HMP.
-func (h *Host) PeopleMonitor(ctx context.Context, name string) (c *qmp.Client, close func(), err error) {
-	s, err := takeSeat(ctx, h.MonitorLock(name), monitorSeat, h.By)
+// PeopleMonitor is a visit to a guest's monitor for people.
+type PeopleMonitor struct {
+	*qmp.Client
+	seat *seat
+}
+
+// Taken gets who took the monitor over; then this visit has to end.
+func (m *PeopleMonitor) Taken() <-chan Sitter { return m.seat.taken }
+
+// Close ends the visit and leaves the guest alone.
+func (m *PeopleMonitor) Close() error {
+	err := m.Client.Close()
+	m.seat.leave()
+	return err
+}
+
+// PeopleMonitor opens a running guest's monitor for people. One person uses it at a time: the others get a TakenError at once, unless
+// they take it over. It is a QMP monitor; the human monitor's commands go through Client.HMP.
+func (h *Host) PeopleMonitor(ctx context.Context, name string, v Visitor) (*PeopleMonitor, error) {
+	s, err := takeSeat(ctx, h.MonitorLock(name), monitorSeat, h.By, v)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, greetTime)
 	defer cancel()
 	if err := h.Finished(name); err != nil {
 		s.leave()
-		return nil, nil, err
+		return nil, err
 	}
-	c, err = qmp.Dial(ctx, h.MonitorSocket(name))
+	c, err := qmp.Dial(ctx, h.MonitorSocket(name))
 	if err != nil {
 		s.leave()
-		return nil, nil, fmt.Errorf("%w: %w", ErrNoMonitor, err)
+		return nil, fmt.Errorf("%w: %w", ErrNoMonitor, err)
 	}
-	return c, func() { c.Close(); s.leave() }, nil
+	return &PeopleMonitor{c, s}, nil
 }
 
 // Finished refuses people a guest that was not let go yet: with `cont` they would run it without a recorder.
@@ -46,6 +62,9 @@ type Console struct {
 	seat *seat
 }
 
+// Taken gets who took the console over; then this visit has to end.
+func (c *Console) Taken() <-chan Sitter { return c.seat.taken }
+
 // greetTime is how long QEMU may take to greet or to take a connection, whatever time the caller has: one that is well does so in milliseconds.
 const greetTime = time.Second
 
@@ -54,8 +73,8 @@ const consoleFree = time.Second
 
 // Console connects to a running guest's serial console as its one writer; a TakenError says who is it already. What the guest
 // says from now on is read from it; what it said before is in its log.
-func (h *Host) Console(ctx context.Context, name string) (*Console, error) {
-	s, err := takeSeat(ctx, h.ConsoleLock(name), consoleSeat, h.By)
+func (h *Host) Console(ctx context.Context, name string, v Visitor) (*Console, error) {
+	s, err := takeSeat(ctx, h.ConsoleLock(name), consoleSeat, h.By, v)
 	if err != nil {
 		return nil, err
 	}

@@ -25,7 +25,7 @@ func (h site) types(name, line, until string) {
 	var c *vm.Console
 	h.until("the console is free", func() bool {
 		var err error
-		c, err = h.Console(h.within(), name)
+		c, err = h.Console(h.within(), name, vm.Visitor{})
 		return err == nil
 	})
 	defer c.Close()

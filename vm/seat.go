@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -19,12 +20,16 @@ import (
 type Sitter struct {
 	User  string    `json:"user"`
 	PID   int       `json:"pid"`
+	TTY   string    `json:"tty,omitempty"` // "pts/3"; "": no terminal
 	Since time.Time `json:"since"`
 }
 
 func (s Sitter) String() string {
 	if s.PID == 0 {
 		return "another program" // between its lock and its name, or not one of ours
+	}
+	if s.TTY != "" {
+		return fmt.Sprintf("%s (pid %d) on %s", s.User, s.PID, s.TTY)
 	}
 	return fmt.Sprintf("%s (pid %d)", s.User, s.PID)
 }
@@ -45,9 +50,28 @@ func (e *TakenError) Error() string {
 // Hint says where to see more.
 func (e *TakenError) Hint() string {
 	if e.What == monitorSeat {
-		return "kvmctl monitors"
+		return "--force takes it over; kvmctl monitors shows who sits where"
 	}
 	return ""
+}
+
+// HeldSeatError says that a person's kvmctl was asked to leave and did not: mostly its terminal takes nothing, and it hangs in a write.
+type HeldSeatError struct{ TakenError }
+
+func (e *HeldSeatError) Error() string { return e.TakenError.Error() + ", whose kvmctl does not leave" }
+
+// Hint ends it.
+func (e *HeldSeatError) Hint() string {
+	if e.By.PID == 0 {
+		return ""
+	}
+	return fmt.Sprintf("kill %d", e.By.PID)
+}
+
+// Visitor is who wants to sit down.
+type Visitor struct {
+	TTY   string // "pts/3"; "": no terminal
+	Force bool   // whoever sits there has to leave
 }
 
 // The seats there are.
@@ -57,14 +81,70 @@ const (
 )
 
 // seat is the one place from which a person types. It is free again when its process ends, however it ends.
-type seat struct{ l *flock.Lock }
+type seat struct {
+	l     *flock.Lock
+	taken chan Sitter // gets who took it over
+	stop  context.CancelFunc
+	wg    sync.WaitGroup
+}
 
 // seatWait covers those who only look whether a seat is free, which takes them microseconds.
 const seatWait = 100 * time.Millisecond
 
+// A wish to take a seat over is a lock beside the seat's own, with the name of who holds it inside: one that was left by a killed kvmctl
+// is nobody's wish. Who sits looks for it every so often; who wishes waits so long.
+const (
+	wishSuffix = ".wanted"
+	wishLook   = 200 * time.Millisecond
+	wishWait   = 5 * time.Second
+)
+
 // takeSeat sits down at the lock file path; what names it in the TakenError, by is Host.By.
-func takeSeat(ctx context.Context, path, what, by string) (*seat, error) {
-	ctx, cancel := context.WithTimeout(ctx, seatWait)
+func takeSeat(ctx context.Context, path, what, by string, v Visitor) (*seat, error) {
+	user, _, _ := strings.Cut(by, ",")
+	me := Sitter{User: user, PID: os.Getpid(), TTY: v.TTY, Since: time.Now()}
+	if who, ok := sitter(path + wishSuffix); ok && !v.Force { // who was just thrown out must not be the faster one
+		return nil, &TakenError{What: what, By: who}
+	}
+	s, err := sitDown(ctx, seatWait, path, what, me)
+	var taken *TakenError
+	if !errors.As(err, &taken) || !v.Force {
+		return s, err
+	}
+	wish, err := lockAs(ctx, seatWait, path+wishSuffix, what, me)
+	if err != nil {
+		return nil, err // somebody else is about to take it over
+	}
+	defer wish.Unlock()
+	s, err = sitDown(ctx, wishWait, path, what, me)
+	if errors.As(err, &taken) {
+		return nil, &HeldSeatError{*taken}
+	}
+	return s, err
+}
+
+// sitDown takes a seat and looks from then on whether somebody wishes to have it.
+func sitDown(ctx context.Context, wait time.Duration, path, what string, me Sitter) (*seat, error) {
+	l, err := lockAs(ctx, wait, path, what, me)
+	if err != nil {
+		return nil, err
+	}
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx)) // as long as the seat is held
+	s := &seat{l: l, taken: make(chan Sitter, 1), stop: stop}
+	s.wg.Go(func() {
+		for ; ctx.Err() == nil; pause(ctx, wishLook) {
+			if who, ok := sitter(path + wishSuffix); ok && !who.Since.Equal(me.Since) { // not our own, by which we took it
+				s.taken <- who
+				return
+			}
+		}
+	})
+	return s, nil
+}
+
+// lockAs takes a lock and writes into it who holds it.
+func lockAs(ctx context.Context, wait time.Duration, path, what string, me Sitter) (*flock.Lock, error) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	l, err := flock.Wait(ctx, path)
 	switch {
@@ -75,8 +155,7 @@ func takeSeat(ctx context.Context, path, what, by string) (*seat, error) {
 	case err != nil:
 		return nil, fmt.Errorf("use %s: %w", what, err)
 	}
-	user, _, _ := strings.Cut(by, ",")
-	b, err := json.Marshal(Sitter{User: user, PID: os.Getpid(), Since: time.Now()})
+	b, err := json.Marshal(me)
 	if err == nil {
 		_ = l.File().Truncate(0)
 		_, err = l.File().WriteAt(append(b, '\n'), 0)
@@ -85,10 +164,12 @@ func takeSeat(ctx context.Context, path, what, by string) (*seat, error) {
 		l.Unlock()
 		return nil, fmt.Errorf("use %s: %w", what, err)
 	}
-	return &seat{l}, nil
+	return l, nil
 }
 
 func (s *seat) leave() {
+	s.stop()
+	s.wg.Wait()
 	_ = s.l.File().Truncate(0) // talk only: the seat itself ends with the descriptor
 	_ = s.l.Unlock()
 }
@@ -124,3 +205,6 @@ func sitter(path string) (Sitter, bool) {
 
 // MonitorSitter tells who uses a guest's monitor for people, and whether anybody does.
 func (h *Host) MonitorSitter(name string) (Sitter, bool) { return sitter(h.MonitorLock(name)) }
+
+// ConsoleSitter tells who types on a guest's console, and whether anybody does.
+func (h *Host) ConsoleSitter(name string) (Sitter, bool) { return sitter(h.ConsoleLock(name)) }

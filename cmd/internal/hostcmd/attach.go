@@ -197,7 +197,11 @@ func (a *app) readConsole(ctx context.Context, g *seen, log *vm.ConsoleReader, i
 		return 0, err
 	}
 	told := false
+	seat := watchSeat(g)
 	for {
+		if news := seat.news(); news != "" {
+			fmt.Fprintf(a.env.Err, "\r\n[kvmctl: %s]\r\n", news)
+		}
 		gone := p.Wait(ctx, 0) // asked first: what it said before its end is in the log then
 		if gone {
 			if err := a.lastOf(g, log); err != nil {
@@ -233,6 +237,9 @@ func (a *app) readConsole(ctx context.Context, g *seen, log *vm.ConsoleReader, i
 		}
 		if err != nil {
 			return 0, err
+		}
+		if bytes.ContainsAny(buf[:n], "\r\n") && seat.isFree() {
+			return leftSeat, nil
 		}
 		if !told && n > 0 && buf[0] != esc { // the terminal itself may answer a question of the guest's
 			told = true

@@ -18,17 +18,20 @@ import (
 type consoleOptions struct {
 	name   string
 	replay bool
+	force  bool
 }
 
 func newConsole(a *app) *cobra.Command {
 	var o consoleOptions
 	cmd := &cobra.Command{
-		Use:   "console <vm> [--replay]",
+		Use:   "console <vm> [--replay|--force]",
 		Short: "Talk to a guest on its serial console",
 		Long: `Talk to a guest on its serial console; ^] leaves it, and the guest runs on.
 
 One person types at a time. Whoever comes later sees all of it, read only, and is told who types;
-^] or ^C leaves. What the console said last is shown first, so that a waiting prompt is seen.
+^] or ^C leaves. When the one who types leaves, the others are told, and Enter takes the keyboard.
+--force takes it at once: the one who had it is told by whom, and reads on. What the console said
+last is shown first, so that a waiting prompt is seen.
 
 The guest's bytes reach the terminal as they are, as on a real serial line. When the guest ends,
 so does the console, and says why.
@@ -49,6 +52,8 @@ last half of console_size (kvm.toml). On a terminal it is text and colours; else
 		},
 	}
 	cmd.Flags().BoolVar(&o.replay, "replay", false, "print what the console said so far")
+	cmd.Flags().BoolVar(&o.force, "force", false, "take the keyboard from who types")
+	cmd.MarkFlagsMutuallyExclusive("replay", "force")
 	return cmd
 }
 
@@ -63,22 +68,46 @@ func (a *app) runConsole(ctx context.Context, o consoleOptions) error {
 		return err
 	}
 	_, tty := a.env.InTerminal()
-	c, err := g.host.Console(ctx, o.name)
+	for again := false; ; again = true {
+		how, err := a.visitConsole(ctx, g, o.force && !again, tty, again)
+		if err != nil || how == leftByUser || how == leftByEnd {
+			return err
+		}
+	}
+}
+
+// visitConsole is a visit as the one who types or, if somebody else does, as a reader. again: the person was here just now, in the other role.
+func (a *app) visitConsole(ctx context.Context, g *seen, force, tty, again bool) (leaving, error) {
+	c, err := g.host.Console(ctx, g.Name, a.visitor(force))
 	var taken *vm.TakenError
+	var held *vm.HeldSeatError
 	switch {
+	case errors.As(err, &held):
+		return 0, cli.Failed(held.Hint(), "cannot take the keyboard of %s: %w", g.Name, err)
 	case errors.As(err, &taken) && tty:
-		a.env.Talk("%s: read only, because %s is typing; ^] or ^C leaves", o.name, taken.By)
-		return a.onConsole(ctx, g, nil)
+		a.env.Talk("%s: read only, because %s is typing; ^] or ^C leaves", g.Name, taken.By)
+		return a.onConsole(ctx, g, nil, again)
 	case errors.As(err, &taken):
-		return cli.Failed("kvmctl console "+o.name+" --replay", "cannot type on the console of %s: %w", o.name, err)
+		return 0, cli.Failed("kvmctl console "+g.Name+" --replay", "cannot type on the console of %s: %w", g.Name, err)
 	case err != nil:
-		return unreachable(openConsole, o.name, err)
+		return 0, unreachable(openConsole, g.Name, err)
 	}
 	defer c.Close()
 	if tty {
-		a.env.Talk("%s: ^] leaves the console", o.name)
+		a.env.Talk("%s: ^] leaves the console", g.Name)
 	}
-	return a.onConsole(ctx, g, c)
+	inner, stop := untilTaken(ctx, c.Taken())
+	defer stop()
+	how, err := a.onConsole(inner, g, c, again)
+	by := takenBy(inner)
+	switch {
+	case by == nil || err != nil || how == leftByEnd:
+		return how, err
+	case !tty:
+		return 0, cli.Failed("kvmctl console "+g.Name+" --replay", "cannot go on typing on the console of %s: %w", g.Name, by)
+	}
+	a.env.Talk("%s: %v", g.Name, by)
+	return leftSeat, nil
 }
 
 func (a *app) replay(ctx context.Context, name string) error {
@@ -104,25 +133,25 @@ func (a *app) replay(ctx context.Context, name string) error {
 }
 
 // onConsole stays at a guest's console, as its writer or, without c, as a reader, until the person leaves or the guest ends.
-func (a *app) onConsole(ctx context.Context, g *seen, c *vm.Console) error {
+func (a *app) onConsole(ctx context.Context, g *seen, c *vm.Console, again bool) (leaving, error) {
 	in := -1
 	if f, ok := a.env.In.(*os.File); ok {
 		in = int(f.Fd())
 	}
 	_, tty := a.env.InTerminal()
-	how, err := a.attend(ctx, g, c, in, tty)
+	how, err := a.attend(ctx, g, c, in, tty, again)
 	if tty {
 		io.WriteString(a.env.Err, "\n") // the guest's cursor stands anywhere
 	}
 	switch {
 	case err != nil:
-		return fmt.Errorf("cannot stay at the console of %s: %w", g.Name, err)
+		return 0, fmt.Errorf("cannot stay at the console of %s: %w", g.Name, err)
 	case how == leftByEnd:
 		a.sayLast(g)
-	case how == leftByUser && tty:
+	case how == leftByUser && tty && takenBy(ctx) == nil:
 		a.env.Talk("left the console of %s, which runs on", g.Name)
 	}
-	return nil
+	return how, nil
 }
 
 // leaving says how a visit to the console ended.
@@ -131,10 +160,11 @@ type leaving int
 const (
 	leftByUser leaving = iota
 	leftByEnd          // the guest's
+	leftSeat           // to come back in the other role: as the one who types, or as a reader
 )
 
 // attend puts the terminal raw, and undoes that whatever happens inside.
-func (a *app) attend(ctx context.Context, g *seen, c *vm.Console, in int, tty bool) (leaving, error) {
+func (a *app) attend(ctx context.Context, g *seen, c *vm.Console, in int, tty, again bool) (leaving, error) {
 	if tty {
 		restore, err := rawTerminal(in)
 		if err != nil {
@@ -148,7 +178,7 @@ func (a *app) attend(ctx context.Context, g *seen, c *vm.Console, in int, tty bo
 	}
 	defer b.stop()
 	var back int64
-	if tty {
+	if tty && !again {
 		back = lastWords
 	}
 	log, err := g.host.FollowConsole(g.Name, back)

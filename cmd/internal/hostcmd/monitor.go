@@ -19,18 +19,20 @@ type monitorOptions struct {
 	name     string
 	commands []string
 	qmp      bool
+	force    bool
 }
 
 func newMonitor(a *app) *cobra.Command {
 	var o monitorOptions
 	cmd := &cobra.Command{
-		Use:   "monitor <vm> [-c <command>]... [--qmp]",
+		Use:   "monitor <vm> [-c <command>]... [--qmp] [--force]",
 		Short: "Talk to a guest's QEMU on its monitor",
 		Long: `Talk to a guest's QEMU on its monitor: the human monitor, with history and with completion by Tab.
 
 exit, quit, q, detach, ^D and ^C leave the monitor, and the guest runs on. To end the guest, use
 kvmctl stop; what is meant in earnest still works as ` + "`-c quit`" + `, a power cut for the guest.
-One person uses the monitor at a time.
+One person uses the monitor at a time; who it is is told. --force takes it over, and the one who has to
+leave is told by whom.
 
 -c runs one command, prints its answer and returns; several run in turn, up to the first that
 fails. It works while somebody is on the monitor. The human monitor has no error codes: a command
@@ -51,6 +53,7 @@ Exit code 1: QEMU refused a command.`,
 		},
 	}
 	cmd.Flags().StringArrayVarP(&o.commands, "command", "c", nil, "run this `command` and return")
+	cmd.Flags().BoolVar(&o.force, "force", false, "take the monitor over from who uses it")
 	cmd.Flags().BoolVar(&o.qmp, "qmp", false, "speak QMP, JSON by lines")
 	return cmd
 }
@@ -65,15 +68,22 @@ func (a *app) runMonitor(ctx context.Context, o monitorOptions) error {
 	if len(o.commands) > 0 {
 		return a.monitorOnce(ctx, g, o)
 	}
-	c, closeMonitor, err := g.host.PeopleMonitor(ctx, o.name)
+	m, err := g.host.PeopleMonitor(ctx, o.name, a.visitor(o.force))
 	if err != nil {
 		return unreachable(useMonitor, o.name, err)
 	}
-	defer closeMonitor()
+	defer m.Close()
+	ctx, stop := untilTaken(ctx, m.Taken())
+	defer stop()
 	if o.qmp {
-		return a.talkQMP(ctx, g, c)
+		err = a.talkQMP(ctx, g, m.Client)
+	} else {
+		err = a.talkHMP(ctx, g, m.Client)
 	}
-	return a.talkHMP(ctx, g, c)
+	if by := takenBy(ctx); by != nil {
+		return cli.Failed("kvmctl monitor "+o.name+" --force", "cannot stay on the monitor of %s: %w", o.name, by)
+	}
+	return err
 }
 
 // monitorOnce runs commands on the tool's own monitor, one hold of it for each.

@@ -17,7 +17,8 @@ func newMonitors(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "monitors [--json]",
 		Short: "List the monitors of the running guests, and who uses them",
-		Long: `List the monitors of all running guests: the socket of each and who is on it.
+		Long: `List the monitors of all running guests: the socket of each and who is on it, and who types
+on the console.
 
 A monitor serves one person at a time; kvmctl's own commands have another one and never wait for
 it.`,
@@ -37,6 +38,7 @@ type monitorRow struct {
 	State   vm.StateWord `json:"state"`
 	Monitor string       `json:"monitor"` // path of the socket
 	InUseBy *vm.Sitter   `json:"in_use_by,omitempty"`
+	Console *vm.Sitter   `json:"console_in_use_by,omitempty"` // who types there
 }
 
 func (a *app) runMonitors(ctx context.Context, o monitorsOptions) error {
@@ -61,22 +63,28 @@ func (a *app) runMonitors(ctx context.Context, o monitorsOptions) error {
 		if who, ok := h.MonitorSitter(st.Name); ok {
 			r.InUseBy = &who
 		}
+		if who, ok := h.ConsoleSitter(st.Name); ok {
+			r.Console = &who
+		}
 		rows = append(rows, r)
 	}
 	if o.json {
 		return a.env.JSON(rows)
 	}
-	return cli.Table(a.env.Out, []string{"NAME", "STATE", "MONITOR", "IN-USE-BY"}, monitorCells(rows))
+	return cli.Table(a.env.Out, []string{"NAME", "STATE", "MONITOR", "IN-USE-BY", "CONSOLE"}, monitorCells(rows))
 }
 
 func monitorCells(rows []monitorRow) [][]string {
 	var cells [][]string
 	for _, r := range rows {
-		who := "-"
-		if r.InUseBy != nil {
-			who = r.InUseBy.String()
-		}
-		cells = append(cells, []string{r.Name, string(r.State), r.Monitor, who})
+		cells = append(cells, []string{r.Name, string(r.State), r.Monitor, sitterWord(r.InUseBy), sitterWord(r.Console)})
 	}
 	return cells
+}
+
+func sitterWord(s *vm.Sitter) string {
+	if s == nil {
+		return "-"
+	}
+	return s.String()
 }

@@ -127,7 +127,7 @@ func (a *app) talk(ctx context.Context, g *seen, c *qmp.Client, prefix string, b
 	if err != nil && !errors.Is(err, io.EOF) && ctx.Err() == nil {
 		return fmt.Errorf("cannot read a command for %s: %w", g.Name, err)
 	}
-	if p.term != nil {
+	if p.term != nil && takenBy(ctx) == nil {
 		a.env.Talk("left the monitor; %s runs on. To end the guest: kvmctl stop %s", g.Name, g.Name)
 	}
 	return nil

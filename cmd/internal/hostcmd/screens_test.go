@@ -70,7 +70,7 @@ func TestTalkToARunningGuest(t *testing.T) {
 		first.expect(`\^\] leaves the console`)
 		first.expect(guest.Prompt) // said before we came
 		second := onScreen(t, h, "console", olorin)
-		second.expect(fmt.Sprintf(`read only, because root \(pid %d\) is typing; \^\] or \^C leaves`, os.Getpid()))
+		second.expect(fmt.Sprintf(`read only, because root \(pid %d\) on pts/\d+ is typing; \^\] or \^C leaves`, os.Getpid()))
 		first.typed("echo one-$((1+1))\r")
 		first.expect(`one-2\r\n`)
 		second.expect(`one-2\r\n`)
@@ -83,7 +83,7 @@ func TestTalkToARunningGuest(t *testing.T) {
 			t.Errorf("what the reader typed reached the guest:\n%q", all)
 		}
 		code, _, talk := kvmctl(t, h, "echo x\n", "console", olorin)
-		match(t, "stderr of a third without a terminal", talk, `kvmctl: error: cannot type on the console of vm-olorin: the console is in use by root \(pid \d+\) since 20[-\d]+ [\d:]+`+
+		match(t, "stderr of a third without a terminal", talk, `kvmctl: error: cannot type on the console of vm-olorin: the console is in use by root \(pid \d+\) on pts/\d+ since 20[-\d]+ [\d:]+`+
 			"\nkvmctl: hint: kvmctl console vm-olorin --replay\n")
 		if code != 1 {
 			t.Errorf("a third without a terminal: exit code %d", code)
@@ -102,6 +102,7 @@ func TestTalkToARunningGuest(t *testing.T) {
 		second.typed("\x03")
 		second.exit(0)
 	})
+	t.Run("a keyboard that changes hands", func(t *testing.T) { changesHands(t, h) })
 	t.Run("console without a terminal", func(t *testing.T) {
 		code, out, talk := kvmctl(t, h, "echo four-$((2+2))\n", "console", olorin)
 		if code != 0 || talk != "" || !strings.Contains(out, "four-4\r\n") {
@@ -133,19 +134,19 @@ func TestTalkToARunningGuest(t *testing.T) {
 		if code != 1 || out != "" {
 			t.Errorf("a second monitor: exit code %d, stdout %q", code, out)
 		}
-		match(t, "stderr of a second monitor", talk, fmt.Sprintf(`kvmctl: error: cannot use the monitor of vm-olorin: the monitor is in use by root \(pid %d\) since 20[-\d]+ [\d:]+`+
-			"\nkvmctl: hint: kvmctl monitors\n", os.Getpid()))
+		match(t, "stderr of a second monitor", talk, fmt.Sprintf(`kvmctl: error: cannot use the monitor of vm-olorin: the monitor is in use by root \(pid %d\) on pts/\d+ since 20[-\d]+ [\d:]+`+
+			"\nkvmctl: hint: --force takes it over; kvmctl monitors shows who sits where\n", os.Getpid()))
 		if code, out, talk := kvmctl(t, h, "", "monitor", olorin, "-c", "info status", "-c", "info name"); code != 0 || out != "VM status: running\nvm-olorin\n" {
 			t.Errorf("-c beside it: exit code %d, stdout %q, stderr %s", code, out, talk)
 		}
 		_, out, _ = kvmctl(t, h, "", "monitors")
-		match(t, "the list", out, `NAME       STATE    MONITOR +IN-USE-BY\nvm-olorin  running  `+root+fmt.Sprintf(`/run/kvm/vm-olorin/mon.sock  root \(pid %d\)\n`, os.Getpid()))
+		match(t, "the list", out, `NAME       STATE    MONITOR +IN-USE-BY +CONSOLE\nvm-olorin  running  `+root+fmt.Sprintf(`/run/kvm/vm-olorin/mon.sock  root \(pid %d\) on pts/\d+  -\n`, os.Getpid()))
 		s.typed("quit\r")
 		s.expect(`left the monitor; vm-olorin runs on\. To end the guest: kvmctl stop vm-olorin`)
 		s.exit(0)
 		_, out, _ = kvmctl(t, h, "", "monitors", "--json")
 		var rows []monitorRow
-		if err := json.Unmarshal([]byte(out), &rows); err != nil || len(rows) != 1 || rows[0] != (monitorRow{olorin, vm.StateRunning, h.MonitorSocket(olorin), nil}) {
+		if err := json.Unmarshal([]byte(out), &rows); err != nil || len(rows) != 1 || rows[0] != (monitorRow{olorin, vm.StateRunning, h.MonitorSocket(olorin), nil, nil}) {
 			t.Errorf("--json gave %s (%v)", out, err)
 		}
 		for _, keys := range []string{"\x04", "\x03", "  q \r", "detach\r", "exit\r"} {
@@ -212,6 +213,60 @@ func TestTalkToARunningGuest(t *testing.T) {
 			t.Errorf("exit code %d, stderr %s", code, talk)
 		}
 	})
+}
+
+// changesHands: the reader is told when the one who types leaves and takes the keyboard; force takes it, and who loses it is told by whom.
+func changesHands(t *testing.T, h *vm.Host) {
+	first := onScreen(t, h, "console", olorin)
+	first.expect(`\^\] leaves the console`)
+	second := onScreen(t, h, "console", olorin)
+	second.expect("read only, because root")
+	_, out, _ := kvmctl(t, h, "", "monitors")
+	match(t, "the list", out, `NAME +STATE +MONITOR +IN-USE-BY +CONSOLE\nvm-olorin +running +\S+ +- +root \(pid \d+\) on pts/\d+\n`)
+	first.typed("\x1d")
+	first.exit(0)
+	second.expect(`\[kvmctl: root \(pid \d+\) on pts/\d+ has left; Enter takes the keyboard\]`)
+	second.typed("\r")
+	second.expect(`\^\] leaves the console`)
+	second.typed("echo five-$((2+3))\r")
+	second.expect(`five-5\r\n`)
+
+	third := onScreen(t, h, "console", olorin, "--force")
+	second.expect(`kvmctl: vm-olorin: root \(pid \d+\) on pts/\d+ took it over`)
+	second.expect(`read only, because root \(pid \d+\) on pts/\d+ is typing`)
+	third.expect(`\^\] leaves the console`)
+	third.typed("echo six-$((2+4))\r")
+	third.expect(`six-6\r\n`)
+	second.expect(`six-6\r\n`)
+	second.typed("echo lost-$((2+4))\r")
+	second.expect(`read only; \^\] leaves`)
+
+	monitor := onScreen(t, h, "monitor", olorin)
+	monitor.expect(`\(vm-olorin\) `)
+	forced := onScreen(t, h, "monitor", olorin, "--force")
+	monitor.expect(`cannot stay on the monitor of vm-olorin: root \(pid \d+\) on pts/\d+ took it over`)
+	monitor.exit(1)
+	forced.expect(`\(vm-olorin\) `)
+	forced.typed("info status\r")
+	forced.expect(`VM status: running`)
+	forced.typed("\x04")
+	forced.exit(0)
+	for _, s := range []*screen{second, third} {
+		if strings.Contains(s.text(), "lost-6") {
+			t.Error("what a reader typed reached the guest")
+		}
+		s.typed("\x1d")
+		s.exit(0)
+	}
+	if left, err := filepath.Glob(h.RunDir(olorin) + "/*.wanted"); err != nil || len(left) == 0 {
+		t.Errorf("%v, %v", left, err)
+	}
+	again := onScreen(t, h, "console", olorin) // a wish that nobody holds throws nobody out
+	again.expect(`\^\] leaves the console`)
+	again.typed("echo seven-$((2+5))\r")
+	again.expect(`seven-7\r\n`)
+	again.typed("\x1d")
+	again.exit(0)
 }
 
 func screenshots(t *testing.T, h *vm.Host) {
@@ -340,7 +395,7 @@ func TestAGuestEndsWhileSomebodyIsThere(t *testing.T) {
 		}
 		match(t, strings.Join(args, " "), talk, `kvmctl: error: cannot [a-z ]+ vm-olorin: it is stopped \(guest shut down\)`+"\nkvmctl: hint: kvmctl start vm-olorin\n")
 	}
-	if code, out, _ := kvmctl(t, h, "", "monitors"); code != 0 || out != "NAME  STATE  MONITOR  IN-USE-BY\n" {
+	if code, out, _ := kvmctl(t, h, "", "monitors"); code != 0 || out != "NAME  STATE  MONITOR  IN-USE-BY  CONSOLE\n" {
 		t.Errorf("monitors: exit code %d, %s", code, out)
 	}
 	_, out, _ = kvmctl(t, h, "", "log", olorin)
