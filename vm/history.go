@@ -48,10 +48,11 @@ const (
 	KindHook    FactKind = "hook"    // a hook said something or failed
 	KindFail    FactKind = "fail"    // a start, by nobody at a terminal, that came to nothing
 	KindNote    FactKind = "note"
-	KindSave    FactKind = "save"   // the guest is in a file, and its QEMU has given it up
-	KindPause   FactKind = "pause"  // a person stopped its CPUs
-	KindResume  FactKind = "resume" // a person let them go on
-	KindReset   FactKind = "reset"  // a person pressed the reset button
+	KindInstall FactKind = "install" // the run boots a CD first, once
+	KindSave    FactKind = "save"    // the guest is in a file, and its QEMU has given it up
+	KindPause   FactKind = "pause"   // a person stopped its CPUs
+	KindResume  FactKind = "resume"  // a person let them go on
+	KindReset   FactKind = "reset"   // a person pressed the reset button
 )
 
 const factVersion = 1

@@ -16,6 +16,7 @@ import (
 // Origin says where a guest begins.
 type Origin struct {
 	File     string                       // go on from this saved guest; empty: from the guest's own saved state, if there is one
+	CD       string                       // boot this CD once, before the disks; absolute
 	Discard  bool                         // boot, and throw the guest's own saved state away
 	Progress func(done, total units.Size) // of the loading; may be nil
 }
@@ -87,6 +88,9 @@ func (l Layout) SavedIn(name string) string {
 // origin finds and checks what a start goes on from; nil: the guest boots.
 func (h *Host) origin(spec *Spec, p *Prepared, from Origin) (*pastState, error) {
 	file := from.File
+	if from.CD != "" && !from.Discard && h.SavedIn(spec.Name) != "" {
+		return nil, &NotRestorableError{spec.Name, h.SavedIn(spec.Name), errors.New("a CD is to be booted")}
+	}
 	if file == "" {
 		if file = h.SavedIn(spec.Name); file == "" {
 			return nil, nil

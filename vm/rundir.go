@@ -39,6 +39,7 @@ type State struct {
 	Digest  string     `json:"digest,omitempty"` // of what holds now (Spec.Digest); another one of vm.toml's is a pending change
 	Unseen  bool       `json:"unseen,omitempty"` // QEMU has more memory or CPUs than the guest is known to see
 
+	Install  string `json:"install,omitempty"`  // the CD that this run boots first, once
 	Restored string `json:"restored,omitempty"` // the file that the guest was restored from
 }
 

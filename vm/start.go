@@ -145,6 +145,9 @@ func (h *Host) StartFrom(ctx context.Context, spec *Spec, from Origin) (*Started
 	if err != nil {
 		return nil, err
 	}
+	if from.CD != "" {
+		spec = withCD(spec, from.CD)
+	}
 	p, err := h.Prepare(ctx, spec)
 	if err != nil {
 		return nil, err
@@ -158,7 +161,7 @@ func (h *Host) StartFrom(ctx context.Context, spec *Spec, from Origin) (*Started
 		return nil, err
 	}
 	p.Notes = append(notes, p.Notes...)
-	s := &starting{h: h, spec: p.spec, asked: spec, p: p, uid: h.UIDBase + p.ABI.UID, runName: newRun(), before: before, launcher: coming}
+	s := &starting{h: h, spec: p.spec, asked: spec, p: p, uid: h.UIDBase + p.ABI.UID, runName: newRun(), before: before, cd: from.CD, launcher: coming}
 	if err := s.run(ctx); err != nil {
 		err = s.explain(err)
 		s.undoAll()
@@ -225,6 +228,7 @@ type starting struct {
 	placed       chan struct{} // closed when placeNotes and placeErr are set; nil: there is nobody to make a scope
 	placeNotes   []string
 	placeErr     error
+	cd           string     // the CD that is booted once; empty: none
 	before       *pastState // what the guest goes on from; nil: it boots
 	stuck        bool       // QEMU outlived SIGKILL
 	undo         []func()
@@ -256,6 +260,9 @@ func (s *starting) run(ctx context.Context) error {
 		{"settings", s.settings},
 		{"scope", s.inScope},
 		{"let go", s.release},
+	}
+	if s.cd != "" {
+		steps = slices.Insert(steps, len(steps)-1, step{"boot order", s.bootOnce})
 	}
 	if s.before != nil {
 		steps = slices.Insert(steps, len(steps)-1, step{"memory", s.loadMemory})
@@ -314,6 +321,7 @@ func (s *starting) writeState(context.Context) error {
 	if s.before != nil {
 		s.state.Restored = s.before.name
 	}
+	s.state.Install = s.cd
 	for i, n := range s.spec.NICs {
 		s.state.MACs = append(s.state.MACs, s.p.ABI.NICs[i].MAC.String())
 		s.state.Bridges = append(s.state.Bridges, n.Bridge)

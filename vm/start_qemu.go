@@ -42,8 +42,12 @@ func (s *starting) exec(ctx context.Context) error {
 	s.files.close()
 	s.files.recorder = recorder
 	// The fact is written while QEMU gets ready; a start that fails writes its end behind it.
-	return s.h.appendFacts(s.spec.Name, s.h.HistorySize, true, Fact{Time: s.state.Started, Run: s.state.Run, Kind: KindStart,
-		PID: s.cmd.Process.Pid, Boot: s.state.Boot, By: s.h.By, Reason: s.before.word()})
+	facts := []Fact{{Time: s.state.Started, Run: s.state.Run, Kind: KindStart,
+		PID: s.cmd.Process.Pid, Boot: s.state.Boot, By: s.h.By, Reason: s.before.word()}}
+	if s.cd != "" {
+		facts = append(facts, Fact{Time: s.state.Started, Run: s.state.Run, Kind: KindInstall, Reason: s.cd, By: s.h.By})
+	}
+	return s.h.appendFacts(s.spec.Name, s.h.HistorySize, true, facts...)
 }
 
 func (s *starting) kill() {

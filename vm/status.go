@@ -60,7 +60,8 @@ func (h *Host) Status(ctx context.Context, names []string) []Status {
 func (h *Host) Overview(ctx context.Context, names []string) []Status {
 	return h.statusOf(ctx, names, func(name string, s *Status) bool {
 		c, err := h.harvested(name)
-		return err == nil && c.Runs && !c.Lost && waitsForWork(s.PID)
+		installs := s.StateOf != nil && s.StateOf.Install != "" // its note needs more than a look
+		return err == nil && c.Runs && !c.Lost && !installs && waitsForWork(s.PID)
 	})
 }
 
@@ -233,6 +234,9 @@ func (h *Host) complete(ctx context.Context, name string, s Status, g glimpse) S
 	}
 	if g.p.waitPlain(0) { // it ended while we asked
 		return h.endedStatus(ctx, name)
+	}
+	if s.StateOf != nil && s.StateOf.Install != "" && s.Note == "" {
+		s.Note = installation(h.recent(name, 1<<20), true).note()
 	}
 	if s.StateOf != nil && s.StateOf.Ready != "" && s.Note == "" {
 		h.readyNote(&s, time.Now())

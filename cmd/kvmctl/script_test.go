@@ -38,6 +38,7 @@ var update = flag.Bool("update", false, "rewrite what the scripts compare with")
 //	printed LINE...     the same for stdout
 //	absent PATH...      none of these exists, not even as a broken symbolic link
 //	tmpfs DIR SIZE      mounts a small file system
+//	bootcd FILE         makes a CD that installs a boot sector on the first disk and resets the machine
 //	killqemu VM         sends SIGKILL to a guest's QEMU
 //	killdaemon          sends SIGKILL to what shows the only mounted image
 func scripts(t *testing.T, dir string, vars map[string]string) {
@@ -64,6 +65,7 @@ func scripts(t *testing.T, dir string, vars map[string]string) {
 			"absent":     absent,
 			"tmpfs":      tmpfs,
 			"killqemu":   killQEMU,
+			"bootcd":     bootCD,
 			"killdaemon": killDaemon,
 		},
 	})

@@ -114,6 +114,8 @@ func wordFact(f vm.Fact) (what, why string) {
 		if f.By != "" {
 			why += "; by " + f.By
 		}
+	case vm.KindInstall:
+		what, why = "install", "boots "+f.Reason+" once"
 	case vm.KindSave:
 		what, why = "saved", f.Reason+", by "+f.By
 	case vm.KindLogFull:
