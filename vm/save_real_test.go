@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -28,6 +29,9 @@ func (h site) types(name, line, until string) {
 		c, err = h.Console(h.within(), name, vm.Visitor{})
 		return err == nil
 	})
+	var read sync.WaitGroup
+	read.Go(func() { _, _ = io.Copy(io.Discard, c) }) // a serial port sends byte by byte: some hundreds that nobody reads stop the guest
+	defer read.Wait()
 	defer c.Close()
 	if _, err := io.WriteString(c, line+"\r"); err != nil {
 		h.t.Fatal(err)
