@@ -81,13 +81,13 @@ func (a *app) warnOfWorld(ctx context.Context, s *configs.Site, names []string) 
 				line, col = g.Place(x.Key)
 			}
 			a.env.Talk("warning: %s:%d:%d: %s: %s", g.File, line, col, x.What, x.Why)
-			a.env.Talk("hint: %s", x.Type)
+			a.env.Talk("hint: %s", a.env.Again(x.Type))
 		}
 	}
 	for _, x := range doctor.Collisions(f) {
 		if len(names) == 0 || slices.Contains(names, x.About) {
 			a.env.Talk("warning: %s: %s", x.About, x.Message)
-			a.env.Talk("hint: %s", x.Type)
+			a.env.Talk("hint: %s", a.env.Again(x.Type))
 		}
 	}
 }

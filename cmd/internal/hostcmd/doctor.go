@@ -64,6 +64,9 @@ func (a *app) runDoctor(ctx context.Context, o doctorOptions) error {
 	if o.fix {
 		a.fixAll(ctx, s, facts, all)
 	}
+	for i := range all {
+		all[i].Type = a.env.Again(all[i].Type)
+	}
 	if o.json {
 		err = a.env.JSON(all)
 	} else {
