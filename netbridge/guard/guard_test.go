@@ -151,7 +151,7 @@ func each(t *testing.T, test func(t *testing.T, n int) (more bool)) {
 
 func TestAChangeThatNobodyConfirmsIsUndoneExactly(t *testing.T) {
 	h := newHost(t)
-	if out, err := h.run(t, "apply", timeEnv+"=1s"); err != nil {
+	if out, err := h.run(t, "apply", timeEnv+"=6s"); err != nil {
 		t.Fatal(err, out)
 	}
 	if dump(t) == h.before {
@@ -287,6 +287,7 @@ func TestARecordOfAnEarlierBootIsForgotten(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	eventually(t, "the bridge has its link-local address", func() bool { return strings.Contains(dump(t), "local fe80:") })
 	moved := dump(t)
 	for field, outcome := range map[string]string{`"netns":"`: "3\n", `"boot":"`: "2\n"} { // another namespace: not to be touched; another boot: nothing to touch
 		other := bytes.Replace(b, []byte(field), []byte(field+"x"), 1)

@@ -30,6 +30,7 @@ func (b *bench) measure(ctx context.Context) (missed int, err error) {
 		{"status with two guests under SIGSTOP", b.statusStopped},
 		{"memory", b.memory},
 		{"graceful stops", b.stops},
+		{"networks, in turn", b.networks},
 		{"mounts of an image, in turn", b.imageMounts},
 	} {
 		b.say("%s", step.say)
