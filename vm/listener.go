@@ -18,7 +18,8 @@ const maxProcTCP = 16 << 20
 // listenerOf finds the process that listens on a TCP port in a way that keeps others from addr; 0: none is seen.
 func listenerOf(addr netip.Addr, port uint16) int {
 	var inodes []string
-	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+	// This thread's: /proc/net is that of the process's first thread, which may stand in another network namespace.
+	for _, table := range []string{"/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"} {
 		f, err := os.Open(table)
 		if err != nil {
 			continue // a kernel without IPv6
