@@ -89,6 +89,7 @@ func (h *Host) examine(ctx context.Context, file *Spec) (*examined, error) {
 		x.close()
 		return nil, err
 	}
+	x.rec.reconcile(file, x.pinned, x.live)
 	x.plan = Plan(file, x.pinned, x.rec, x.live)
 	return x, nil
 }
@@ -176,6 +177,7 @@ func (e *executor) run(ctx context.Context) ([]Outcome, error) {
 			if o.Err = ctx.Err(); o.Err == nil {
 				e.do(ctx, o)
 			}
+			e.h.step("applied")
 			if o.Err == nil && (o.When == WhenDone || o.When == WhenGuest) {
 				if err := e.h.note(e.name, e.rec); err != nil {
 					return all, err
@@ -225,6 +227,7 @@ func (e *executor) pinNew() error {
 		return err
 	}
 	e.abi = &pinned
+	e.h.step("pinned")
 	k := 0
 	for i := range e.file.NICs {
 		if !later(opAddNIC, i) {

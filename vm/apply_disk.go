@@ -114,6 +114,7 @@ func (e *executor) addDisk(ctx context.Context, o *Outcome) (err error) {
 		}
 		below = node
 	}
+	e.h.step("disk open")
 	b := &builder{spec: e.file, abi: e.abi}
 	if err := e.mon.Execute(ctx, "device_add", deviceArgs(b.diskDeviceAs(id, d, below)), nil); err != nil {
 		return fmt.Errorf("plug in %s: %w", d.Image, err)

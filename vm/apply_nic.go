@@ -67,6 +67,7 @@ func (e *executor) addNIC(ctx context.Context, o *Outcome) (err error) {
 	if err := e.mon.Execute(ctx, "netdev_add", netdevArgs(b.netdev(n.Number, n)), nil); err != nil {
 		return fmt.Errorf("take the TAP: %w", err)
 	}
+	e.h.step("card's TAP taken")
 	undo = nil // netdev_add closed the names
 	undo.add(func() { e.drop("netdev_del", map[string]any{"id": "net" + strconv.Itoa(n.Number)}) })
 	if err := e.mon.Execute(ctx, "device_add", deviceArgs(b.card(n.Number, n, place)), nil); err != nil {

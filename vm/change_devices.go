@@ -2,9 +2,7 @@ package vm
 
 import (
 	"fmt"
-	"path/filepath"
 	"slices"
-	"strings"
 )
 
 // Why a device waits for the next start.
@@ -222,6 +220,3 @@ func (p *planner) rateNow(key string, i int, place ABINIC) {
 func (p *planner) wantsCard(slot, port int) bool {
 	return slices.ContainsFunc(p.pinned.NICs[:len(p.file.NICs)], func(x ABINIC) bool { return x.Slot == slot && x.Port == port })
 }
-
-// short gives an image's name for a line of talk.
-func short(image string) string { return strings.TrimSuffix(filepath.Base(image), " (deleted)") }

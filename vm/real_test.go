@@ -264,14 +264,14 @@ func (r *tapRoom) names(t testing.TB) (names []string) {
 // network opens a TAP for each queue of each NIC.
 func (r *tapRoom) network(_ context.Context, s *vm.Spec, _ int) ([][]*os.File, error) {
 	var all [][]*os.File
-	for i, n := range s.NICs {
+	for _, n := range s.NICs {
 		flags := uint16(0)
 		if n.Queues > 1 {
 			flags = unix.IFF_MULTI_QUEUE
 		}
 		var queues []*os.File
 		for range n.Queues {
-			f, err := r.open(fmt.Sprintf("kvtest.%d", i), flags)
+			f, err := r.open(fmt.Sprintf("kvtest.%d", n.Number), flags)
 			if err != nil {
 				return nil, err
 			}

@@ -121,3 +121,33 @@ func (h *Host) note(name string, r *Record) error {
 	}
 	return nil
 }
+
+// reconcile takes from QEMU which devices there are: a kvmctl that was killed between QEMU and the record left a device without its entry,
+// or an entry without its device. What came so came as the file says.
+func (r *Record) reconcile(file *Spec, pinned *ABI, live *Running) {
+	var disks []Disk
+	for _, d := range r.Applied.Disks {
+		if live.hasImage(d.Image) {
+			disks = append(disks, d)
+		}
+	}
+	for _, d := range file.Disks {
+		if live.hasImage(d.Image) && diskOf(disks, d.Image) == nil {
+			disks = append(disks, d)
+		}
+	}
+	r.Applied.Disks = disks
+	var nics []NIC
+	var cards []ABINIC
+	for i, c := range r.Cards {
+		if live.hasNIC(c.Slot, c.Port) {
+			nics, cards = append(nics, r.Applied.NICs[i]), append(cards, c)
+		}
+	}
+	for i, n := range file.NICs {
+		if c := pinned.NICs[i]; live.hasNIC(c.Slot, c.Port) && indexOfPlace(cards, c) < 0 {
+			nics, cards = append(nics, n), append(cards, c)
+		}
+	}
+	r.Applied.NICs, r.Cards = nics, cards
+}
