@@ -32,6 +32,7 @@ func (b *bench) measure(ctx context.Context) (missed int, err error) {
 		{"graceful stops", b.stops},
 		{"networks, in turn", b.networks},
 		{"mounts of an image, in turn", b.imageMounts},
+		{fmt.Sprintf("cold starts of %d guests at once, in turn", b.o.running), b.cold},
 	} {
 		b.say("%s", step.say)
 		if err := step.do(ctx); err != nil {

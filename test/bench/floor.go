@@ -146,7 +146,7 @@ func (f *floor) openOne(ctx context.Context, name string) (*os.File, error) {
 		return os.OpenFile(f.wiring.Chains[disk][layer].Path, os.O_RDWR, 0)
 	case scan(name, "nic%d.%d", &nic, &queue) && queue == 0:
 		tap, err := f.kernel.OpenTAP(ctx, netbridge.TAP{Name: fmt.Sprintf("kvfloor.%d", nic), Alias: netbridge.TAPAlias("floor", nic),
-			Bridge: bridge, Queues: 1})
+			Bridge: bridge, Queues: 1, Spoof: true}) // nothing around: the floor has no port to lock
 		if err != nil {
 			return nil, err
 		}
