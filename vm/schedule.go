@@ -141,7 +141,7 @@ func (s *Schedule) settle(now time.Time, effects *[]Effect) (moved bool) {
 			j.end(now, Result{Err: &InterruptedError{Cause: s.interrupted}})
 		}
 		if j.phase == PhaseWaits {
-			switch failed, held := s.needs(j); {
+			switch held, failed := s.needs(j); {
 			case failed != nil:
 				j.end(now, Result{Err: failed})
 			case held == "":
@@ -162,20 +162,20 @@ func (s *Schedule) settle(now time.Time, effects *[]Effect) (moved bool) {
 	return moved
 }
 
-// needs gives why a job cannot be done any more, or else the first of its needs that still holds it.
-func (s *Schedule) needs(j *job) (failed error, held string) {
+// needs gives the first of a job's needs that still holds it, or else why it cannot be done any more.
+func (s *Schedule) needs(j *job) (held string, failed error) {
 	for _, d := range j.Needs {
 		need := s.byName[d.Name]
 		switch {
 		case need == nil:
 		case d.Hard && need.phase == PhaseFailed:
-			return &NeedError{Need: d.Name, Outside: need.Outside, Result: need.result}, ""
+			return "", &NeedError{Need: d.Name, Outside: need.Outside, Result: need.result}
 		case held != "" || need.phase >= PhaseDone || !d.Hard && need.phase == PhaseSettles:
 		default:
 			held = d.Name
 		}
 	}
-	return nil, held
+	return held, nil
 }
 
 func (j *job) enter(p Phase, now time.Time) { j.phase, j.since, j.until = p, now, time.Time{} }
@@ -228,7 +228,7 @@ func (s *Schedule) View() []JobView {
 	for i, j := range s.jobs {
 		all[i] = JobView{Name: j.Name, Phase: j.phase, Since: j.since, Until: j.until}
 		if j.phase == PhaseWaits {
-			_, all[i].Held = s.needs(j)
+			all[i].Held, _ = s.needs(j)
 		}
 	}
 	return all
