@@ -80,6 +80,11 @@ func (l Layout) SavedState(name string) string {
 	return l.path("var/lib/kvm", name, "saved.state")
 }
 
+// SnapshotDir keeps what has to be the same when a snapshot of a guest's memory is loaded; the snapshots themselves are in its images.
+func (l Layout) SnapshotDir(name string) string {
+	return l.path("var/lib/kvm", name, "snapshots")
+}
+
 // UIDLock serialises the choice of uid numbers on this host.
 func (l Layout) UIDLock() string { return l.path("var/lib/kvm/.uid.lock") }
 

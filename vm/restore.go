@@ -17,6 +17,7 @@ import (
 type Origin struct {
 	File     string                       // go on from this saved guest; empty: from the guest's own saved state, if there is one
 	CD       string                       // boot this CD once, before the disks; absolute
+	Snapshot string                       // go on from this snapshot, which holds the guest's memory
 	Discard  bool                         // boot, and throw the guest's own saved state away
 	Progress func(done, total units.Size) // of the loading; may be nil
 }
@@ -26,6 +27,7 @@ type pastState struct {
 	name     string // of the file, for people
 	f        *os.File
 	header   *SavedHeader
+	snapshot string // instead of the file; empty: none
 	progress func(done, total units.Size)
 }
 
@@ -88,6 +90,12 @@ func (l Layout) SavedIn(name string) string {
 // origin finds and checks what a start goes on from; nil: the guest boots.
 func (h *Host) origin(spec *Spec, p *Prepared, from Origin) (*pastState, error) {
 	file := from.File
+	if from.Snapshot != "" {
+		if err := h.sameAsThen(spec, from.Snapshot, p.Argv); err != nil {
+			return nil, err
+		}
+		return &pastState{name: "snapshot " + from.Snapshot, snapshot: from.Snapshot}, nil
+	}
 	if from.CD != "" && !from.Discard && h.SavedIn(spec.Name) != "" {
 		return nil, &NotRestorableError{spec.Name, h.SavedIn(spec.Name), errors.New("a CD is to be booted")}
 	}
@@ -149,6 +157,9 @@ func (s *starting) loadMemory(ctx context.Context) error {
 	b := s.before
 	if b == nil {
 		return nil
+	}
+	if b.snapshot != "" {
+		return loadSnapshot(ctx, s.mon, s.spec, b.snapshot)
 	}
 	if err := setReturnPath(ctx, s.mon, true); err != nil {
 		return err

@@ -145,6 +145,7 @@ func (h *Host) StartFrom(ctx context.Context, spec *Spec, from Origin) (*Started
 	if err != nil {
 		return nil, err
 	}
+	asked := spec
 	if from.CD != "" {
 		spec = withCD(spec, from.CD)
 	}
@@ -161,7 +162,7 @@ func (h *Host) StartFrom(ctx context.Context, spec *Spec, from Origin) (*Started
 		return nil, err
 	}
 	p.Notes = append(notes, p.Notes...)
-	s := &starting{h: h, spec: p.spec, asked: spec, p: p, uid: h.UIDBase + p.ABI.UID, runName: newRun(), before: before, cd: from.CD, launcher: coming}
+	s := &starting{h: h, spec: p.spec, asked: asked, p: p, uid: h.UIDBase + p.ABI.UID, runName: newRun(), before: before, cd: from.CD, launcher: coming}
 	if err := s.run(ctx); err != nil {
 		err = s.explain(err)
 		s.undoAll()

@@ -109,7 +109,7 @@ func (s *starting) release(ctx context.Context) error {
 	if err := s.mon.Execute(ctx, "cont", nil, nil); err != nil {
 		return fmt.Errorf("let the guest go: %w", err)
 	}
-	if s.before != nil {
+	if s.before != nil && s.before.snapshot == "" {
 		if err := s.h.consumeSaved(s.spec.Name); err != nil { // the disks move on, so it is of no use any more
 			s.p.Notes = append(s.p.Notes, fmt.Sprintf("it goes on, but its saved state is still there: %v", err))
 		}

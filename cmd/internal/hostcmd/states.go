@@ -11,7 +11,7 @@ import (
 
 // stateCommands are those that hold, keep and turn back what a guest is doing.
 func (a *app) stateCommands() []*cobra.Command {
-	return []*cobra.Command{newPause(a), newResume(a), newReset(a), newSave(a), newRestore(a), newInstall(a)}
+	return []*cobra.Command{newPause(a), newResume(a), newReset(a), newSave(a), newRestore(a), newInstall(a), newSnapshot(a)}
 }
 
 // eachRunning does something to each of the named guests; one that fails does not keep it from the others. act is for errors: "pause".
