@@ -195,7 +195,7 @@ func TestARateHoldsInBothDirections(t *testing.T) {
 	if err := w.SetRate(t.Context(), "kv1.0", 0); err != nil {
 		t.Fatal(err)
 	}
-	if got := throughput(t, g, lan, olorinMAC); got < 16e6 {
+	if got := throughput(t, g, lan, olorinMAC); got < 4e6 { // twice what went through just before
 		t.Errorf("without a limit: %.1f Mbit/s", got/1e6)
 	}
 }

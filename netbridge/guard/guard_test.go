@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 
 	"kvmctl/internal/testenv"
 	"kvmctl/netbridge/guard"
@@ -23,23 +24,29 @@ import (
 
 const patience = 30 * time.Second
 
+// noSleep takes a second from the end of each process that the race detector is in.
+const noSleep = "GORACE=atexit_sleep_ms=0"
+
 // host is a namespace of the test's own whose eth0 has something of everything, and its files.
 type host struct {
 	dir    string
 	before string
 }
 
-// setUp is what ip(8) is told; the other end of eth0 is the LAN's.
-const setUp = `link set lo up
+// setLinks and setUp are what ip(8) is told; the other end of eth0 is the LAN's. An address that was there before the carrier would
+// lose its route and get it again at some moment.
+const setLinks = `link set lo up
 link add eth0 address 52:54:00:ee:00:01 type veth peer name lan0
 link set eth0 addrgenmode none
 link set lan0 up
-addr add 10.7.0.2/24 brd + dev eth0
+link set eth0 up
+`
+
+const setUp = `addr add 10.7.0.2/24 brd + dev eth0
 addr add 10.7.0.3/24 dev eth0
 addr add 10.8.0.9/24 dev eth0 label eth0:x valid_lft 30000 preferred_lft 20000
 addr add fd07::2/64 dev eth0 nodad
 addr add fd08::2/64 dev eth0 nodad noprefixroute
-link set eth0 up
 route add default via 10.7.0.1 metric 7
 route add default via fd07::1 metric 50
 route add fd08::/64 dev eth0 metric 99
@@ -59,14 +66,21 @@ func newHost(t *testing.T) *host {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { ns.Close() })
-	ip := exec.CommandContext(t.Context(), "ip", "-batch", "-")
-	ip.Stdin = strings.NewReader(setUp)
-	if out, err := ip.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+	batch := func(lines string) {
+		ip := exec.CommandContext(t.Context(), "ip", "-batch", "-")
+		ip.Stdin = strings.NewReader(lines)
+		if out, err := ip.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
 	}
-	h := &host{dir: t.TempDir()}
+	batch(setLinks)
 	eventually(t, "eth0 has a carrier", func() bool {
-		return strings.Contains(dump(t), "local fd08::2") && strings.Contains(dump(t), "state UP")
+		return strings.Contains(dump(t), "state UP") && strings.Contains(dump(t), "ff00::/8 dev eth0")
+	})
+	batch(setUp)
+	h := &host{dir: t.TempDir()}
+	eventually(t, "eth0 has its addresses", func() bool {
+		return strings.Contains(dump(t), "local fd08::2") && strings.Contains(dump(t), "local fd07::2")
 	})
 	h.before = dump(t)
 	return h
@@ -97,7 +111,7 @@ func dump(t *testing.T) string {
 func (h *host) run(t *testing.T, as string, env ...string) (string, error) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "/proc/self/exe")
-	cmd.Env = append(os.Environ(), append([]string{asEnv + "=" + as, dirEnv + "=" + h.dir, timeEnv + "=60s"}, env...)...)
+	cmd.Env = append(os.Environ(), append([]string{asEnv + "=" + as, dirEnv + "=" + h.dir, timeEnv + "=60s", noSleep}, env...)...)
 	var out bytes.Buffer // a file: the guard, which goes on, must not be waited for
 	log, err := os.Create(filepath.Join(h.dir, "out"))
 	if err != nil {
@@ -321,5 +335,53 @@ func TestADamagedRecordIsToldAndNotActedOn(t *testing.T) {
 		if dump(t) != h.before {
 			t.Errorf("%q: the network was changed", text)
 		}
+	}
+}
+
+// A full disk: the change is not begun, or it is undone; never is there a change that nobody could undo.
+func TestAFullDiskLeavesTheNetworkAsItWas(t *testing.T) {
+	worked := 0
+	sizes := []int{1, 2, 3, 4, 5, 6, 16}
+	for _, pages := range sizes {
+		t.Run(fmt.Sprint(pages, " pages"), func(t *testing.T) {
+			h := newHost(t)
+			if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil { // of this thread, which ends with the test
+				t.Fatal(err)
+			}
+			if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+				t.Fatal(err)
+			}
+			out := h.dir
+			h.dir = filepath.Join(out, "disk")
+			if err := os.Mkdir(h.dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := unix.Mount("tmpfs", h.dir, "tmpfs", 0, fmt.Sprint("size=", 4096*pages)); err != nil {
+				t.Fatal(err)
+			}
+			cmd := exec.CommandContext(t.Context(), "/proc/self/exe")
+			cmd.Env = append(os.Environ(), asEnv+"=apply", dirEnv+"="+h.dir, timeEnv+"=1s", noSleep)
+			log, err := os.Create(filepath.Join(out, "out"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer log.Close()
+			cmd.Stdout, cmd.Stderr = log, log
+			if err := cmd.Run(); err == nil {
+				worked++
+			} else if b, _ := os.ReadFile(log.Name()); !strings.Contains(string(b), "no space left on device") && !strings.Contains(string(b), "wait for the guard") {
+				t.Errorf("%v: %s", err, b)
+			}
+			h.undone(t)
+			for f := filesIn(h.dir); exec.Command("flock", "-n", f.GuardLock, "true").Run() != nil; { // it would hold the file system
+				time.Sleep(5 * time.Millisecond)
+			}
+			if err := unix.Unmount(h.dir, unix.MNT_DETACH); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	if worked == 0 || worked == len(sizes) {
+		t.Errorf("%d of %d changes worked: the sizes show nothing", worked, len(sizes))
 	}
 }

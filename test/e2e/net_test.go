@@ -79,11 +79,11 @@ systemctl show -P ActiveState kvm-net-guard.service`,
 kvmctl net apply --timeout 600s >/dev/null 2>&1; echo apply $?
 systemctl kill -s KILL kvm-net-guard.service
 for i in $(seq 100); do [ "$(systemctl show -P ActiveState kvm-net-guard.service)" = inactive ] && break; sleep 0.2; done
-kvmctl list >/dev/null 2>&1
-ip addr show dev eth7 | grep -o 'inet 1.*' | cmp - /tmp/was && echo 'as before'`, "apply 0\nas before\n"},
+kvmctl list >/tmp/log 2>&1
+ip addr show dev eth7 | grep -o 'inet 1.*' | cmp - /tmp/was && echo 'as before' || cat /tmp/log`, "apply 0\nas before\n"},
 		{"a guest with vhost, a VLAN and a rate", `exec 2>&1
 modprobe vhost_net
-kvmctl net apply >/dev/null 2>&1 && kvmctl net confirm >/dev/null 2>&1; echo apply $?
+kvmctl net apply >/tmp/log 2>&1 && kvmctl net confirm >>/tmp/log 2>&1 && echo applied || cat /tmp/log
 kvmctl start vm1 >/tmp/log 2>&1 || cat /tmp/log
 pid=$(cat /run/kvm/vm1/qemu.pid)
 tr '\0' '\n' <"/proc/$pid/cmdline" | grep -o 'vhost=on,vhostfd'
@@ -96,7 +96,7 @@ tc qdisc show dev "$tap" | grep -o 'tbf\|ingress'
 tc filter show dev "$tap" ingress | grep -o 'police.*rate [0-9A-Za-z]*' | sed 's/police.*rate/police/'
 kvmctl stop vm1 --force >/dev/null 2>&1; echo stop $?
 ip -o link show type tun | wc -l`,
-			"apply 0\nvhost=on,vhostfd\n1\nlearning off\nlocked on\n30 PVID Egress Untagged\ncarries them\ntbf\ningress\npolice 8Mbit\nstop 0\n0\n"},
+			"applied\nvhost=on,vhostfd\n1\nlearning off\nlocked on\n30 PVID Egress Untagged\ncarries them\ntbf\ningress\npolice 8Mbit\nstop 0\n0\n"},
 		{"a confirmed move is made again at boot", `exec 2>&1
 ip link del br7; ip addr flush dev eth7; ip addr add 10.77.0.2/24 dev eth7
 kvmctl net apply --boot >/dev/null 2>&1; echo boot $?
@@ -118,7 +118,9 @@ ip -br addr show dev br7 | grep -c 10.77.0.2/24
 	}
 }
 
-func indent(s string) string { return "    " + strings.ReplaceAll(strings.TrimSpace(s), "\n", "\n    ") }
+func indent(s string) string {
+	return "    " + strings.ReplaceAll(strings.TrimSpace(s), "\n", "\n    ")
+}
 
 const netHost = `[[bridge]]
 name = "br7"
