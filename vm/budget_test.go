@@ -55,7 +55,7 @@ func TestShares(t *testing.T) {
 			}
 		})
 	}
-	if got, least := StopNeeds(many(2 * parallelStops)), 2*38*time.Second; got < least {
+	if got, least := StopNeeds(many(2*parallelStops)), 2*38*time.Second; got < least {
 		t.Errorf("twice as many guests as stop at once need %v: less than two after another (%v)", got, least)
 	}
 }

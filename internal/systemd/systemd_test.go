@@ -124,7 +124,7 @@ func TestASilentManagerIsWaitedForNoLongerThanTheDeadline(t *testing.T) {
 				}
 			} else {
 				p.Silence()
-				m, err = systemd.Dial(ctx, p.Socket)
+				_, err = systemd.Dial(ctx, p.Socket)
 			}
 			if err == nil {
 				t.Error("no error from a silent manager")
