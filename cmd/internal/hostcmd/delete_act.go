@@ -36,6 +36,9 @@ func (p *deletePlan) carryOut(l vm.Layout, name string) (kept []string, err erro
 			return nil, err
 		}
 	}
+	if err := os.RemoveAll(l.SnapshotDir(name)); err != nil {
+		return nil, err
+	}
 	if present(lib) {
 		if _, err := image.CleanTemp(lib); err != nil {
 			return nil, err

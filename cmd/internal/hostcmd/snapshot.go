@@ -22,6 +22,9 @@ func newSnapshot(a *app) *cobra.Command {
 A snapshot of a guest that runs holds its memory too: turned back, it goes on where it was. One of a
 guest that is off holds its disks alone. A guest with a writable raw disk can have none: that disk
 would not be turned back.`,
+		Example: `  kvmctl snapshot create vm-olorin before-upgrade
+  kvmctl snapshot list vm-olorin
+  kvmctl snapshot restore vm-olorin before-upgrade`,
 	}, newSnapshotCreate(a), newSnapshotList(a), newSnapshotRestore(a), newSnapshotDelete(a))
 }
 
