@@ -24,14 +24,20 @@ func (e *executor) agent(ctx context.Context) (*qmp.Agent, func(), error) {
 func (e *executor) setMemory(ctx context.Context, o *Outcome) error {
 	want := e.file.Memory
 	before := e.live.Memory()
+	grow := max(0, want-e.live.Base)
 	a, closeAgent, err := e.agent(ctx)
+	var least units.Size // what the guest has to have online in the end
 	if err == nil {
 		defer closeAgent()
 		if want > before {
 			_ = a.OnlineByItself(ctx) // an agent may not be allowed to: then block by block
+			m, err := a.OnlineMemory(ctx)
+			if err != nil {
+				a = nil // it knows no memory blocks: nobody tells
+			}
+			least = m.Online + newBlocks(e.live.Plugged, grow, m.Block)
 		}
 	}
-	grow := max(0, want-e.live.Base)
 	if e.live.Growth > 0 {
 		args := map[string]any{"path": peripheral + memoryDevice, "property": "requested-size", "value": int64(grow)}
 		if err := e.mon.Execute(ctx, "qom-set", args, nil); err != nil {
@@ -44,19 +50,20 @@ func (e *executor) setMemory(ctx context.Context, o *Outcome) error {
 		}
 	}
 	e.rec.Applied.Memory, e.rec.Applied.MemoryMax = want, e.file.MemoryMax
-	var seen units.Size
+	var seen qmp.Memory
 	followed, err := waitFor(ctx, guestTime, func(ctx context.Context) (bool, error) {
 		p := prober{c: e.mon, r: e.live}
 		if err := p.memory(ctx); err != nil {
 			return false, err
 		}
-		offline := 0
 		if a != nil {
-			if seen, offline, err = a.OnlineMemory(ctx); err != nil {
+			var err error
+			if seen, err = a.OnlineMemory(ctx); err != nil {
 				return false, fmt.Errorf("bring memory online in the guest: %w", err)
 			}
 		}
-		return e.live.Memory() == want && offline == 0, nil
+		// QEMU's size is there a moment before the guest has made blocks of it.
+		return e.live.Memory() == want && seen.Offline == 0 && (a == nil || seen.Online >= least), nil
 	})
 	if refused := new(qmp.Error); errors.As(err, &refused) { // an agent that may not, or knows no memory blocks
 		followed, a, err = e.live.Memory() == want, nil, nil
@@ -66,14 +73,26 @@ func (e *executor) setMemory(ctx context.Context, o *Outcome) error {
 		return err
 	case !followed && want < before:
 		e.guestHasNot(o, "the guest has given back %v of %v so far", before-e.live.Memory(), before-want)
+	case !followed && e.live.Memory() == want:
+		e.guestHasNot(o, "the guest has %v online", seen.Online)
 	case !followed:
 		e.guestHasNot(o, "the guest has taken %v of %v so far", max(0, e.live.Memory()-before), want-before)
 	case a == nil && want > e.live.Base:
 		e.unknown(o, onlineHint)
 	case a != nil:
-		o.Note = fmt.Sprintf("the guest has %v online", seen)
+		o.Note = fmt.Sprintf("the guest has %v online", seen.Online)
 	default:
 		o.Note = "the guest gave it back"
 	}
 	return nil
+}
+
+// newBlocks gives how much the guest's memory blocks grow by when virtio-mem goes from one size to another: a block is there from its
+// first byte on.
+func newBlocks(from, to, block units.Size) units.Size {
+	if block <= 0 || to <= from {
+		return 0
+	}
+	up := func(s units.Size) units.Size { return (s + block - 1) / block * block }
+	return up(to) - up(from)
 }

@@ -182,3 +182,18 @@ func FuzzRecord(f *testing.F) {
 		Plan(s, &abi, r, nil)
 	})
 }
+
+func TestTheGuestHasToHaveEveryNewBlock(t *testing.T) {
+	const block = 128 * units.MiB
+	for _, tt := range []struct{ from, to, want units.Size }{
+		{0, 512 * units.MiB, 512 * units.MiB}, {0, 2 * units.MiB, block}, {2 * units.MiB, 128 * units.MiB, 0},
+		{2 * units.MiB, 130 * units.MiB, block}, {512 * units.MiB, 0, 0}, {0, 0, 0},
+	} {
+		if got := newBlocks(tt.from, tt.to, block); got != tt.want {
+			t.Errorf("from %v to %v: %v, want %v", tt.from, tt.to, got, tt.want)
+		}
+	}
+	if newBlocks(0, units.GiB, 0) != 0 {
+		t.Error("blocks of no size")
+	}
+}

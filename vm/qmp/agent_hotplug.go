@@ -43,16 +43,22 @@ func (a *Agent) OnlineCPUs(ctx context.Context) (int, error) {
 // maxBlocks is how many memory blocks are brought online by one command, so that neither it nor its answer grows without bound.
 const maxBlocks = 512
 
-// OnlineMemory brings memory blocks online that the guest has and does not use. It gives how much the guest uses after that and how
-// many blocks it does not (guest-get-memory-blocks, guest-set-memory-blocks, guest-get-memory-block-info).
-func (a *Agent) OnlineMemory(ctx context.Context) (online units.Size, offline int, err error) {
+// Memory is what a guest makes of its memory blocks.
+type Memory struct {
+	Online  units.Size // in use
+	Block   units.Size // of one block
+	Offline int        // blocks that it has and does not use
+}
+
+// OnlineMemory brings memory blocks online that the guest has and does not use, and tells what holds after that (guest-get-memory-blocks, guest-set-memory-blocks, guest-get-memory-block-info).
+func (a *Agent) OnlineMemory(ctx context.Context) (Memory, error) {
 	type block struct {
 		Index  uint64 `json:"phys-index"`
 		Online bool   `json:"online"`
 	}
 	var info struct{ Size uint64 }
 	if err := a.Execute(ctx, "guest-get-memory-block-info", nil, &info); err != nil {
-		return 0, 0, err
+		return Memory{}, err
 	}
 	list := func() (n int, off []block, err error) {
 		var all []block
@@ -74,7 +80,7 @@ func (a *Agent) OnlineMemory(ctx context.Context) (online units.Size, offline in
 			n, off, err = list()
 		}
 	}
-	return units.Size(info.Size) * units.Size(n), len(off), err
+	return Memory{units.Size(info.Size) * units.Size(n), units.Size(info.Size), len(off)}, err
 }
 
 // online is what Debian's kernel does not do by itself: CONFIG_MEMORY_HOTPLUG_DEFAULT_ONLINE is not set there. Movable memory can be
