@@ -43,6 +43,8 @@ need_program ip iproute2 # tests of networks
 need_program flock util-linux # likewise
 need_file ovmf /usr/share/OVMF/OVMF_CODE_4M.fd /usr/share/OVMF/OVMF_CODE.fd
 need_program gcc gcc # go test -race
+need_program as binutils # the boot sectors of the installation test
+need_program blkid util-linux
 need_file libc6-dev /usr/include/stdlib.h
 need_program git git
 need_program xz xz-utils # kernel modules of newer Debians
