@@ -122,7 +122,7 @@ const ssh = "ssh -o StrictHostKeyChecking=no -o LogLevel=ERROR root@127.0.0.1 "
 const started = `for i in $(seq 300); do systemctl is-active -q kvm.service && break; sleep 1; done; systemctl is-active kvm.service; `
 
 // running shows vm-n once it answers: emulated twice, a QEMU that starts may be silent for longer than status waits.
-const running = `for i in $(seq 60); do kvmctl status vm-n | grep -q running && break; sleep 1; done; kvmctl status vm-n`
+const running = `for i in $(seq 60); do s=$(kvmctl status vm-n); echo "$s" | grep -q running && break; sleep 1; done; echo "$s"`
 
 // TestBootAndShutdown is the promise of kvm.service on a real boot: guests start by themselves, survive what kills kvmctl or a session,
 // are explained after a power cut, and are shut down in order before the host goes.
