@@ -122,3 +122,21 @@ func routeMessage(m []byte, index int, h Holding, give bool) ([]byte, error) {
 	}
 	return m, nil
 }
+
+// relink copies the paths of a multipath route (struct rtnexthop) with one interface's number changed; uses says that it was there.
+func relink(paths []byte, from, to int) (out []byte, uses bool) {
+	out = bytes.Clone(paths)
+	for at := 0; len(out)-at >= unix.SizeofRtNexthop; {
+		size := int(binary.NativeEndian.Uint16(out[at:]))
+		if size < unix.SizeofRtNexthop || size > len(out)-at {
+			break
+		}
+		out[at+2] &^= unix.RTNH_F_DEAD | unix.RTNH_F_LINKDOWN | unix.RTNH_F_OFFLOAD
+		if int(u32(out[at+4:])) == from {
+			binary.NativeEndian.PutUint32(out[at+4:], uint32(to))
+			uses = true
+		}
+		at += (size + 3) &^ 3
+	}
+	return out, uses
+}

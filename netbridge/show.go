@@ -32,7 +32,8 @@ type Status struct {
 	Ours     bool    // kvmctl made it
 	Link     Link    // what is there; zero when Missing
 	Ports    []Port
-	Pending  []Step // what Ensure would do
+	Pending  []Step // what Ensure would do, but for dangerous ones, which it refuses
+	Problem  error  // why there is no plan; nil: there is one
 }
 
 // Port is one port of a bridge.
@@ -67,8 +68,7 @@ func Survey(links []Link, declared []Bridge) []Status {
 		case l.Kind != KindBridge:
 			s.State = Blocked
 		}
-		// An impossible declaration has no plan; whoever applies it is told why.
-		s.Pending, _ = Plan(links, declared[i:i+1])
+		s.Pending, s.Problem = Plan(links, declared[i:i+1])
 		out = append(out, s)
 		seen[l.Name] = true
 	}

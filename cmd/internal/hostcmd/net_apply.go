@@ -101,6 +101,9 @@ func (a *app) applyNetworks(ctx context.Context, k *netbridge.LinuxKernel, want 
 	if err != nil {
 		return &declinedError{err}
 	}
+	if len(steps) == 0 && o.boot {
+		return nil // at each boot of each host
+	}
 	if len(steps) == 0 {
 		a.env.Talk("nothing to do: the networks are as declared")
 		return nil

@@ -21,7 +21,7 @@ func newNetShow(a *app) *cobra.Command {
 		Long: `Show the declared bridges, whether they are there or not, those that kvmctl made and that are declared
 no more, and foreign ones that guests use.
 
-STATE is up, down, missing (made when a guest needs it) or blocked (another interface has its name).
+STATE is up, down, missing (made when a guest needs it, or by net apply) or blocked (another interface has its name).
 MADE BY is kvmctl, or other for a bridge that is used as it is and never changed.`,
 		Example: `  kvmctl net show
   kvmctl net show --json`,
@@ -42,7 +42,9 @@ type netRow struct {
 	MTU       int             `json:"mtu,omitempty"`
 	Addresses []netip.Prefix  `json:"addresses"`
 	Ports     []portRow       `json:"ports"`
-	Pending   []string        `json:"pending"` // what the next start will do
+	Pending   []string        `json:"pending"`             // what the next start will do
+	Dangerous bool            `json:"dangerous,omitempty"` // the next start refuses it: net apply is for that
+	Problem   string          `json:"problem,omitempty"`   // why it cannot be made as declared
 }
 
 // portRow is a port of a bridge in `net show --json`.
@@ -106,6 +108,10 @@ func newNetRow(st netbridge.Status) netRow {
 	}
 	for _, step := range st.Pending {
 		r.Pending = append(r.Pending, step.String())
+		r.Dangerous = r.Dangerous || netbridge.Dangerous(step)
+	}
+	if st.Problem != nil && st.State != netbridge.Blocked {
+		r.Problem = st.Problem.Error()
 	}
 	return r
 }
@@ -143,6 +149,10 @@ func (r netRow) note() string {
 	switch {
 	case r.State == netbridge.Blocked:
 		return "another interface has this name: ip -d link show " + r.Name
+	case r.Problem != "":
+		return r.Problem
+	case r.Dangerous:
+		return "to be made by: kvmctl net apply"
 	case r.State == netbridge.Missing:
 		return "made when a guest needs it"
 	case !r.Declared:
