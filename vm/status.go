@@ -101,6 +101,7 @@ func (h *Host) statusOf(ctx context.Context, names []string, plain func(name str
 		all[i], seen[i] = h.look(names[i])
 		if seen[i].ask && plain(names[i], &all[i]) {
 			seen[i].close()
+			h.noteRun(names[i], &all[i])
 		}
 	})
 	var slow []int
@@ -235,13 +236,18 @@ func (h *Host) complete(ctx context.Context, name string, s Status, g glimpse) S
 	if g.p.waitPlain(0) { // it ended while we asked
 		return h.endedStatus(ctx, name)
 	}
+	h.noteRun(name, &s)
+	return s
+}
+
+// noteRun adds what our own files know of a running guest beyond its state, where its start asked for that.
+func (h *Host) noteRun(name string, s *Status) {
 	if s.StateOf != nil && s.StateOf.Install != "" && s.Note == "" {
 		s.Note = installation(h.recent(name, 1<<20), true).note()
 	}
 	if s.StateOf != nil && s.StateOf.Ready != "" && s.Note == "" {
-		h.readyNote(&s, time.Now())
+		h.readyNote(s, time.Now())
 	}
-	return s
 }
 
 // askState asks QEMU itself.
