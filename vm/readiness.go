@@ -3,6 +3,7 @@ package vm
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"os"
 	"time"
@@ -52,7 +53,8 @@ func (h *Host) Noting(name string, sign Ready, check Check) Check {
 	var last time.Time
 	return func(ctx context.Context) error {
 		err := check(ctx)
-		if now := time.Now(); err == nil || now.Sub(last) >= noteEvery && ctx.Err() == nil {
+		// A check that ran out of time saw that the guest is not ready; one that was interrupted saw nothing.
+		if now := time.Now(); err == nil || now.Sub(last) >= noteEvery && !errors.Is(ctx.Err(), context.Canceled) {
 			last = now
 			h.noteReadiness(name, sign, err == nil, now)
 		}
