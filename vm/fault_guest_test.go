@@ -382,7 +382,7 @@ func TestATableIsNotHeldUpByStoppedQEMUs(t *testing.T) {
 		vmtest.Start(t, h.Host, h.idle(name))
 	}
 	states := func() (all []string) {
-		for _, s := range h.Status(t.Context(), names) {
+		for _, s := range h.Overview(t.Context(), names) {
 			all = append(all, strings.TrimSpace(string(s.State)+" "+s.Note))
 		}
 		return all

@@ -119,7 +119,7 @@ func TestAStrayClientOnTheMonitorHoldsNobodyUp(t *testing.T) {
 	}
 	began := time.Now()
 	h.shows(s.Name, vm.StateWedged, "QEMU does not answer")
-	if d := time.Since(began); d > late*statusPromise {
+	if d := time.Since(began); d > late*time.Second { // a guest that is named has one
 		t.Errorf("status took %v", d)
 	}
 	got := h.stopSeen(s, vm.StopOptions{Timeout: time.Second})

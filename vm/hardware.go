@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -40,6 +41,7 @@ type ChangedError struct {
 	Then    string // an option of then that is not there now; empty: none
 	Now     string
 	Restore string // what may be typed to do without the state; empty: nothing
+	Runs    bool   // the guest runs on the older hardware, and its file was changed since
 }
 
 func (e *ChangedError) Error() string {
@@ -54,6 +56,9 @@ func (e *ChangedError) Error() string {
 
 // Hint says how to go on.
 func (e *ChangedError) Hint() string {
+	if e.Runs {
+		return "kvmctl restart " + e.Name + "; then the same again"
+	}
 	return "take back what changed in vm.toml (kvmctl show " + e.Name + ")" + e.Restore
 }
 
@@ -88,6 +93,15 @@ func sameHardware(name string, then, now []string) error {
 		e.Now = come[0]
 	}
 	return e
+}
+
+// asStarted is sameHardware for a guest that runs: a state of it could only go on in the machine that its file makes.
+func asStarted(name string, started, file []string) error {
+	err := sameHardware(name, started, file)
+	if e, ok := errors.AsType[*ChangedError](err); ok {
+		e.Runs = true
+	}
+	return err
 }
 
 // DiskState tells whether somebody wrote to a file of a guest's disks.

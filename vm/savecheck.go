@@ -28,7 +28,7 @@ func (s *saving) check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := sameHardware(s.spec.Name, argv, now.Argv); err != nil {
+	if err := asStarted(s.spec.Name, argv, now.Argv); err != nil {
 		return err
 	}
 	s.files = s.h.diskFiles(s.spec, now.Wiring)

@@ -98,7 +98,7 @@ func (h *Host) sameMachine(ctx context.Context, c *qmp.Client, spec *Spec) (argv
 	if err != nil {
 		return nil, err
 	}
-	if err := sameHardware(spec.Name, argv, now.Argv); err != nil {
+	if err := asStarted(spec.Name, argv, now.Argv); err != nil {
 		return nil, err
 	}
 	return argv, onlyKnownDevices(ctx, c, argv)

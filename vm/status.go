@@ -39,10 +39,12 @@ type Status struct {
 	Err      error  // what kept us from knowing more
 }
 
-// A table stays under 300 ms. statusTime bounds the asking: a guest that does not answer by then is wedged. statusBusy bounds the
-// waiting for another kvmctl before that: what it takes is not QEMU's time.
+// How long a QEMU has to answer before its guest is called wedged. A table of all guests stays under 300 ms; who asks for one by name wants
+// to be sure: on a busy host a healthy QEMU may need longer than a table has. statusBusy bounds the waiting for another kvmctl before that:
+// what it takes is not QEMU's time.
 const (
-	statusTime = 200 * time.Millisecond
+	tableTime  = 200 * time.Millisecond
+	namedTime  = time.Second
 	statusBusy = 60 * time.Millisecond
 )
 
@@ -52,13 +54,13 @@ const statusWorkers = 256
 // Status tells the state of each named guest, in the given order. A guest that ended since the last command is noticed here: its end is
 // noted in its history and its run directory cleared away.
 func (h *Host) Status(ctx context.Context, names []string) []Status {
-	return h.statusOf(ctx, names, func(string, *Status) bool { return false })
+	return h.statusOf(ctx, names, namedTime, func(string, *Status) bool { return false })
 }
 
 // Overview is Status for many guests at once: a QEMU that waits for work, and whose recorder says that the guest runs, is not asked. An
 // answer would cost it and us a millisecond each; a QEMU that hangs is seen all the same, unless it hangs in a poll of its own.
 func (h *Host) Overview(ctx context.Context, names []string) []Status {
-	return h.statusOf(ctx, names, func(name string, s *Status) bool {
+	return h.statusOf(ctx, names, tableTime, func(name string, s *Status) bool {
 		c, err := h.harvested(name)
 		installs := s.StateOf != nil && s.StateOf.Install != "" // its note needs more than a look
 		return err == nil && c.Runs && !c.Lost && !installs && waitsForWork(s.PID)
@@ -84,8 +86,8 @@ func waitsForWork(pid int) bool {
 var ppoll = []byte(strconv.Itoa(unix.SYS_PPOLL) + " ")
 
 // statusOf looks at all guests, then asks those of which looking does not say enough. plain says of a guest whose QEMU runs that nothing
-// need be asked.
-func (h *Host) statusOf(ctx context.Context, names []string, plain func(name string, s *Status) bool) []Status {
+// need be asked; patience is how long a QEMU that is asked may take.
+func (h *Host) statusOf(ctx context.Context, names []string, patience time.Duration, plain func(name string, s *Status) bool) []Status {
 	all := make([]Status, len(names))
 	seen := make([]glimpse, len(names))
 	known, err := h.Known()
@@ -112,7 +114,7 @@ func (h *Host) statusOf(ctx context.Context, names []string, plain func(name str
 	}
 	inParallel(len(slow), statusWorkers, func(n int) {
 		i := slow[n]
-		all[i] = h.complete(ctx, names[i], all[i], seen[i])
+		all[i] = h.complete(ctx, names[i], all[i], seen[i], patience)
 	})
 	return all
 }
@@ -224,12 +226,12 @@ func (h *Host) look(name string) (Status, glimpse) {
 }
 
 // complete does what a look left to do.
-func (h *Host) complete(ctx context.Context, name string, s Status, g glimpse) Status {
+func (h *Host) complete(ctx context.Context, name string, s Status, g glimpse, patience time.Duration) Status {
 	if g.ended {
 		return h.endedStatus(ctx, name)
 	}
 	defer g.close()
-	h.askState(ctx, name, &s)
+	h.askState(ctx, name, patience, &s)
 	if err := h.Harvest(name); err != nil && s.Err == nil {
 		s.Err = err
 	}
@@ -251,13 +253,13 @@ func (h *Host) noteRun(name string, s *Status) {
 }
 
 // askState asks QEMU itself.
-func (h *Host) askState(ctx context.Context, name string, s *Status) {
+func (h *Host) askState(ctx context.Context, name string, patience time.Duration, s *Status) {
 	l, err := h.useMonitor(ctx, name, statusBusy)
 	if err != nil {
 		s.Note = "its monitor is in use by another kvmctl"
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, statusTime)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	c, closeMonitor, err := h.dialMonitor(ctx, name, l)
 	if err != nil {

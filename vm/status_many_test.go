@@ -41,7 +41,7 @@ func TestATableWaitsForAllWedgedGuestsAtOnce(t *testing.T) {
 	victim := holdLock(t, strings.Join(pidfiles, ":"))
 	t.Cleanup(func() { _ = victim.Process.Kill() }) // its locks are what keeps the clean-up from burying
 	began := time.Now()
-	all := h.Status(h.within(), append(names, s.Name))
+	all := h.Overview(h.within(), append(names, s.Name))
 	took := time.Since(began)
 	t.Logf("%d wedged guests: %v", wedged, took.Round(time.Millisecond))
 	if took > late*statusPromise { // in turns of 16 it would be 2 s

@@ -32,8 +32,9 @@ stopped, starting, running, paused, stopping, wedged (QEMU lives and does not an
 (ended without a word). A guest that ended since the last command is noticed here. "pending changes"
 says that a running guest's vm.toml means something else than what is in force.
 
-A guest that is named is asked by its QEMU's monitor. Without a name only those are asked whose QEMU
-does not wait for work as it should, or whose flight recorder does not say that it runs.`,
+A guest that is named is asked by its QEMU's monitor, which has a second to answer. Without a name
+only those are asked whose QEMU does not wait for work as it should, or whose flight recorder does not
+say that it runs, and they have 200 ms.`,
 		Example: `  kvmctl status
   kvmctl status vm-olorin --json`,
 		ValidArgsFunction: a.completeGuests,
