@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -131,49 +131,52 @@ func FuzzParseAccounts(f *testing.F) {
 	})
 }
 
-// An account can get a uid after a guest did: useradd(8) knows nothing of guests. The accounts are those of a mount namespace of this thread.
+// An account can get a uid after a guest did: useradd(8) knows nothing of guests. The accounts are those of a mount namespace, in a
+// process of its own: a thread that was the first one would give its namespace to all who look at /proc/self.
 func TestAUIDThatAnAccountTookIsChosenAnew(t *testing.T) {
 	testenv.Need(t, testenv.Netns)
-	done := make(chan struct{})
-	go func() { // its thread ends with it
-		defer close(done)
-		runtime.LockOSThread()
-		passwd := filepath.Join(t.TempDir(), "passwd")
-		if err := errors.Join(unix.Unshare(unix.CLONE_NEWNS|unix.CLONE_FS), unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""),
-			os.WriteFile(passwd, []byte("root:x:0:0:::\n"), 0o644), unix.Mount(passwd, "/etc/passwd", "", unix.MS_BIND, "")); err != nil {
-			t.Error(err)
-			return
+	if os.Getenv("KVM_VM_ACCOUNTS") == "" {
+		cmd := exec.Command("/proc/self/exe", "-test.run=^TestAUIDThatAnAccountTookIsChosenAnew$")
+		cmd.Env = append(os.Environ(), "KVM_VM_ACCOUNTS=1")
+		cmd.SysProcAttr = &unix.SysProcAttr{Cloneflags: unix.CLONE_NEWNS}
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
 		}
-		h := &Host{Layout: Layout{Root: t.TempDir()}, UIDBase: emptyBase}
-		abi := ABI{Version: 1, UUID: someUUID, Machine: q35, Headers: []string{"", ""}}
-		pin := func() (int, []string) {
-			p := &Prepared{ABI: abi}
-			if err := h.pin(t.Context(), p, "vm-olorin"); err != nil {
-				t.Error(err)
-			}
-			abi = p.ABI
-			return p.ABI.UID, p.Notes
-		}
-		if uid, notes := pin(); uid != 1 || notes != nil {
-			t.Errorf("the first start: uid %d, %q", uid, notes)
-		}
-		if err := os.WriteFile(passwd, fmt.Appendf(nil, "root:x:0:0:::\nfrodo:x:%d:100:::\n", emptyBase+2), 0o644); err != nil {
+		return
+	}
+	passwd := filepath.Join(t.TempDir(), "passwd")
+	if err := errors.Join(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""), os.WriteFile(passwd, []byte("root:x:0:0:::\n"), 0o644),
+		unix.Mount(passwd, "/etc/passwd", "", unix.MS_BIND, "")); err != nil {
+		t.Fatal(err)
+	}
+	h := &Host{Layout: Layout{Root: t.TempDir()}, UIDBase: emptyBase}
+	abi := ABI{Version: 1, UUID: someUUID, Machine: q35, Headers: []string{"", ""}}
+	pin := func() (int, []string) {
+		p := &Prepared{ABI: abi}
+		if err := h.pin(t.Context(), p, "vm-olorin"); err != nil {
 			t.Error(err)
 		}
-		if uid, notes := pin(); uid != 1 || notes != nil {
-			t.Errorf("another uid was taken: uid %d, %q", uid, notes)
-		}
-		if err := os.WriteFile(passwd, fmt.Appendf(nil, "root:x:0:0:::\nfrodo:x:%d:100:::\nsam:x:%d:100:::\n", emptyBase+2, emptyBase+1), 0o644); err != nil {
-			t.Error(err)
-		}
-		uid, notes := pin()
-		want := []string{fmt.Sprintf("an account has uid %d by now: the guest gets another", emptyBase+1)}
-		if d := cmp.Diff(want, notes); uid != 3 || d != "" {
-			t.Errorf("its uid was taken: uid %d, %s", uid, d)
-		}
-		if kept, err := LoadABI(h.ABILock("vm-olorin")); err != nil || kept.UID != 3 {
-			t.Errorf("the lock has %+v, %v", kept, err)
-		}
-	}()
-	<-done
+		abi = p.ABI
+		return p.ABI.UID, p.Notes
+	}
+	if uid, notes := pin(); uid != 1 || notes != nil {
+		t.Errorf("the first start: uid %d, %q", uid, notes)
+	}
+	if err := os.WriteFile(passwd, fmt.Appendf(nil, "root:x:0:0:::\nfrodo:x:%d:100:::\n", emptyBase+2), 0o644); err != nil {
+		t.Error(err)
+	}
+	if uid, notes := pin(); uid != 1 || notes != nil {
+		t.Errorf("another uid was taken: uid %d, %q", uid, notes)
+	}
+	if err := os.WriteFile(passwd, fmt.Appendf(nil, "root:x:0:0:::\nfrodo:x:%d:100:::\nsam:x:%d:100:::\n", emptyBase+2, emptyBase+1), 0o644); err != nil {
+		t.Error(err)
+	}
+	uid, notes := pin()
+	want := []string{fmt.Sprintf("an account has uid %d by now: the guest gets another", emptyBase+1)}
+	if d := cmp.Diff(want, notes); uid != 3 || d != "" {
+		t.Errorf("its uid was taken: uid %d, %s", uid, d)
+	}
+	if kept, err := LoadABI(h.ABILock("vm-olorin")); err != nil || kept.UID != 3 {
+		t.Errorf("the lock has %+v, %v", kept, err)
+	}
 }

@@ -37,7 +37,7 @@ func TestNobodyIsHeldByAGuestThatHangs(t *testing.T) {
 		}
 		match(t, strings.Join(args, " "), talk, `kvmctl: error: cannot [a-z ]+ vm-olorin: QEMU does not answer on its monitor: .*`+"\nkvmctl: hint: kvmctl status vm-olorin\n")
 	}
-	code, _, talk := kvmctl(t, h, "", "wait", olorin, "--timeout", "1s")
+	code, _, talk := kvmctl(t, h, "", "wait", olorin, "--timeout", "3s")
 	if code != 5 || !strings.Contains(talk, "it is wedged: QEMU does not answer\n") {
 		t.Errorf("wait: exit code %d, stderr %s", code, talk)
 	}
