@@ -21,6 +21,9 @@ import (
 // apart, in the environment, marks the process that has namespaces of its own.
 const apart = "KVMCTL_TEST_APART"
 
+// The first thread stays with TestMain: /proc/self is that thread's, and ownNetwork must not change what everybody sees there.
+func init() { runtime.LockOSThread() }
+
 // TestMain lets the test binary be kvmctl itself, and QEMU's launcher: a start executes its own program again. The tests that make
 // bridges and mounts run in a network and a mount namespace that end with them, whatever a failed test leaves.
 func TestMain(m *testing.M) {
@@ -45,11 +48,10 @@ func rerun() int {
 	if _, err := guest.Build(context.Background(), guest.DefaultDir()); err != nil { // it may need the network, which is not in there
 		fmt.Fprintln(os.Stderr, err)
 	}
-	runtime.LockOSThread() // Pdeathsig is about the thread
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
 	cmd.Env = append(os.Environ(), apart+"=1")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.SysProcAttr = &unix.SysProcAttr{Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS, Pdeathsig: unix.SIGKILL}
+	cmd.SysProcAttr = &unix.SysProcAttr{Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS, Pdeathsig: unix.SIGKILL} // it is about the thread, which is the first
 	err := cmd.Run()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
@@ -64,6 +66,19 @@ func settleIn() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
 	}
+	return loopbackUp()
+}
+
+// ownNetwork gives the calling goroutine, and what it starts, a network namespace that ends with them.
+func ownNetwork() error {
+	runtime.LockOSThread() // for good: the thread ends with the goroutine
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("make a network namespace: %w", err)
+	}
+	return loopbackUp()
+}
+
+func loopbackUp() error {
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {
 		return fmt.Errorf("find lo: %w", err)
