@@ -22,8 +22,9 @@ help: ## show this list
 deps: ## install what is missing (apt-get; a Go that is new enough from the module proxy)
 	@contrib/deps.sh
 
-build: ## build bin/kvmctl: static, without cgo
+build: ## build bin/kvmctl and bin/kvmha: static, without cgo
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o $(BIN)/kvmctl ./cmd/kvmctl
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o $(BIN)/kvmha ./cmd/kvmha
 
 check: ## gofmt, vet, staticcheck, tidy go.mod, the import rule
 	@out=$$(gofmt -s -l $(ROOMS)); if [ -n "$$out" ]; then echo "not formatted (gofmt -s -w):"; echo "$$out"; exit 1; fi

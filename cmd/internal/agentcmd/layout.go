@@ -1,0 +1,27 @@
+package agentcmd
+
+import (
+	"path/filepath"
+
+	"kvmctl/ha"
+)
+
+// socketName is the control socket's, below ha.RunDir.
+const socketName = "kvmha.sock"
+
+// configPath is the file that the agent reads.
+func (a *app) configPath() string {
+	if a.config != "" {
+		return a.config
+	}
+	return filepath.Join(a.root, ha.ConfigFile)
+}
+
+// statePath is what survives a boot.
+func (a *app) statePath() string { return filepath.Join(a.root, ha.StateDir) }
+
+// runPath is what does not.
+func (a *app) runPath() string { return filepath.Join(a.root, ha.RunDir) }
+
+// socketPath is where the agent answers.
+func (a *app) socketPath() string { return filepath.Join(a.root, ha.RunDir, socketName) }
