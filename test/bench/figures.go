@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -20,20 +21,24 @@ const (
 func (b *bench) measure(ctx context.Context) (missed int, err error) {
 	b.report.machine = describe(ctx, b)
 	for _, step := range []struct {
-		say string
-		do  func(context.Context) error
+		name string // for -only; "": always
+		say  string
+		do   func(context.Context) error
 	}{
-		{"starts, in turn", b.starts},
-		{"executions and fsyncs of a start", b.counts},
-		{fmt.Sprintf("defining %d guests on each side, %d of them running", b.o.defined, b.o.running), b.populate},
-		{"status, in turn", b.status},
-		{"status with two guests under SIGSTOP", b.statusStopped},
-		{"memory", b.memory},
-		{"graceful stops", b.stops},
-		{"networks, in turn", b.networks},
-		{"mounts of an image, in turn", b.imageMounts},
-		{fmt.Sprintf("cold starts of %d guests at once, in turn", b.o.running), b.cold},
+		{"start", "starts, in turn", b.starts},
+		{"count", "executions and fsyncs of a start", b.counts},
+		{"", fmt.Sprintf("defining %d guests on each side, %d of them running", b.o.defined, b.o.running), b.populate},
+		{"status", "status, in turn", b.status},
+		{"stopped", "status with two guests under SIGSTOP", b.statusStopped},
+		{"memory", "memory", b.memory},
+		{"stop", "graceful stops", b.stops},
+		{"net", "networks, in turn", b.networks},
+		{"mount", "mounts of an image, in turn", b.imageMounts},
+		{"cold", fmt.Sprintf("cold starts of %d guests at once, in turn", b.o.running), b.cold},
 	} {
+		if step.name != "" && b.o.only != "" && !slices.Contains(strings.Split(b.o.only, ","), step.name) {
+			continue
+		}
 		b.say("%s", step.say)
 		if err := step.do(ctx); err != nil {
 			return 0, fmt.Errorf("%s: %w", step.say, err)

@@ -23,6 +23,7 @@ type options struct {
 	running int    // guests that run while status is measured
 	defined int    // guests that are defined by then
 	accel   string // tcg or kvm
+	only    string // names of the figures to take, with commas; "": all
 	root    string // set by the outer process for the inner one
 }
 
@@ -37,9 +38,10 @@ func main() {
 	flag.IntVar(&o.running, "running", 20, "guests that run while status is measured")
 	flag.IntVar(&o.defined, "defined", 200, "guests that are defined while status is measured")
 	flag.StringVar(&o.accel, "accel", "tcg", "tcg, or kvm on hardware that has it")
+	flag.StringVar(&o.only, "only", "", "take only these figures: start,count,status,stopped,memory,stop,net,mount,cold")
 	flag.StringVar(&o.root, "inside", "", "for its own use")
 	flag.Parse()
-	if flag.NArg() > 0 || o.runs < 1 || o.running < 2 || o.defined <= o.running || o.accel != "tcg" && o.accel != "kvm" {
+	if flag.NArg() > 0 || o.runs < 1 || o.running < 2 || o.defined <= o.running || o.accel != "tcg" && o.accel != "kvm" || o.only != "" && o.out != "" {
 		flag.Usage()
 		os.Exit(2)
 	}
