@@ -44,10 +44,11 @@ func Before(specs []*Spec) map[string][]Dep {
 	return deps
 }
 
-// How many guests are acted on at once. A start costs QEMU's processor time, so more of them would only be late together; a stop is mostly
-// waiting for the guest.
+// How many guests are acted on at once. A guest that was let go boots, and takes from those that are still being made the processors
+// they wait for: 20 guests, eight at a time, took 1.6 × as long as all at once (docs/performance.md, on two processors). A stop is
+// mostly waiting for the guest.
 const (
-	parallelStarts = 8
+	parallelStarts = 32
 	parallelStops  = 64
 )
 
