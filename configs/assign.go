@@ -9,6 +9,7 @@ import (
 	"sync"
 	"unicode/utf8"
 
+	"kvmctl/configs/strict"
 	"kvmctl/internal/nearest"
 )
 
@@ -34,7 +35,7 @@ var integer = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`
 // mean underscores. disk.N=F, cdrom.N=F and nic.N=B set image, image and bridge; the value eject empties a CD drive. text is the file to change: it tells
 // how many elements there are.
 func ParseAssignments(words []string, text []byte) ([]Edit, error) {
-	l := locate(strings.TrimLeft(string(text), "\ufeff"))
+	l := strict.Locate(strings.TrimLeft(string(text), "\ufeff"))
 	var edits []Edit
 	seen := map[string]bool{}
 	for _, w := range words {
@@ -51,7 +52,7 @@ func ParseAssignments(words []string, text []byte) ([]Edit, error) {
 	return edits, nil
 }
 
-func assignment(word string, l *locator) (Edit, error) {
+func assignment(word string, l *strict.Locator) (Edit, error) {
 	key, value, ok := strings.Cut(word, "=")
 	if !ok || key == "" {
 		return Edit{}, &AssignError{word, "is no assignment", "key=value, such as memory=1G or disk.+.image=data.qcow2"}
@@ -61,57 +62,57 @@ func assignment(word string, l *locator) (Edit, error) {
 	}
 	parts := strings.Split(strings.ReplaceAll(key, "-", "_"), ".")
 	sc := guestSchema()
-	f, ok := sc.byName[parts[0]]
+	f, ok := sc.ByName[parts[0]]
 	if !ok {
 		fix := "kvmctl show <vm> --toml; every key is in vm.toml(5)"
-		if n, found := nearest.Find(parts[0], sc.names()); found {
+		if n, found := nearest.Find(parts[0], sc.Names()); found {
 			fix = fmt.Sprintf("did you mean %q?", n)
 		}
 		return Edit{}, &AssignError{word, fmt.Sprintf("names no key: unknown key %q", parts[0]), fix}
 	}
 	path := parts[0]
 	rest := parts[1:]
-	if f.kind == kindTables {
+	if f.Kind == strict.KindTables {
 		if len(rest) == 0 {
-			return Edit{}, &AssignError{word, "does not say which " + f.name, fmt.Sprintf("%s.0.%s=%s, or %s.+.%s=%s for a new one", f.name, mainKeys[f.name], value, f.name, mainKeys[f.name], value)}
+			return Edit{}, &AssignError{word, "does not say which " + f.Name, fmt.Sprintf("%s.0.%s=%s, or %s.+.%s=%s for a new one", f.Name, mainKeys[f.Name], value, f.Name, mainKeys[f.Name], value)}
 		}
-		n := l.count(f.name)
+		n := l.Count(f.Name)
 		if rest[0] != "+" {
 			i, err := strconv.Atoi(rest[0])
 			if err != nil || i < 0 {
-				return Edit{}, &AssignError{word, fmt.Sprintf("has %q where the number of a %s belongs", rest[0], f.name), "the first one is " + f.name + ".0; a new one " + f.name + ".+"}
+				return Edit{}, &AssignError{word, fmt.Sprintf("has %q where the number of a %s belongs", rest[0], f.Name), "the first one is " + f.Name + ".0; a new one " + f.Name + ".+"}
 			}
-			if _, there := l.places[element(f.name, i)]; !there {
-				return Edit{}, &AssignError{word, fmt.Sprintf("names a %s that is not there", f.name), fmt.Sprintf("%s.+.%s=%s adds one", f.name, mainKeys[f.name], value)}
+			if _, there := l.Places[strict.Element(f.Name, i)]; !there {
+				return Edit{}, &AssignError{word, fmt.Sprintf("names a %s that is not there", f.Name), fmt.Sprintf("%s.+.%s=%s adds one", f.Name, mainKeys[f.Name], value)}
 			}
 			n = i
 		} else if value == "" {
-			return Edit{}, &AssignError{word, "adds a " + f.name + " with nothing in it", ""}
+			return Edit{}, &AssignError{word, "adds a " + f.Name + " with nothing in it", ""}
 		}
-		path, rest = element(path, n), rest[1:]
+		path, rest = strict.Element(path, n), rest[1:]
 		if len(rest) == 0 {
 			if value == "" {
 				return Edit{Path: path}, nil
 			}
-			rest = []string{mainKeys[f.name]}
+			rest = []string{mainKeys[f.Name]}
 		}
 	}
-	if f.sub != nil {
+	if f.Sub != nil {
 		if len(rest) == 0 {
-			return Edit{}, &AssignError{word, fmt.Sprintf("sets a whole table: %s has %s", f.name, alternatives(f.sub.names())), ""}
+			return Edit{}, &AssignError{word, fmt.Sprintf("sets a whole table: %s has %s", f.Name, strict.Alternatives(f.Sub.Names())), ""}
 		}
-		table := f.name
-		if f, ok = f.sub.byName[rest[0]]; !ok {
+		table := f.Name
+		if f, ok = f.Sub.ByName[rest[0]]; !ok {
 			fix := ""
-			if n, found := nearest.Find(rest[0], guestSchema().byName[table].sub.names()); found {
+			if n, found := nearest.Find(rest[0], guestSchema().ByName[table].Sub.Names()); found {
 				fix = fmt.Sprintf("did you mean %q?", n)
 			}
 			return Edit{}, &AssignError{word, fmt.Sprintf("names no key: unknown key %q of %s", rest[0], table), fix}
 		}
-		if table == "cdrom" && f.name == "image" && value == "eject" {
+		if table == "cdrom" && f.Name == "image" && value == "eject" {
 			return Edit{Path: path + ".image", Value: `""`}, nil
 		}
-		path, rest = path+"."+f.name, rest[1:]
+		path, rest = path+"."+f.Name, rest[1:]
 	}
 	if len(rest) > 0 {
 		return Edit{}, &AssignError{word, fmt.Sprintf("goes one name too far: %s has no parts", spoken(path)), ""}
@@ -120,28 +121,19 @@ func assignment(word string, l *locator) (Edit, error) {
 }
 
 // literal writes what was typed as a TOML value of the field's kind. What does not fit becomes a string: the strict loader then says what the key wants.
-func literal(f *field, value string) string {
+func literal(f *strict.Field, value string) string {
 	switch {
 	case value == "":
 		return ""
-	case f.kind == kindBool && (value == "true" || value == "false"),
-		(f.kind == kindInt || f.kind == kindDisplay) && integer().MatchString(value):
+	case f.Kind == strict.KindBool && (value == "true" || value == "false"),
+		(f.Kind == strict.KindInt || f.Kind == strict.KindDisplay) && integer().MatchString(value):
 		return strings.TrimPrefix(value, "+")
-	case f.kind == kindStrings && strings.HasPrefix(value, "["):
+	case f.Kind == strict.KindStrings && strings.HasPrefix(value, "["):
 		return value // as in the file
-	case f.kind == kindStrings:
-		return list(strings.Split(value, ","))
+	case f.Kind == strict.KindStrings:
+		return strict.List(strings.Split(value, ","))
 	}
-	return quote(value)
-}
-
-// count gives the number of elements of a list of tables, however it is written.
-func (l *locator) count(name string) int {
-	for n := 0; ; n++ {
-		if _, there := l.places[element(name, n)]; !there {
-			return n
-		}
-	}
+	return strict.Quote(value)
 }
 
 // RemovedTables gives the positions of a list's tables that edits remove, in order.
@@ -160,24 +152,24 @@ func RemovedTables(name string, edits []Edit) []int {
 func Keys(disks, cdroms, nics int) []string {
 	counts := map[string]int{"disk": disks, "cdrom": cdroms, "nic": nics}
 	var all []string
-	for _, f := range guestSchema().fields {
-		switch f.kind {
-		case kindTable:
-			for _, sub := range f.sub.names() {
-				all = append(all, f.name+"."+sub)
+	for _, f := range guestSchema().Fields {
+		switch f.Kind {
+		case strict.KindTable:
+			for _, sub := range f.Sub.Names() {
+				all = append(all, f.Name+"."+sub)
 			}
-		case kindTables:
-			for i := range counts[f.name] + 1 {
+		case strict.KindTables:
+			for i := range counts[f.Name] + 1 {
 				at := strconv.Itoa(i)
-				if i == counts[f.name] {
+				if i == counts[f.Name] {
 					at = "+"
 				}
-				for _, sub := range f.sub.names() {
-					all = append(all, f.name+"."+at+"."+sub)
+				for _, sub := range f.Sub.Names() {
+					all = append(all, f.Name+"."+at+"."+sub)
 				}
 			}
 		default:
-			all = append(all, f.name)
+			all = append(all, f.Name)
 		}
 	}
 	return all

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"kvmctl/configs/strict"
 )
 
 // Edit is one change of a guest's file.
@@ -80,9 +82,9 @@ type editor struct{ text, bom, eol string }
 func (e *editor) splice(from, to int, with string) { e.text = e.text[:from] + with + e.text[to:] }
 
 func (e *editor) apply(x Edit) error {
-	l := locate(e.text)
-	if i := slices.IndexFunc(l.pairs, func(p pair) bool { return p.path == x.Path }); i >= 0 {
-		return e.change(l.pairs[i], x)
+	l := strict.Locate(e.text)
+	if i := slices.IndexFunc(l.Pairs, func(p strict.Pair) bool { return p.Path == x.Path }); i >= 0 {
+		return e.change(l.Pairs[i], x)
 	}
 	if x.Value == "" {
 		return nil // it has no such key: its default holds already
@@ -95,39 +97,39 @@ func (e *editor) apply(x Edit) error {
 }
 
 // change replaces or removes a value that is there.
-func (e *editor) change(p pair, x Edit) error {
+func (e *editor) change(p strict.Pair, x Edit) error {
 	if x.Value != "" {
-		e.splice(p.value, p.end, x.Value)
+		e.splice(p.Value, p.End, x.Value)
 		return nil
 	}
-	if p.inline {
-		return &InlineError{spoken(p.path)}
+	if p.Inline {
+		return &InlineError{spoken(p.Path)}
 	}
-	e.splice(lineStart(e.text, p.key), lineEnd(e.text, p.end), "")
+	e.splice(lineStart(e.text, p.Key), lineEnd(e.text, p.End), "")
 	return nil
 }
 
 // insert puts a line at the end of a table, which is made if there is none.
-func (e *editor) insert(l *locator, table, line string) error {
+func (e *editor) insert(l *strict.Locator, table, line string) error {
 	h := -1
 	if table != "" {
 		// A table may be opened several times only through its sub-tables, of which our files have none.
-		if h = slices.IndexFunc(l.headers, func(h header) bool { return h.path == table }); h < 0 {
+		if h = slices.IndexFunc(l.Headers, func(h strict.Header) bool { return h.Path == table }); h < 0 {
 			return e.insertTable(l, table, line)
 		}
 	}
 	at, indent := 0, ""
-	for _, p := range l.pairs {
-		if p.header == h && !p.inline {
-			at, indent = lineEnd(e.text, p.end), e.indent(p.key)
+	for _, p := range l.Pairs {
+		if p.Header == h && !p.Inline {
+			at, indent = lineEnd(e.text, p.End), e.indent(p.Key)
 		}
 	}
 	switch {
 	case at > 0:
 	case h >= 0:
-		at, indent = lineEnd(e.text, l.headers[h].end), e.indent(l.headers[h].start)
-	case len(l.headers) > 0: // no key above the first table: behind the comment that opens the file
-		if at = opening(e.text[:lineStart(e.text, l.headers[0].start)]); at == 0 {
+		at, indent = lineEnd(e.text, l.Headers[h].End), e.indent(l.Headers[h].Start)
+	case len(l.Headers) > 0: // no key above the first table: behind the comment that opens the file
+		if at = opening(e.text[:lineStart(e.text, l.Headers[0].Start)]); at == 0 {
 			line += e.eol // the table that follows is not to stick to it
 		}
 	default:
@@ -156,19 +158,19 @@ func opening(text string) int {
 }
 
 // insertTable appends a table with its first line.
-func (e *editor) insertTable(l *locator, table, line string) error {
+func (e *editor) insertTable(l *strict.Locator, table, line string) error {
 	header := "[" + table + "]"
 	if name, _, ok := strings.Cut(table, "["); ok {
-		if slices.ContainsFunc(l.pairs, func(p pair) bool { return p.path == name }) {
+		if slices.ContainsFunc(l.Pairs, func(p strict.Pair) bool { return p.Path == name }) {
 			return &InlineError{name}
 		}
-		if indexOf(table) != l.tables[name] {
+		if indexOf(table) != l.Tables[name] {
 			return &noElementError{table}
 		}
 		header = "[[" + name + "]]"
-	} else if _, ok := l.places[table]; ok { // vnc = {…}, or vnc.display = 1 above the tables
-		for _, p := range l.pairs {
-			if p.path == table {
+	} else if _, ok := l.Places[table]; ok { // vnc = {…}, or vnc.display = 1 above the tables
+		for _, p := range l.Pairs {
+			if p.Path == table {
 				return &InlineError{table}
 			}
 		}
@@ -186,14 +188,14 @@ func (e *editor) insertTable(l *locator, table, line string) error {
 }
 
 // insertDotted puts a key beside those of a table that is written as dotted keys.
-func (e *editor) insertDotted(l *locator, table, line string) error {
-	for _, p := range slices.Backward(l.pairs) {
-		if strings.HasPrefix(p.path, table+".") && !p.inline {
-			at, before := lineEnd(e.text, p.end), ""
+func (e *editor) insertDotted(l *strict.Locator, table, line string) error {
+	for _, p := range slices.Backward(l.Pairs) {
+		if strings.HasPrefix(p.Path, table+".") && !p.Inline {
+			at, before := lineEnd(e.text, p.End), ""
 			if e.text[at-1] != '\n' {
 				before = e.eol
 			}
-			e.splice(at, at, before+e.indent(p.key)+table+"."+line+e.eol)
+			e.splice(at, at, before+e.indent(p.Key)+table+"."+line+e.eol)
 			return nil
 		}
 	}
@@ -202,22 +204,22 @@ func (e *editor) insertDotted(l *locator, table, line string) error {
 
 // removeTable removes a [[table]] from its header to its last key. Comments above it and below its last key stay.
 func (e *editor) removeTable(path string) error {
-	l := locate(e.text)
-	h := slices.IndexFunc(l.headers, func(h header) bool { return h.path == path })
+	l := strict.Locate(e.text)
+	h := slices.IndexFunc(l.Headers, func(h strict.Header) bool { return h.Path == path })
 	if h < 0 {
 		name, _, _ := strings.Cut(path, "[")
-		if _, ok := l.places[path]; ok {
+		if _, ok := l.Places[path]; ok {
 			return &InlineError{name}
 		}
 		return &noElementError{path}
 	}
-	end := lineEnd(e.text, l.headers[h].end)
-	for _, p := range l.pairs {
-		if p.header == h {
-			end = max(end, lineEnd(e.text, p.end))
+	end := lineEnd(e.text, l.Headers[h].End)
+	for _, p := range l.Pairs {
+		if p.Header == h {
+			end = max(end, lineEnd(e.text, p.End))
 		}
 	}
-	start := lineStart(e.text, l.headers[h].start)
+	start := lineStart(e.text, l.Headers[h].Start)
 	// The blank line that set it apart goes with it.
 	if before := strings.TrimRight(e.text[:start], " \t\r"); strings.HasSuffix(before, "\n\n") || strings.HasSuffix(before, "\n\r\n") {
 		start = lineStart(e.text, start-1)

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"kvmctl/configs/strict"
+
 	"github.com/BurntSushi/toml"
 	"github.com/google/go-cmp/cmp"
 )
@@ -153,11 +155,11 @@ func FuzzApply(f *testing.F) {
 	f.Add("memory = '1'", "")
 	f.Add("[[memory]]\n", "x")
 	f.Fuzz(func(t *testing.T, text, value string) {
-		d := parseDocument("f", []byte(text))
-		if d.tree == nil || len(d.problems) > 0 {
+		d := strict.Parse("f", []byte(text))
+		if d.Tree == nil || len(d.Problems) > 0 {
 			return
 		}
-		switch d.tree["memory"].(type) {
+		switch d.Tree["memory"].(type) {
 		case map[string]any, []map[string]any, []any:
 			return // no value of a key
 		}
@@ -174,12 +176,12 @@ func FuzzApply(f *testing.F) {
 			t.Fatalf("%q became %q: %v", text, got, err)
 		}
 		if value == "" {
-			delete(d.tree, "memory")
+			delete(d.Tree, "memory")
 		} else {
-			d.tree["memory"] = value
+			d.Tree["memory"] = value
 		}
-		if !reflect.DeepEqual(d.tree, after) && !strings.Contains(text, "nan") {
-			t.Fatalf("%q became %q:\n%s", text, got, cmp.Diff(d.tree, after))
+		if !reflect.DeepEqual(d.Tree, after) && !strings.Contains(text, "nan") {
+			t.Fatalf("%q became %q:\n%s", text, got, cmp.Diff(d.Tree, after))
 		}
 	})
 }

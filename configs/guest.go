@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"kvmctl/configs/strict"
 	"kvmctl/internal/units"
 	"kvmctl/vm"
 )
@@ -22,7 +23,7 @@ const memoryBlock = vm.MemoryBlock
 type parsed struct {
 	after  []string // spec.After with the file's indices: an element that could not be read is empty
 	spec   vm.Spec
-	doc    *document
+	doc    *strict.Document
 	broken bool // its own file has problems, apart from those with other guests
 }
 
@@ -30,22 +31,22 @@ type parsed struct {
 // the bridges and the defaults. What is wrong comes back as problems; the spec then holds what could be read.
 func ParseGuest(file, name string, text []byte, host Host) (vm.Spec, Problems) {
 	p := parseGuest(file, name, text, host)
-	p.doc.problems.sort()
-	return p.spec, p.doc.problems
+	p.doc.Problems.Sort()
+	return p.spec, p.doc.Problems
 }
 
 func parseGuest(file, name string, text []byte, host Host) parsed {
-	d := parseDocument(file, text)
+	d := strict.Parse(file, text, "disk", "cdrom", "nic")
 	var raw rawGuest
-	if d.tree != nil {
-		bind(d, guestSchema(), &raw)
+	if d.Tree != nil {
+		strict.Bind(d, guestSchema(), &raw)
 	}
 	spec := defaultSpec(name, host)
 	fill(&spec, &raw, filepath.Dir(file), host)
 	if err := CheckName(name); err != nil {
-		d.at(0, "", err.Error(), hintOf(err))
+		d.At(0, "", err.Error(), hintOf(err))
 	}
-	if d.tree != nil {
+	if d.Tree != nil {
 		checkGuest(d, &raw, &spec, host)
 	}
 	return parsed{spec: spec, after: raw.After, doc: d}
@@ -85,42 +86,42 @@ func defaultCPUsMax(cpus int) int                   { return vm.DefaultCPUsMax(c
 // fill puts what was set over the defaults.
 func fill(s *vm.Spec, raw *rawGuest, beside string, host Host) {
 	state := filepath.Join(host.Root+stateDir, s.Name)
-	set(&s.Description, raw.Description)
-	set(&s.Memory, raw.Memory)
+	strict.Set(&s.Description, raw.Description)
+	strict.Set(&s.Memory, raw.Memory)
 	s.MemoryMax = defaultMemoryMax(s.Memory)
-	set(&s.MemoryMax, raw.MemoryMax)
-	set(&s.CPUs, raw.CPUs)
+	strict.Set(&s.MemoryMax, raw.MemoryMax)
+	strict.Set(&s.CPUs, raw.CPUs)
 	s.CPUsMax = defaultCPUsMax(s.CPUs)
-	set(&s.CPUsMax, raw.CPUsMax)
-	setAs(&s.Accel, raw.Accel)
-	set(&s.Machine, raw.Machine)
-	setAs(&s.Firmware, raw.Firmware)
+	strict.Set(&s.CPUsMax, raw.CPUsMax)
+	strict.SetAs(&s.Accel, raw.Accel)
+	strict.Set(&s.Machine, raw.Machine)
+	strict.SetAs(&s.Firmware, raw.Firmware)
 	setPath(&s.Kernel, raw.Kernel, state)
 	setPath(&s.Initrd, raw.Initrd, state)
-	set(&s.Cmdline, raw.Cmdline)
+	strict.Set(&s.Cmdline, raw.Cmdline)
 	if raw.Boot != nil {
 		s.Boot = nil
 		for _, b := range readable(raw.Boot) {
 			s.Boot = append(s.Boot, vm.BootDevice(b))
 		}
 	}
-	set(&s.Autostart, raw.Autostart)
-	set(&s.Order, raw.Order)
+	strict.Set(&s.Autostart, raw.Autostart)
+	strict.Set(&s.Order, raw.Order)
 	s.After = append(s.After, readable(raw.After)...)
-	setTime(&s.StartDelay, raw.StartDelay)
+	strict.SetTime(&s.StartDelay, raw.StartDelay)
 	s.Ready = parseReady(raw)
-	setTime(&s.StopTimeout, raw.StopTimeout)
+	strict.SetTime(&s.StopTimeout, raw.StopTimeout)
 	s.QEMUArgs = append(s.QEMUArgs, raw.QEMUArgs...)
 	fillVNC(&s.VNC, &raw.VNC, beside)
 	for _, r := range raw.Disks {
 		d := defaultDisk()
 		setPath(&d.Image, r.Image, state)
-		set(&d.Size, r.Size)
-		set(&d.Format, r.Format)
-		setAs(&d.Bus, r.Bus)
-		set(&d.Cache, r.Cache)
-		set(&d.Discard, r.Discard)
-		set(&d.ReadOnly, r.ReadOnly)
+		strict.Set(&d.Size, r.Size)
+		strict.Set(&d.Format, r.Format)
+		strict.SetAs(&d.Bus, r.Bus)
+		strict.Set(&d.Cache, r.Cache)
+		strict.Set(&d.Discard, r.Discard)
+		strict.Set(&d.ReadOnly, r.ReadOnly)
 		s.Disks = append(s.Disks, d)
 	}
 	for _, r := range raw.CDROMs {
@@ -130,25 +131,25 @@ func fill(s *vm.Spec, raw *rawGuest, beside string, host Host) {
 	}
 	for _, r := range raw.NICs {
 		n := defaultNIC()
-		set(&n.Bridge, r.Bridge)
+		strict.Set(&n.Bridge, r.Bridge)
 		if r.MAC != nil {
 			n.MAC = r.MAC.MAC
 		}
-		set(&n.Model, r.Model)
-		set(&n.Queues, r.Queues)
+		strict.Set(&n.Model, r.Model)
+		strict.Set(&n.Queues, r.Queues)
 		if r.VHost != nil && *r.VHost != vm.VHostAuto.String() {
 			n.VHost = vm.VHost(*r.VHost)
 		}
-		set(&n.VLAN, r.VLAN)
+		strict.Set(&n.VLAN, r.VLAN)
 		n.Trunk = r.Trunk
-		set(&n.Spoof, r.Spoof)
+		strict.Set(&n.Spoof, r.Spoof)
 		n.CARP = r.CARP
-		set(&n.Rate, r.Rate)
+		strict.Set(&n.Rate, r.Rate)
 		s.NICs = append(s.NICs, n)
 	}
-	set(&s.Guest.Profile, raw.Guest.Profile)
-	set(&s.Guest.Agent, raw.Guest.Agent)
-	set(&s.Guest.Address, raw.Guest.Address)
+	strict.Set(&s.Guest.Profile, raw.Guest.Profile)
+	strict.Set(&s.Guest.Agent, raw.Guest.Agent)
+	strict.Set(&s.Guest.Address, raw.Guest.Address)
 	fillHooks(&s.Hooks, &raw.Hooks, beside)
 	fillLimits(&s.Limits, &raw.Limits)
 }
@@ -166,7 +167,7 @@ func parseReady(raw *rawGuest) (r vm.Ready) {
 		return vm.Ready{}
 	}
 	r.Timeout = defaultReadyTime
-	setTime(&r.Timeout, raw.ReadyTime)
+	strict.SetTime(&r.Timeout, raw.ReadyTime)
 	return r
 }
 
@@ -182,15 +183,15 @@ func fillHooks(h *vm.Hooks, raw *rawHooks, beside string) {
 	setPath(&h.PreStop, raw.PreStop, beside)
 	setPath(&h.PostStop, raw.PostStop, beside)
 	setPath(&h.OnCrash, raw.OnCrash, beside)
-	setTime(&h.Timeout, raw.Timeout)
+	strict.SetTime(&h.Timeout, raw.Timeout)
 }
 
 func fillVNC(v *vm.VNC, raw *rawVNC, beside string) {
 	if d := raw.Display; d != nil {
 		v.Enabled, v.Auto, v.Display = !d.None, d.Auto, d.Number
 	}
-	set(&v.Listen, raw.Listen)
-	set(&v.Socket, raw.Socket)
+	strict.Set(&v.Listen, raw.Listen)
+	strict.Set(&v.Socket, raw.Socket)
 	setPath(&v.PasswordFile, raw.PasswordFile, beside)
 	setPath(&v.TLS, raw.TLS, beside)
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 
+	"kvmctl/configs/strict"
 	"kvmctl/internal/nearest"
 	"kvmctl/internal/units"
 	"kvmctl/vm"
@@ -17,8 +18,6 @@ var machineType = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`^(q35|pc|pc-(q35|i440fx)-[0-9]{1,3}\.[0-9]{1,3}(\.[0-9]{1,3})?)$`)
 })
 
-var plainWord = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9/._+-]+$`) })
-
 // Most devices of a kind: the ports of the guest's buses.
 const (
 	mostDisks  = 16
@@ -27,7 +26,7 @@ const (
 )
 
 // checkGuest finds what no single value shows. It says nothing of values that already have a problem.
-func checkGuest(d *document, raw *rawGuest, s *vm.Spec, host Host) {
+func checkGuest(d *strict.Document, raw *rawGuest, s *vm.Spec, host Host) {
 	checkMachine(d, raw, s)
 	checkBoot(d, raw)
 	checkAfter(d, raw.After, s.Name)
@@ -36,23 +35,23 @@ func checkGuest(d *document, raw *rawGuest, s *vm.Spec, host Host) {
 	checkDisks(d, raw, s)
 	checkNICs(d, s, host)
 	if a := raw.Guest.Address; a != nil && (a.IsUnspecified() || a.IsMulticast() || a.IsLoopback()) {
-		d.value("guest.address", fmt.Sprintf("%s is no address of a guest", a), "")
+		d.Value("guest.address", fmt.Sprintf("%s is no address of a guest", a), "")
 	}
 	checkQEMUArgs(d, raw.QEMUArgs)
 	checkLimits(d, &raw.Limits, s)
 }
 
 // checkVNC finds keys of [vnc] of which one makes the other void.
-func checkVNC(d *document, raw *rawVNC, v vm.VNC) {
+func checkVNC(d *strict.Document, raw *rawVNC, v vm.VNC) {
 	checkListen(d, "vnc.listen", raw.Listen)
-	if !v.Socket || d.bad["vnc.socket"] {
+	if !v.Socket || d.Bad["vnc.socket"] {
 		return
 	}
-	void := func(key, why string) { d.key("vnc."+key, key+" beside socket = true: "+why, "socket = false") }
+	void := func(key, why string) { d.Key("vnc."+key, key+" beside socket = true: "+why, "socket = false") }
 	switch {
-	case raw.Display != nil && !d.bad["vnc.display"] && !v.Enabled:
+	case raw.Display != nil && !d.Bad["vnc.display"] && !v.Enabled:
 		void("display", `"none" is no screen`)
-	case raw.Display != nil && !d.bad["vnc.display"] && !v.Auto:
+	case raw.Display != nil && !d.Bad["vnc.display"] && !v.Auto:
 		void("display", "a unix socket has no number")
 	}
 	if raw.Listen != nil {
@@ -63,27 +62,27 @@ func checkVNC(d *document, raw *rawVNC, v vm.VNC) {
 	}
 }
 
-func checkMachine(d *document, raw *rawGuest, s *vm.Spec) {
-	memoryOK := !d.bad["memory"]
+func checkMachine(d *strict.Document, raw *rawGuest, s *vm.Spec) {
+	memoryOK := !d.Bad["memory"]
 	if memoryOK && s.Memory%units.MiB != 0 {
 		memoryOK = false
 		up := (s.Memory/units.MiB + 1) * units.MiB
-		d.value("memory", fmt.Sprintf("memory %s is no multiple of 1M", s.Memory), fmt.Sprintf("memory = %q", up))
+		d.Value("memory", fmt.Sprintf("memory %s is no multiple of 1M", s.Memory), fmt.Sprintf("memory = %q", up))
 	}
 	if raw.MemoryMax != nil && memoryOK {
 		growth := s.MemoryMax - s.Memory
 		switch {
 		case growth < 0:
-			d.value("memory_max", fmt.Sprintf("memory_max %s is less than memory %s", s.MemoryMax, s.Memory),
+			d.Value("memory_max", fmt.Sprintf("memory_max %s is less than memory %s", s.MemoryMax, s.Memory),
 				fmt.Sprintf("memory_max = %q", defaultMemoryMax(s.Memory)))
 		case growth%memoryBlock != 0:
 			up := s.Memory + (growth/memoryBlock+1)*memoryBlock
-			d.value("memory_max", fmt.Sprintf("memory_max %s is not memory %s plus a multiple of %s", s.MemoryMax, s.Memory, memoryBlock),
+			d.Value("memory_max", fmt.Sprintf("memory_max %s is not memory %s plus a multiple of %s", s.MemoryMax, s.Memory, memoryBlock),
 				fmt.Sprintf("memory_max = %q", up))
 		}
 	}
-	if raw.CPUsMax != nil && !d.bad["cpus"] && s.CPUsMax < s.CPUs {
-		d.value("cpus_max", fmt.Sprintf("cpus_max %d is less than cpus %d", s.CPUsMax, s.CPUs),
+	if raw.CPUsMax != nil && !d.Bad["cpus"] && s.CPUsMax < s.CPUs {
+		d.Value("cpus_max", fmt.Sprintf("cpus_max %d is less than cpus %d", s.CPUsMax, s.CPUs),
 			fmt.Sprintf("cpus_max = %d", defaultCPUsMax(s.CPUs)))
 	}
 	if raw.Machine != nil && !machineType().MatchString(s.Machine) {
@@ -91,53 +90,53 @@ func checkMachine(d *document, raw *rawGuest, s *vm.Spec) {
 		if n, ok := nearest.Find(s.Machine, []string{"q35", "pc"}); ok {
 			fix = fmt.Sprintf("did you mean %q?", n)
 		}
-		d.value("machine", fmt.Sprintf(`machine wants "q35", "pc" or a version such as "pc-q35-7.2", got %q`, s.Machine), fix)
+		d.Value("machine", fmt.Sprintf(`machine wants "q35", "pc" or a version such as "pc-q35-7.2", got %q`, s.Machine), fix)
 	}
-	if raw.Kernel == nil && !d.bad["kernel"] {
+	if raw.Kernel == nil && !d.Bad["kernel"] {
 		if raw.Initrd != nil {
-			d.key("initrd", "initrd without a kernel", `kernel = "vmlinuz"`)
+			d.Key("initrd", "initrd without a kernel", `kernel = "vmlinuz"`)
 		}
 		if raw.Cmdline != nil {
-			d.key("cmdline", "cmdline without a kernel", `kernel = "vmlinuz"`)
+			d.Key("cmdline", "cmdline without a kernel", `kernel = "vmlinuz"`)
 		}
 	}
 }
 
-func checkBoot(d *document, raw *rawGuest) {
-	if raw.Boot != nil && len(raw.Boot) == 0 && !d.bad["boot"] {
-		d.value("boot", "boot is empty: the guest could boot from nothing", `boot = ["disk", "cdrom"]`)
+func checkBoot(d *strict.Document, raw *rawGuest) {
+	if raw.Boot != nil && len(raw.Boot) == 0 && !d.Bad["boot"] {
+		d.Value("boot", "boot is empty: the guest could boot from nothing", `boot = ["disk", "cdrom"]`)
 	}
 	seen := map[string]bool{}
 	for i, b := range raw.Boot {
 		if seen[b] && b != "" {
-			d.value(element("boot", i), fmt.Sprintf("boot has %q twice", b), "")
+			d.Value(strict.Element("boot", i), fmt.Sprintf("boot has %q twice", b), "")
 		}
 		seen[b] = true
 	}
-	if seen["network"] && len(raw.NICs) == 0 && !d.bad["nic"] {
-		d.value("boot", `boot has "network", but the guest has no [[nic]]`, "")
+	if seen["network"] && len(raw.NICs) == 0 && !d.Bad["nic"] {
+		d.Value("boot", `boot has "network", but the guest has no [[nic]]`, "")
 	}
 }
 
-func checkAfter(d *document, after []string, self string) {
+func checkAfter(d *strict.Document, after []string, self string) {
 	seen := map[string]bool{}
 	for i, name := range after {
 		switch {
 		case name == "": // could not be read
 		case name == self:
-			d.value(element("after", i), fmt.Sprintf("after names %s itself", self), "")
+			d.Value(strict.Element("after", i), fmt.Sprintf("after names %s itself", self), "")
 		case seen[name]:
-			d.value(element("after", i), fmt.Sprintf("after names %s twice", name), "")
+			d.Value(strict.Element("after", i), fmt.Sprintf("after names %s twice", name), "")
 		}
 		seen[name] = true
 	}
 }
 
 // checkReady refuses a sign that the guest could never give.
-func checkReady(d *document, raw *rawGuest, s *vm.Spec) {
+func checkReady(d *strict.Document, raw *rawGuest, s *vm.Spec) {
 	if raw.Ready == nil {
-		if raw.ReadyTime != nil && !d.bad["ready"] {
-			d.key("ready_timeout", "ready_timeout without a ready", `ready = "agent"`)
+		if raw.ReadyTime != nil && !d.Bad["ready"] {
+			d.Key("ready_timeout", "ready_timeout without a ready", `ready = "agent"`)
 		}
 		return
 	}
@@ -149,18 +148,18 @@ func checkReady(d *document, raw *rawGuest, s *vm.Spec) {
 				fix = fmt.Sprintf("did you mean %q?", strings.TrimSuffix(n+":"+arg, ":"))
 			}
 		}
-		d.value("ready", "ready: "+err.Error(), fix)
+		d.Value("ready", "ready: "+err.Error(), fix)
 		return
 	}
 	switch {
 	case s.Ready.Kind == vm.ReadyAgent && !s.Guest.Agent:
-		d.value("ready", "ready is \"agent\", but [guest] has agent = false", "")
-	case s.Ready.NeedsAddress() && len(s.NICs) == 0 && !s.Guest.Address.IsValid() && !d.bad["nic"] && !d.bad["guest.address"]:
-		d.value("ready", fmt.Sprintf("ready is %q, but the guest has neither a [[nic]] nor an address", s.Ready), "")
+		d.Value("ready", "ready is \"agent\", but [guest] has agent = false", "")
+	case s.Ready.NeedsAddress() && len(s.NICs) == 0 && !s.Guest.Address.IsValid() && !d.Bad["nic"] && !d.Bad["guest.address"]:
+		d.Value("ready", fmt.Sprintf("ready is %q, but the guest has neither a [[nic]] nor an address", s.Ready), "")
 	}
 }
 
-func checkDisks(d *document, raw *rawGuest, s *vm.Spec) {
+func checkDisks(d *strict.Document, raw *rawGuest, s *vm.Spec) {
 	type use struct {
 		path     string
 		writable bool
@@ -174,22 +173,22 @@ func checkDisks(d *document, raw *rawGuest, s *vm.Spec) {
 			return
 		}
 		if first.writable || writable {
-			line, _ := d.position(first.path)
-			d.value(path, fmt.Sprintf("%s is in use twice: line %d has it too, and one of them writes", image, line), "")
+			line, _ := d.Position(first.path)
+			d.Value(path, fmt.Sprintf("%s is in use twice: line %d has it too, and one of them writes", image, line), "")
 		}
 	}
 	sata := 0
 	for i, disk := range s.Disks {
-		path := element("disk", i)
+		path := strict.Element("disk", i)
 		if raw.Disks[i].Image == nil {
-			if !d.bad[path+".image"] {
-				d.value(path, "a [[disk]] without an image", `image = "disk.qcow2"`)
+			if !d.Bad[path+".image"] {
+				d.Value(path, "a [[disk]] without an image", `image = "disk.qcow2"`)
 			}
 		} else {
 			claim(path+".image", disk.Image, !disk.ReadOnly)
 		}
 		if disk.Size%512 != 0 {
-			d.value(path+".size", fmt.Sprintf("disk.size %s is no multiple of 512 bytes", disk.Size),
+			d.Value(path+".size", fmt.Sprintf("disk.size %s is no multiple of 512 bytes", disk.Size),
 				fmt.Sprintf("size = %q", (disk.Size/512+1)*512))
 		}
 		if disk.Bus == vm.BusSATA {
@@ -198,7 +197,7 @@ func checkDisks(d *document, raw *rawGuest, s *vm.Spec) {
 	}
 	for i, cd := range s.CDROMs {
 		if cd.Image != "" {
-			claim(element("cdrom", i)+".image", cd.Image, false)
+			claim(strict.Element("cdrom", i)+".image", cd.Image, false)
 		}
 	}
 	atMost(d, "disk", len(s.Disks), mostDisks)
@@ -208,44 +207,44 @@ func checkDisks(d *document, raw *rawGuest, s *vm.Spec) {
 		ports = 4 // two IDE channels
 	}
 	if sata > 0 && sata+len(s.CDROMs) > ports && len(s.CDROMs) <= mostCDROMs {
-		d.value("disk", fmt.Sprintf("%d SATA disks and CD drives, but a machine %q has %d ports for them", sata+len(s.CDROMs), s.Machine, ports), `bus = "scsi"`)
+		d.Value("disk", fmt.Sprintf("%d SATA disks and CD drives, but a machine %q has %d ports for them", sata+len(s.CDROMs), s.Machine, ports), `bus = "scsi"`)
 	}
 }
 
-func checkNICs(d *document, s *vm.Spec, host Host) {
+func checkNICs(d *strict.Document, s *vm.Spec, host Host) {
 	atMost(d, "nic", len(s.NICs), mostNICs)
-	macs := firsts[units.MAC]{}
+	macs := strict.Firsts[units.MAC]{}
 	for i, nic := range s.NICs {
-		path := element("nic", i)
+		path := strict.Element("nic", i)
 		switch {
 		case nic.Bridge != "":
 			checkDeclared(d, path+".bridge", nic.Bridge, host)
-		case !d.bad[path+".bridge"]:
+		case !d.Bad[path+".bridge"]:
 			name := "br0"
 			if len(host.Bridges) > 0 {
 				name = host.Bridges[0].Name
 			}
-			d.value(path, "a [[nic]] without a bridge", fmt.Sprintf("bridge = %q", name))
+			d.Value(path, "a [[nic]] without a bridge", fmt.Sprintf("bridge = %q", name))
 		}
-		if nic.Queues > 1 && nic.Model != "virtio" && !d.bad[path+".model"] {
-			d.value(path+".queues", fmt.Sprintf("nic.queues %d: a NIC of model %q has one queue", nic.Queues, nic.Model), "queues = 1")
+		if nic.Queues > 1 && nic.Model != "virtio" && !d.Bad[path+".model"] {
+			d.Value(path+".queues", fmt.Sprintf("nic.queues %d: a NIC of model %q has one queue", nic.Queues, nic.Model), "queues = 1")
 		}
 		checkNIC(d, path, nic, host)
 		if nic.MAC.IsZero() {
 			continue
 		}
-		if line, ok := macs.taken(d, nic.MAC, path+".mac"); ok {
-			d.value(path+".mac", fmt.Sprintf("nic.mac %s is also in line %d", nic.MAC, line), `mac = "auto"`)
+		if line, ok := macs.Taken(d, nic.MAC, path+".mac"); ok {
+			d.Value(path+".mac", fmt.Sprintf("nic.mac %s is also in line %d", nic.MAC, line), `mac = "auto"`)
 		}
 		for _, b := range host.Bridges {
 			if b.MAC == nic.MAC {
-				d.value(path+".mac", fmt.Sprintf("nic.mac %s is that of the bridge %q", nic.MAC, b.Name), `mac = "auto"`)
+				d.Value(path+".mac", fmt.Sprintf("nic.mac %s is that of the bridge %q", nic.MAC, b.Name), `mac = "auto"`)
 			}
 		}
 	}
 }
 
-func checkDeclared(d *document, path, bridge string, host Host) {
+func checkDeclared(d *strict.Document, path, bridge string, host Host) {
 	if host.BridgesUnknown {
 		return
 	}
@@ -256,27 +255,19 @@ func checkDeclared(d *document, path, bridge string, host Host) {
 		}
 	}
 	if why := checkBridgeName(bridge); why != "" {
-		d.value(path, fmt.Sprintf("bad bridge name %q: %s", bridge, why), "")
+		d.Value(path, fmt.Sprintf("bad bridge name %q: %s", bridge, why), "")
 		return
 	}
 	file := host.Root + configDir + "/kvm.toml"
-	fix := fmt.Sprintf(`printf '\n[[bridge]]\nname = "%s"\n' >>%s`, bridge, shellWord(file))
+	fix := fmt.Sprintf(`printf '\n[[bridge]]\nname = "%s"\n' >>%s`, bridge, strict.ShellWord(file))
 	if n, ok := nearest.Find(bridge, names); ok {
 		fix = fmt.Sprintf("did you mean %q? else: %s", n, fix)
 	}
-	d.value(path, fmt.Sprintf("no [[bridge]] %q is declared in %s", bridge, file), fix)
+	d.Value(path, fmt.Sprintf("no [[bridge]] %q is declared in %s", bridge, file), fix)
 }
 
-// shellWord quotes a path for a shell where it has to.
-func shellWord(path string) string {
-	if plainWord().MatchString(path) {
-		return path
-	}
-	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
-}
-
-func atMost(d *document, table string, n, most int) {
+func atMost(d *strict.Document, table string, n, most int) {
 	if n > most {
-		d.value(element(table, most), fmt.Sprintf("%d [[%s]] tables: a guest has at most %d", n, table, most), "")
+		d.Value(strict.Element(table, most), fmt.Sprintf("%d [[%s]] tables: a guest has at most %d", n, table, most), "")
 	}
 }

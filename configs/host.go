@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"kvmctl/configs/strict"
 	"kvmctl/internal/units"
 	"kvmctl/netbridge"
 	"kvmctl/vm"
@@ -62,56 +63,37 @@ const defaultMTU = 1500
 // problems, with the defaults in its place. Host.Root is left empty.
 func ParseHost(file string, text []byte, machineID string) (Host, Problems) {
 	h := DefaultHost()
-	d := parseDocument(file, text)
-	if d.tree == nil {
+	d := strict.Parse(file, text, "bridge")
+	if d.Tree == nil {
 		h.BridgesUnknown = true
-		return h, d.problems
+		return h, d.Problems
 	}
 	var raw rawHost
-	bind(d, hostSchema(), &raw)
-	set(&h.UIDBase, raw.UIDBase)
-	set(&h.QEMU, raw.QEMU)
-	set(&h.RecorderSize, raw.RecorderSize)
-	set(&h.ConsoleSize, raw.ConsoleSize)
-	set(&h.HistorySize, raw.HistorySize)
-	setTime(&h.ShutdownBudget, raw.ShutdownBudget)
-	setAs(&h.Defaults.Accel, raw.Defaults.Accel)
-	setTime(&h.Defaults.StopTimeout, raw.Defaults.StopTimeout)
-	set(&h.Defaults.VNCListen, raw.Defaults.VNCListen)
+	strict.Bind(d, hostSchema(), &raw)
+	strict.Set(&h.UIDBase, raw.UIDBase)
+	strict.Set(&h.QEMU, raw.QEMU)
+	strict.Set(&h.RecorderSize, raw.RecorderSize)
+	strict.Set(&h.ConsoleSize, raw.ConsoleSize)
+	strict.Set(&h.HistorySize, raw.HistorySize)
+	strict.SetTime(&h.ShutdownBudget, raw.ShutdownBudget)
+	strict.SetAs(&h.Defaults.Accel, raw.Defaults.Accel)
+	strict.SetTime(&h.Defaults.StopTimeout, raw.Defaults.StopTimeout)
+	strict.Set(&h.Defaults.VNCListen, raw.Defaults.VNCListen)
 	fillHooks(&h.Hooks, &raw.Hooks, filepath.Dir(file))
-	h.BridgesUnknown = d.bad["bridge"]
+	h.BridgesUnknown = d.Bad["bridge"]
 	for _, b := range raw.Bridges {
 		if b.Name != nil {
 			h.Bridges = append(h.Bridges, bridgeOf(b, machineID))
 		}
 	}
 	checkHost(d, &raw, machineID)
-	d.problems.sort()
-	return h, d.problems
-}
-
-// set, setAs and setTime override a default with what was set.
-func set[T any](to *T, from *T) {
-	if from != nil {
-		*to = *from
-	}
-}
-
-func setAs[T ~string](to *T, from *string) {
-	if from != nil {
-		*to = T(*from)
-	}
-}
-
-func setTime(to *time.Duration, from *units.Duration) {
-	if from != nil {
-		*to = time.Duration(*from)
-	}
+	d.Problems.Sort()
+	return h, d.Problems
 }
 
 func bridgeOf(raw rawBridge, machineID string) netbridge.Bridge {
 	b := netbridge.Bridge{Name: *raw.Name}
-	set(&b.Uplink, raw.Uplink)
+	strict.Set(&b.Uplink, raw.Uplink)
 	if raw.Address != nil {
 		b.Keep, b.Address = raw.Address.Keep, raw.Address.Prefix
 	}
@@ -125,72 +107,59 @@ func bridgeOf(raw rawBridge, machineID string) netbridge.Bridge {
 	if b.Uplink == "" {
 		b.MTU = defaultMTU
 	}
-	set(&b.MTU, raw.MTU)
-	set(&b.STP, raw.STP)
-	set(&b.VLANFiltering, raw.VLANFiltering)
+	strict.Set(&b.MTU, raw.MTU)
+	strict.Set(&b.STP, raw.STP)
+	strict.Set(&b.VLANFiltering, raw.VLANFiltering)
 	return b
 }
 
 // checkHost finds what no single value shows.
-func checkHost(d *document, raw *rawHost, machineID string) {
+func checkHost(d *strict.Document, raw *rawHost, machineID string) {
 	// Guests get uids from uid_base on; 65534 is nobody's and 65535 is -1 in 16 bits.
 	if u := raw.UIDBase; u != nil && *u > 65535-10000 && *u <= 65535 {
-		d.value("uid_base", fmt.Sprintf("uid_base %d: the uids behind it reach 65534 (nobody)", *u), "uid_base = 70000")
+		d.Value("uid_base", fmt.Sprintf("uid_base %d: the uids behind it reach 65534 (nobody)", *u), "uid_base = 70000")
 	}
 	if raw.QEMU != nil && !filepath.IsAbs(*raw.QEMU) {
-		d.value("qemu", fmt.Sprintf("qemu wants an absolute path, got %q", *raw.QEMU), `qemu = "/usr/bin/qemu-system-x86_64"`)
+		d.Value("qemu", fmt.Sprintf("qemu wants an absolute path, got %q", *raw.QEMU), `qemu = "/usr/bin/qemu-system-x86_64"`)
 	}
 	checkListen(d, "defaults.vnc_listen", raw.Defaults.VNCListen)
-	names, macs, addresses := firsts[string]{}, firsts[units.MAC]{}, firsts[netip.Addr]{}
+	names, macs, addresses := strict.Firsts[string]{}, strict.Firsts[units.MAC]{}, strict.Firsts[netip.Addr]{}
 	for i, b := range raw.Bridges {
-		path := element("bridge", i)
+		path := strict.Element("bridge", i)
 		if b.Name == nil {
-			if !d.bad[path+".name"] {
-				d.value(path, "a [[bridge]] without a name", `name = "br0"`)
+			if !d.Bad[path+".name"] {
+				d.Value(path, "a [[bridge]] without a name", `name = "br0"`)
 			}
 			continue
 		}
 		if why := checkBridgeName(*b.Name); why != "" {
-			d.value(path+".name", fmt.Sprintf("bad bridge name %q: %s", *b.Name, why), "")
+			d.Value(path+".name", fmt.Sprintf("bad bridge name %q: %s", *b.Name, why), "")
 		}
-		if line, ok := names.taken(d, *b.Name, path+".name"); ok {
-			d.value(path+".name", fmt.Sprintf("bridge %q is declared twice: line %d has it too", *b.Name, line), "")
+		if line, ok := names.Taken(d, *b.Name, path+".name"); ok {
+			d.Value(path+".name", fmt.Sprintf("bridge %q is declared twice: line %d has it too", *b.Name, line), "")
 			continue
 		}
-		if !d.bad[path+".mac"] {
+		if !d.Bad[path+".mac"] {
 			at := path + ".mac"
 			if b.MAC == nil || b.MAC.MAC.IsZero() {
 				at = path + ".name" // derived: the name is what makes it
 			}
 			mac := bridgeOf(b, machineID).MAC
-			if line, ok := macs.taken(d, mac, at); ok && !mac.IsZero() {
-				d.value(at, fmt.Sprintf("bridge %q has the MAC address %s of the bridge in line %d", *b.Name, mac, line), `mac = "auto"`)
+			if line, ok := macs.Taken(d, mac, at); ok && !mac.IsZero() {
+				d.Value(at, fmt.Sprintf("bridge %q has the MAC address %s of the bridge in line %d", *b.Name, mac, line), `mac = "auto"`)
 			}
 		}
 		if a := b.Address; a != nil && !a.Keep {
 			checkBridgeAddress(d, path+".address", a.Prefix)
-			if line, ok := addresses.taken(d, a.Prefix.Addr(), path+".address"); ok {
-				d.value(path+".address", fmt.Sprintf("bridge %q has the address %s of the bridge in line %d", *b.Name, a.Prefix.Addr(), line), "")
+			if line, ok := addresses.Taken(d, a.Prefix.Addr(), path+".address"); ok {
+				d.Value(path+".address", fmt.Sprintf("bridge %q has the address %s of the bridge in line %d", *b.Name, a.Prefix.Addr(), line), "")
 			}
 		}
 	}
 	checkUplinks(d, raw.Bridges)
 }
 
-// firsts remembers where a value was met first within one file.
-type firsts[K comparable] map[K]string
-
-// taken returns the line where key was met before; else it keeps path as the place.
-func (f firsts[K]) taken(d *document, key K, path string) (line int, ok bool) {
-	if at, ok := f[key]; ok {
-		line, _ = d.position(at)
-		return line, true
-	}
-	f[key] = path
-	return 0, false
-}
-
-func checkBridgeAddress(d *document, path string, p netip.Prefix) {
+func checkBridgeAddress(d *strict.Document, path string, p netip.Prefix) {
 	a := p.Addr()
 	one := ""
 	if next := p.Masked().Addr().Next(); next.IsValid() && p.Contains(next) {
@@ -198,16 +167,16 @@ func checkBridgeAddress(d *document, path string, p netip.Prefix) {
 	}
 	switch {
 	case a.IsUnspecified(), a.IsMulticast(), a.IsLoopback(), p.Bits() == 0:
-		d.value(path, fmt.Sprintf("%s is no address for a bridge", p), "")
+		d.Value(path, fmt.Sprintf("%s is no address for a bridge", p), "")
 	case p.Bits() < a.BitLen()-1 && a == p.Masked().Addr():
-		d.value(path, fmt.Sprintf("%s is the network itself, not the host's address in it", p), one)
+		d.Value(path, fmt.Sprintf("%s is the network itself, not the host's address in it", p), one)
 	case a.Is4() && p.Bits() < 31 && !p.Contains(a.Next()):
-		d.value(path, fmt.Sprintf("%s is the network's broadcast address", p), one)
+		d.Value(path, fmt.Sprintf("%s is the network's broadcast address", p), one)
 	}
 }
 
-func checkListen(d *document, path string, a *netip.Addr) {
+func checkListen(d *strict.Document, path string, a *netip.Addr) {
 	if a != nil && a.IsMulticast() {
-		d.value(path, fmt.Sprintf("%s is a multicast address: nothing can listen there", a), last(path)+` = "127.0.0.1"`)
+		d.Value(path, fmt.Sprintf("%s is a multicast address: nothing can listen there", a), strict.Last(path)+` = "127.0.0.1"`)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"kvmctl/configs/strict"
 	"kvmctl/internal/units"
 	"kvmctl/vm"
 )
@@ -40,29 +41,29 @@ func fillLimits(l *vm.Limits, raw *rawLimits) {
 			l.CPU = n
 		}
 	}
-	set(&l.CPUWeight, raw.CPUWeight)
-	set(&l.Memory, raw.Memory)
-	set(&l.IOWeight, raw.IOWeight)
-	set(&l.Tasks, raw.Tasks)
+	strict.Set(&l.CPUWeight, raw.CPUWeight)
+	strict.Set(&l.Memory, raw.Memory)
+	strict.Set(&l.IOWeight, raw.IOWeight)
+	strict.Set(&l.Tasks, raw.Tasks)
 }
 
 // checkLimits finds limits that no guest of this size could live with.
-func checkLimits(d *document, raw *rawLimits, s *vm.Spec) {
+func checkLimits(d *strict.Document, raw *rawLimits, s *vm.Spec) {
 	if raw.CPU != nil {
 		if _, err := parsePercent(*raw.CPU); err != nil {
 			fix := ""
 			if n, err := strconv.Atoi(*raw.CPU); err == nil && n >= 1 && n <= mostCPUPercent {
 				fix = fmt.Sprintf(`cpu = "%d%%"`, n)
 			}
-			d.value("limits.cpu", "limits.cpu "+err.Error(), fix)
+			d.Value("limits.cpu", "limits.cpu "+err.Error(), fix)
 		}
 	}
-	if least := vm.LeastMemoryLimit(s.Memory); raw.Memory != nil && !d.bad["memory"] && s.Limits.Memory < least {
-		d.value("limits.memory", fmt.Sprintf("limits.memory %s is too little: the guest's %s and QEMU need %s, and the kernel kills who needs more",
+	if least := vm.LeastMemoryLimit(s.Memory); raw.Memory != nil && !d.Bad["memory"] && s.Limits.Memory < least {
+		d.Value("limits.memory", fmt.Sprintf("limits.memory %s is too little: the guest's %s and QEMU need %s, and the kernel kills who needs more",
 			s.Limits.Memory, s.Memory, least), fmt.Sprintf("memory = %q", least))
 	}
-	if least := vm.LeastTasks(s.CPUsMax); raw.Tasks != nil && !d.bad["cpus"] && !d.bad["cpus_max"] && s.Limits.Tasks < least {
-		d.value("limits.tasks", fmt.Sprintf("limits.tasks %d is too little: QEMU may have %d threads for this guest", s.Limits.Tasks, least),
+	if least := vm.LeastTasks(s.CPUsMax); raw.Tasks != nil && !d.Bad["cpus"] && !d.Bad["cpus_max"] && s.Limits.Tasks < least {
+		d.Value("limits.tasks", fmt.Sprintf("limits.tasks %d is too little: QEMU may have %d threads for this guest", s.Limits.Tasks, least),
 			fmt.Sprintf("tasks = %d", least))
 	}
 }

@@ -3,6 +3,8 @@ package configs
 import (
 	"fmt"
 	"strings"
+
+	"kvmctl/configs/strict"
 )
 
 // A qemu_args option is refused when it would break a promise that kvmctl makes about every guest. Options that only add
@@ -87,17 +89,17 @@ func machineValue(arg string) (why string, bad bool) {
 
 // checkQEMUArgs refuses what would break a promise, at the array's element. Every element that looks like an option is
 // taken as one: that may refuse an odd value, and never lets an option through as one.
-func checkQEMUArgs(d *document, args []string) {
-	if len(args) > 0 && !strings.HasPrefix(args[0], "-") && !d.bad["qemu_args[0]"] {
-		d.value("qemu_args[0]", fmt.Sprintf("qemu_args begins with %q, which QEMU would take as a disk image", args[0]), "")
+func checkQEMUArgs(d *strict.Document, args []string) {
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") && !d.Bad["qemu_args[0]"] {
+		d.Value("qemu_args[0]", fmt.Sprintf("qemu_args begins with %q, which QEMU would take as a disk image", args[0]), "")
 	}
 elements:
 	for i, arg := range args {
-		path := element("qemu_args", i)
+		path := strict.Element("qemu_args", i)
 		// QEMU takes one dash or two and knows no "="; refusing -x=y too says more than its own "invalid option".
 		name, isOption := optionName(arg)
 		if why, ok := refusedArgs[name]; ok && isOption {
-			d.value(path, fmt.Sprintf("qemu_args must not have -%s: %s", name, why), "")
+			d.Value(path, fmt.Sprintf("qemu_args must not have -%s: %s", name, why), "")
 			continue
 		}
 		if i == 0 {
@@ -106,12 +108,12 @@ elements:
 		option, isOption := optionName(args[i-1])
 		for _, r := range refusedValues[option] {
 			if isOption && strings.HasPrefix(arg, r.prefix) {
-				d.value(path, fmt.Sprintf("qemu_args must not have -%s %s: %s", option, arg, r.why), "")
+				d.Value(path, fmt.Sprintf("qemu_args must not have -%s %s: %s", option, arg, r.why), "")
 				continue elements
 			}
 		}
 		if why, bad := machineValue(arg); bad && isOption && option == "machine" {
-			d.value(path, fmt.Sprintf("qemu_args must not have -%s %s: %s", option, arg, why), "")
+			d.Value(path, fmt.Sprintf("qemu_args must not have -%s %s: %s", option, arg, why), "")
 		}
 	}
 }

@@ -2,7 +2,10 @@ package configs
 
 import (
 	"net/netip"
+	"reflect"
+	"sync"
 
+	"kvmctl/configs/strict"
 	"kvmctl/internal/units"
 )
 
@@ -30,7 +33,7 @@ type rawGuest struct {
 	Ready       *string         `toml:"ready"`
 	ReadyTime   *units.Duration `toml:"ready_timeout" range:"1s..24h" eg:"2m"`
 	StopTimeout *units.Duration `toml:"stop_timeout" range:"0s..24h" eg:"30s"`
-	QEMUArgs    []string        `toml:"qemu_args" empty:"ok"`
+	QEMUArgs    []string        `toml:"qemu_args" empty:"ok" words:"ok"`
 	VNC         rawVNC          `toml:"vnc"`
 	Disks       []rawDisk       `toml:"disk"`
 	CDROMs      []rawCDROM      `toml:"cdrom"`
@@ -41,11 +44,11 @@ type rawGuest struct {
 }
 
 type rawVNC struct {
-	Display      *displayValue `toml:"display" range:"0..59635"` // 5900 + 59635 is the last port
-	Listen       *netip.Addr   `toml:"listen" eg:"127.0.0.1"`
-	Socket       *bool         `toml:"socket"`
-	PasswordFile *string       `toml:"password_file"`
-	TLS          *string       `toml:"tls"`
+	Display      *strict.DisplayValue `toml:"display" range:"0..59635"` // 5900 + 59635 is the last port
+	Listen       *netip.Addr          `toml:"listen" eg:"127.0.0.1"`
+	Socket       *bool                `toml:"socket"`
+	PasswordFile *string              `toml:"password_file"`
+	TLS          *string              `toml:"tls"`
 }
 
 type rawDisk struct {
@@ -63,16 +66,16 @@ type rawCDROM struct {
 }
 
 type rawNIC struct {
-	Bridge *string     `toml:"bridge"`
-	MAC    *macValue   `toml:"mac"`
-	Model  *string     `toml:"model" enum:"virtio e1000 rtl8139"`
-	Queues *int        `toml:"queues" range:"1..16"`
-	VHost  *string     `toml:"vhost" enum:"auto on off"`
-	VLAN   *int        `toml:"vlan" range:"1..4094"`
-	Trunk  units.VLANs `toml:"trunk" eg:"[10, \"20-29\"]"`
-	Spoof  *bool       `toml:"spoof"`
-	CARP   []int       `toml:"carp" range:"1..255" eg:"[1]"`
-	Rate   *units.Rate `toml:"rate" range:"64kbit..32Gbit" eg:"100Mbit"`
+	Bridge *string          `toml:"bridge"`
+	MAC    *strict.MACValue `toml:"mac"`
+	Model  *string          `toml:"model" enum:"virtio e1000 rtl8139"`
+	Queues *int             `toml:"queues" range:"1..16"`
+	VHost  *string          `toml:"vhost" enum:"auto on off"`
+	VLAN   *int             `toml:"vlan" range:"1..4094"`
+	Trunk  units.VLANs      `toml:"trunk" eg:"[10, \"20-29\"]"`
+	Spoof  *bool            `toml:"spoof"`
+	CARP   []int            `toml:"carp" range:"1..255" eg:"[1]"`
+	Rate   *units.Rate      `toml:"rate" range:"64kbit..32Gbit" eg:"100Mbit"`
 }
 
 type rawInside struct {
@@ -109,26 +112,16 @@ type rawDefaults struct {
 }
 
 type rawBridge struct {
-	Name          *string       `toml:"name"`
-	Uplink        *string       `toml:"uplink"`
-	Address       *addressValue `toml:"address" eg:"10.2.0.1/24"`
-	MAC           *macValue     `toml:"mac"`
-	MTU           *int          `toml:"mtu" range:"68..65535"`
-	STP           *bool         `toml:"stp"`
-	VLANFiltering *bool         `toml:"vlan_filtering"`
+	Name          *string              `toml:"name"`
+	Uplink        *string              `toml:"uplink"`
+	Address       *strict.AddressValue `toml:"address" eg:"10.2.0.1/24"`
+	MAC           *strict.MACValue     `toml:"mac"`
+	MTU           *int                 `toml:"mtu" range:"68..65535"`
+	STP           *bool                `toml:"stp"`
+	VLANFiltering *bool                `toml:"vlan_filtering"`
 }
 
-// addressValue is a bridge's address or "keep", those of its uplink.
-type addressValue struct {
-	Keep   bool
-	Prefix netip.Prefix
-}
-
-// macValue is a MAC address or "auto".
-type macValue struct{ MAC units.MAC } // zero: auto
-
-// displayValue is a VNC display number, "auto" or "none".
-type displayValue struct {
-	Auto, None bool
-	Number     int
-}
+var (
+	guestSchema = sync.OnceValue(func() *strict.Schema { return strict.SchemaOf(reflect.TypeFor[rawGuest]()) })
+	hostSchema  = sync.OnceValue(func() *strict.Schema { return strict.SchemaOf(reflect.TypeFor[rawHost]()) })
+)

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"kvmctl/configs/strict"
 	"kvmctl/internal/units"
 	"kvmctl/netbridge"
 	"kvmctl/vm"
@@ -95,18 +96,18 @@ func TestAnEmptyGuestHoldsTheDefaults(t *testing.T) {
 func TestTheReferencesNameEveryKeyOnce(t *testing.T) {
 	for _, tt := range []struct {
 		name, text string
-		schema     *schema
+		schema     *strict.Schema
 	}{{"vm.toml", GuestReference, guestSchema()}, {"kvm.toml", HostReference, hostSchema()}} {
 		t.Run(tt.name, func(t *testing.T) {
 			want := map[string]int{}
-			fields := map[string]field{}
-			var walk func(prefix string, s *schema)
-			walk = func(prefix string, s *schema) {
-				for _, f := range s.fields {
-					want[prefix+f.name] = 1
-					fields[prefix+f.name] = f
-					if f.sub != nil {
-						walk(prefix+f.name+".", f.sub)
+			fields := map[string]strict.Field{}
+			var walk func(prefix string, s *strict.Schema)
+			walk = func(prefix string, s *strict.Schema) {
+				for _, f := range s.Fields {
+					want[prefix+f.Name] = 1
+					fields[prefix+f.Name] = f
+					if f.Sub != nil {
+						walk(prefix+f.Name+".", f.Sub)
 					}
 				}
 			}
@@ -144,17 +145,17 @@ func TestTheReferencesNameEveryKeyOnce(t *testing.T) {
 	}
 }
 
-func phrases(f field) []string {
+func phrases(f strict.Field) []string {
 	out := []string{}
-	if f.span != "" {
-		out = append(out, fmt.Sprintf("Range: %s.", f.span))
+	if f.Span != "" {
+		out = append(out, fmt.Sprintf("Range: %s.", f.Span))
 	}
-	for _, c := range f.choices {
-		if f.kind == kindStrings || f.kind == kindString {
-			out = append(out, quote(c))
+	for _, c := range f.Choices {
+		if f.Kind == strict.KindStrings || f.Kind == strict.KindString {
+			out = append(out, strict.Quote(c))
 		}
 	}
-	if f.name != "image" && f.name != "bridge" && f.name != "name" {
+	if f.Name != "image" && f.Name != "bridge" && f.Name != "name" {
 		out = append(out, "Default: ")
 	}
 	return out

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"kvmctl/configs/strict"
 	"kvmctl/internal/units"
 	"kvmctl/vm"
 )
@@ -33,12 +34,12 @@ func RenderGuest(spec vm.Spec, host Host) []byte {
 	w.text("initrd", relative(spec.Initrd, state), "")
 	w.text("cmdline", spec.Cmdline, "")
 	if !slices.Equal(spec.Boot, def.Boot) {
-		w.line("boot = %s", list(spec.Boot))
+		w.line("boot = %s", strict.List(spec.Boot))
 	}
 	w.flag("autostart", spec.Autostart, def.Autostart)
 	w.number("order", spec.Order, def.Order)
 	if len(spec.After) > 0 {
-		w.line("after = %s", list(spec.After))
+		w.line("after = %s", strict.List(spec.After))
 	}
 	w.duration("start_delay", spec.StartDelay, def.StartDelay)
 	w.text("ready", spec.Ready.String(), "")
@@ -47,7 +48,7 @@ func RenderGuest(spec vm.Spec, host Host) []byte {
 	}
 	w.duration("stop_timeout", spec.StopTimeout, def.StopTimeout)
 	if len(spec.QEMUArgs) > 0 {
-		w.line("qemu_args = %s", list(spec.QEMUArgs))
+		w.line("qemu_args = %s", strict.List(spec.QEMUArgs))
 	}
 	renderVNC(&w, spec.VNC, def.VNC, beside)
 	for _, d := range spec.Disks {
@@ -137,7 +138,7 @@ func vlanList(v units.VLANs) string {
 	for i, r := range v {
 		words[i] = r.String()
 		if r.First != r.Last {
-			words[i] = quote(words[i])
+			words[i] = strict.Quote(words[i])
 		}
 	}
 	return "[" + strings.Join(words, ", ") + "]"
@@ -167,7 +168,7 @@ func (w *writer) endTable(header string) {
 
 func (w *writer) text(key, value, def string) {
 	if value != def {
-		w.line("%s = %s", key, quote(value))
+		w.line("%s = %s", key, strict.Quote(value))
 	}
 }
 
@@ -191,14 +192,6 @@ func (w *writer) size(key string, value, def units.Size) {
 
 func (w *writer) duration(key string, value, def time.Duration) {
 	if value != def {
-		w.line("%s = %q", key, short(value))
+		w.line("%s = %q", key, strict.Short(value))
 	}
-}
-
-func list[T ~string](values []T) string {
-	quoted := make([]string, len(values))
-	for i, v := range values {
-		quoted[i] = quote(string(v))
-	}
-	return "[" + strings.Join(quoted, ", ") + "]"
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -16,6 +15,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"kvmctl/configs/strict"
 	"kvmctl/internal/nearest"
 	"kvmctl/vm"
 )
@@ -108,10 +108,10 @@ func Load(ctx context.Context, root string) (*Site, error) {
 	checkTogether(guests, e)
 	s.aging = e.asked
 	for _, p := range guests {
-		s.Guests = append(s.Guests, Guest{p.spec, p.doc.file, p.broken})
-		s.Problems = append(s.Problems, p.doc.problems...)
+		s.Guests = append(s.Guests, Guest{p.spec, p.doc.File, p.broken})
+		s.Problems = append(s.Problems, p.doc.Problems...)
 	}
-	s.Problems.sort()
+	s.Problems.Sort()
 	return s, nil
 }
 
@@ -125,8 +125,8 @@ func (s *Site) Judge(ctx context.Context, name string, text []byte) (Problems, e
 	// A guest of that name that is there already is the one to be replaced, not a rival.
 	guests = slices.DeleteFunc(guests, func(g *parsed) bool { return g.spec.Name == name })
 	checkTogether(append(guests, &p), &elders{root: s.Root})
-	p.doc.problems.sort()
-	return p.doc.problems, nil
+	p.doc.Problems.Sort()
+	return p.doc.Problems, nil
 }
 
 // readGuests parses every guest's file, sorted by name.
@@ -162,14 +162,14 @@ func readGuests(ctx context.Context, root string, host Host) ([]*parsed, error) 
 }
 
 func (s *Site) loadHost() {
-	text, err := readFile(s.HostFile)
+	text, err := strict.Read(s.HostFile)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		s.Host = DefaultHost()
 	case err != nil:
 		s.Host = DefaultHost()
 		s.Host.BridgesUnknown = true
-		s.Problems = Problems{unreadable(s.HostFile, err)}
+		s.Problems = Problems{strict.Unreadable(s.HostFile, err)}
 	default:
 		s.Host, s.Problems = ParseHost(s.HostFile, text, machineID(s.Root))
 	}
@@ -179,66 +179,25 @@ func (s *Site) loadHost() {
 // loadGuest returns nil for a directory that is no guest's: one without a vm.toml.
 func loadGuest(root, name string, host Host) *parsed {
 	file := guestFile(root, name)
-	text, err := readFile(file)
+	text, err := strict.Read(file)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return nil
 	}
 	if err != nil {
-		p := parsed{spec: defaultSpec(name, host), doc: &document{file: file}, broken: true}
-		p.doc.problems = Problems{unreadable(file, err)}
+		p := parsed{spec: defaultSpec(name, host), doc: &strict.Document{File: file}, broken: true}
+		p.doc.Problems = Problems{strict.Unreadable(file, err)}
 		return &p
 	}
 	p := parseGuest(file, name, text, host)
-	p.broken = len(p.doc.problems) > 0
+	p.broken = len(p.doc.Problems) > 0
 	return &p
-}
-
-func unreadable(file string, err error) Problem {
-	// The path is in Problem.File: the error need not repeat it.
-	if pe := new(fs.PathError); errors.As(err, &pe) {
-		err = pe.Err
-	}
-	return Problem{File: file, Line: 1, Col: 1, Msg: "cannot be read: " + err.Error()}
-}
-
-var errNotRegular = errors.New("no regular file")
-
-// readFile reads at most one byte more than a configuration file may have. It does not hang on a FIFO.
-func readFile(path string) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, errNotRegular
-	}
-	text := make([]byte, 0, min(info.Size(), maxFile)+2)
-	for len(text) <= maxFile {
-		if len(text) == cap(text) {
-			text = slices.Grow(text, 4096)
-		}
-		n, err := f.Read(text[len(text):cap(text)])
-		text = text[:len(text)+n]
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
-	return text, nil
 }
 
 // machineID tells this machine from others, and the same on every run: the root's machine-id, else the machine's own,
 // else its name.
 func machineID(root string) string {
 	for _, path := range []string{root + "/etc/machine-id", "/etc/machine-id"} {
-		if b, err := readFile(path); err == nil && len(strings.TrimSpace(string(b))) > 0 {
+		if b, err := strict.Read(path); err == nil && len(strings.TrimSpace(string(b))) > 0 {
 			return strings.TrimSpace(string(b))
 		}
 	}

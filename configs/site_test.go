@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"kvmctl/configs/strict"
 	"kvmctl/internal/units"
 	"kvmctl/netbridge"
 )
@@ -112,8 +113,8 @@ func TestARelativeRootMakesAbsolutePaths(t *testing.T) {
 
 func TestWhatCannotBeReadIsAProblemOfItsFile(t *testing.T) {
 	root := t.TempDir()
-	put(t, root, "etc/kvm/large/vm.toml", "cpus = 1\n"+strings.Repeat("#", maxFile))
-	put(t, root, "etc/kvm/full/vm.toml", "cpus = 1\n"+strings.Repeat("#", maxFile-9))
+	put(t, root, "etc/kvm/large/vm.toml", "cpus = 1\n"+strings.Repeat("#", strict.MaxFile))
+	put(t, root, "etc/kvm/full/vm.toml", "cpus = 1\n"+strings.Repeat("#", strict.MaxFile-9))
 	put(t, root, "etc/kvm/folder/vm.toml/x", "")
 	if err := os.MkdirAll(filepath.Join(root, "etc/kvm/fifo"), 0o755); err != nil {
 		t.Fatal(err)

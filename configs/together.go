@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"kvmctl/configs/strict"
 	"kvmctl/internal/nearest"
 	"kvmctl/internal/units"
 )
@@ -35,7 +36,7 @@ func checkTogether(guests []*parsed, e *elders) {
 	for _, g := range guests {
 		for i, nic := range g.spec.NICs {
 			if !nic.MAC.IsZero() {
-				macs.add(nic.MAC, g, element("nic", i)+".mac")
+				macs.add(nic.MAC, g, strict.Element("nic", i)+".mac")
 			}
 		}
 		if v := g.spec.VNC; v.Enabled && !v.Auto {
@@ -43,7 +44,7 @@ func checkTogether(guests []*parsed, e *elders) {
 		}
 		for i, disk := range g.spec.Disks {
 			if disk.Image != "" && !disk.ReadOnly {
-				images.add(filepath.Clean(disk.Image), g, element("disk", i)+".image")
+				images.add(filepath.Clean(disk.Image), g, strict.Element("disk", i)+".image")
 			}
 		}
 	}
@@ -118,9 +119,9 @@ func (s shared[K]) tell(e *elders, home func(name string, key K) bool, words fun
 			if first < 0 && i == 0 {
 				other = users[1]
 			}
-			line, _ := other.guest.doc.position(other.path)
-			msg, fix := words(key, fmt.Sprintf("%s (%s:%d)", other.guest.spec.Name, other.guest.doc.file, line))
-			u.guest.doc.value(u.path, msg, fix)
+			line, _ := other.guest.doc.Position(other.path)
+			msg, fix := words(key, fmt.Sprintf("%s (%s:%d)", other.guest.spec.Name, other.guest.doc.File, line))
+			u.guest.doc.Value(u.path, msg, fix)
 		}
 	}
 }
@@ -141,7 +142,7 @@ func checkOrder(guests []*parsed) {
 			if n, ok := nearest.Find(name, names); ok && n != g.spec.Name {
 				fix = fmt.Sprintf("did you mean %q?", n)
 			}
-			g.doc.value(element("after", i), fmt.Sprintf("after names %q, which is no guest", name), fix)
+			g.doc.Value(strict.Element("after", i), fmt.Sprintf("after names %q, which is no guest", name), fix)
 		}
 	}
 	left := cyclic(guests, byName)
@@ -152,7 +153,7 @@ func checkOrder(guests []*parsed) {
 		for i, name := range g.after {
 			if path := way(byName, left, name, g.spec.Name); path != nil && name != g.spec.Name {
 				cycle := strings.Join(append([]string{g.spec.Name}, path...), " after ")
-				g.doc.value(element("after", i), "after makes a cycle: "+cycle, "")
+				g.doc.Value(strict.Element("after", i), "after makes a cycle: "+cycle, "")
 			}
 		}
 	}

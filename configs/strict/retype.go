@@ -1,4 +1,4 @@
-package configs
+package strict
 
 import (
 	"fmt"
@@ -11,61 +11,61 @@ import (
 )
 
 // retyped gives the line that a value of the wrong type was probably meant to be, or nothing.
-func retyped(key string, f *field, x any) string {
+func retyped(key string, f *Field, x any) string {
 	value := ""
 	switch x := x.(type) {
 	case string:
-		switch f.kind {
-		case kindInt, kindDisplay:
+		switch f.Kind {
+		case KindInt, KindDisplay:
 			if n, err := strconv.Atoi(x); err == nil {
 				value = strconv.Itoa(n)
-			} else if f.kind == kindDisplay && (x == "off" || x == "no" || x == "false") {
+			} else if f.Kind == KindDisplay && (x == "off" || x == "no" || x == "false") {
 				value = `"none"`
 			}
-		case kindBool:
+		case KindBool:
 			switch strings.ToLower(x) {
 			case "true", "yes", "on", "1":
 				value = "true"
 			case "false", "no", "off", "0":
 				value = "false"
 			}
-		case kindStrings:
+		case KindStrings:
 			words := strings.Fields(x) // arguments are written one by one
-			if len(f.choices) == 0 && f.name != "qemu_args" {
+			if len(f.Choices) == 0 && !f.words {
 				words = []string{x}
 			}
-			value = list(words)
+			value = List(words)
 		}
 	case int64:
 		switch {
-		case f.kind == kindSize && x > 0 && units.Size(x) < units.MiB:
-			value = quote(strconv.FormatInt(x, 10) + f.example[len(f.example)-1:]) // the key's usual unit
-		case f.kind == kindSize && x > 0:
-			value = quote(units.Size(x).String())
-		case f.kind == kindDuration && x >= 0:
-			value = quote(strconv.FormatInt(x, 10) + "s")
-		case f.kind == kindRate && x > 0 && x < 100_000:
-			value = quote(strconv.FormatInt(x, 10) + "Mbit") // the key's usual unit
-		case f.kind == kindInts || f.kind == kindVLANs:
+		case f.Kind == KindSize && x > 0 && units.Size(x) < units.MiB:
+			value = Quote(strconv.FormatInt(x, 10) + f.example[len(f.example)-1:]) // the key's usual unit
+		case f.Kind == KindSize && x > 0:
+			value = Quote(units.Size(x).String())
+		case f.Kind == KindDuration && x >= 0:
+			value = Quote(strconv.FormatInt(x, 10) + "s")
+		case f.Kind == KindRate && x > 0 && x < 100_000:
+			value = Quote(strconv.FormatInt(x, 10) + "Mbit") // the key's usual unit
+		case f.Kind == KindInts || f.Kind == KindVLANs:
 			value = "[" + strconv.FormatInt(x, 10) + "]"
-		case f.kind == kindBool && (x == 0 || x == 1):
+		case f.Kind == KindBool && (x == 0 || x == 1):
 			value = strconv.FormatBool(x == 1)
 		}
 	case bool:
-		if f.kind == kindDisplay {
+		if f.Kind == KindDisplay {
 			value = map[bool]string{true: `"auto"`, false: `"none"`}[x]
 		}
 	case float64:
-		if f.kind == kindInt && x == math.Trunc(x) && math.Abs(x) < 1<<31 {
+		if f.Kind == KindInt && x == math.Trunc(x) && math.Abs(x) < 1<<31 {
 			value = strconv.Itoa(int(x))
 		}
 	case map[string]any:
-		if f.kind == kindTables {
-			return "[[" + f.name + "]]"
+		if f.Kind == KindTables {
+			return "[[" + f.Name + "]]"
 		}
 	case []map[string]any:
-		if f.kind == kindTable {
-			return "[" + f.name + "]"
+		if f.Kind == KindTable {
+			return "[" + f.Name + "]"
 		}
 	}
 	if value == "" {
@@ -75,23 +75,23 @@ func retyped(key string, f *field, x any) string {
 }
 
 // nearestBound gives the line with the allowed value that is nearest to n.
-func nearestBound(key string, f *field, n int64) string {
+func nearestBound(key string, f *Field, n int64) string {
 	n = min(max(n, f.lo), f.hi)
-	switch f.kind {
-	case kindSize:
-		return key + " = " + quote(units.Size(n).String())
-	case kindDuration:
-		return key + " = " + quote(short(time.Duration(n)))
-	case kindDisplay:
+	switch f.Kind {
+	case KindSize:
+		return key + " = " + Quote(units.Size(n).String())
+	case KindDuration:
+		return key + " = " + Quote(Short(time.Duration(n)))
+	case KindDisplay:
 		return key + ` = "auto"`
-	case kindRate:
-		return key + " = " + quote(units.Rate(n).String())
+	case KindRate:
+		return key + " = " + Quote(units.Rate(n).String())
 	}
 	return key + " = " + strconv.FormatInt(n, 10)
 }
 
-// short writes a duration without the zero units that time.Duration's String appends: "1h", not "1h0m0s".
-func short(d time.Duration) string {
+// Short writes a duration without the zero units that time.Duration's String appends: "1h", not "1h0m0s".
+func Short(d time.Duration) string {
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {
 		s = strings.TrimSuffix(s, "0s")
@@ -125,11 +125,11 @@ func inUnits(s string, most int64) string {
 	if err != nil {
 		return ""
 	}
-	return short(min(time.Duration(n)*unit, time.Duration(most)))
+	return Short(min(time.Duration(n)*unit, time.Duration(most)))
 }
 
-// quote writes a TOML basic string.
-func quote(s string) string {
+// Quote writes a TOML basic string.
+func Quote(s string) string {
 	var b strings.Builder
 	b.WriteByte('"')
 	for _, r := range s {
@@ -190,8 +190,17 @@ func label(path string) string {
 	return b.String()
 }
 
-// last gives the key without the tables around it and without indices.
-func last(path string) string {
+// Last gives the key without the tables around it and without indices.
+func Last(path string) string {
 	l := label(path)
 	return l[strings.LastIndexByte(l, '.')+1:]
+}
+
+// List writes a TOML list of strings.
+func List[T ~string](values []T) string {
+	quoted := make([]string, len(values))
+	for i, v := range values {
+		quoted[i] = Quote(string(v))
+	}
+	return "[" + strings.Join(quoted, ", ") + "]"
 }

@@ -1,4 +1,4 @@
-package configs
+package strict
 
 import (
 	"fmt"
@@ -14,22 +14,22 @@ import (
 
 // binder fills a raw struct from a decoded tree. It goes on after every mistake: a value that is wrong stays unset.
 type binder struct {
-	*document
-	top *schema
+	*Document
+	top *Schema
 }
 
-// bind fills raw, a pointer to the struct that sc describes.
-func bind(d *document, sc *schema, raw any) {
+// Bind fills raw, a pointer to the struct that sc describes.
+func Bind(d *Document, sc *Schema, raw any) {
 	b := binder{d, sc}
-	b.table("", sc, d.tree, reflect.ValueOf(raw).Elem())
+	b.table("", sc, d.Tree, reflect.ValueOf(raw).Elem())
 }
 
-func (b binder) table(path string, sc *schema, tree map[string]any, v reflect.Value) {
+func (b binder) table(path string, sc *Schema, tree map[string]any, v reflect.Value) {
 	for name, x := range tree {
-		p := join(path, name)
-		f, ok := sc.byName[name]
+		p := Join(path, name)
+		f, ok := sc.ByName[name]
 		if !ok {
-			b.key(p, fmt.Sprintf("unknown key %q", name), b.meant(path, sc, name))
+			b.Key(p, fmt.Sprintf("unknown key %q", name), b.meant(path, sc, name))
 			continue
 		}
 		b.field(p, f, x, v.Field(f.index))
@@ -37,45 +37,45 @@ func (b binder) table(path string, sc *schema, tree map[string]any, v reflect.Va
 }
 
 // meant guesses what an unknown key was to be: a near name here, or the same name in another table.
-func (b binder) meant(path string, sc *schema, name string) string {
-	if n, ok := nearest.Find(name, sc.names()); ok {
+func (b binder) meant(path string, sc *Schema, name string) string {
+	if n, ok := nearest.Find(name, sc.Names()); ok {
 		return fmt.Sprintf("did you mean %q?", n)
 	}
-	if _, ok := b.top.byName[name]; ok && path != "" {
+	if _, ok := b.top.ByName[name]; ok && path != "" {
 		return fmt.Sprintf("%q belongs above the first [table]", name)
 	}
-	for _, f := range b.top.fields {
-		if f.sub == nil || f.sub == sc {
+	for _, f := range b.top.Fields {
+		if f.Sub == nil || f.Sub == sc {
 			continue
 		}
-		if _, ok := f.sub.byName[name]; ok && f.kind == kindTables {
-			return fmt.Sprintf("%q belongs below [[%s]]", name, f.name)
+		if _, ok := f.Sub.ByName[name]; ok && f.Kind == KindTables {
+			return fmt.Sprintf("%q belongs below [[%s]]", name, f.Name)
 		} else if ok {
-			return fmt.Sprintf("%q belongs below [%s]", name, f.name)
+			return fmt.Sprintf("%q belongs below [%s]", name, f.Name)
 		}
 	}
 	return ""
 }
 
-func (b binder) field(path string, f *field, x any, v reflect.Value) {
-	switch f.kind {
-	case kindTable:
+func (b binder) field(path string, f *Field, x any, v reflect.Value) {
+	switch f.Kind {
+	case KindTable:
 		if t, ok := x.(map[string]any); ok {
-			b.table(path, f.sub, t, v)
+			b.table(path, f.Sub, t, v)
 			return
 		}
-	case kindTables:
+	case KindTables:
 		if list, ok := tables(x); ok {
 			v.Set(reflect.MakeSlice(v.Type(), len(list), len(list)))
 			for i, t := range list {
-				b.table(element(path, i), f.sub, t, v.Index(i))
+				b.table(Element(path, i), f.Sub, t, v.Index(i))
 			}
 			return
 		}
-	case kindStrings:
+	case KindStrings:
 		b.strings(path, f, x, v)
 		return
-	case kindInts, kindVLANs:
+	case KindInts, KindVLANs:
 		b.numbers(path, f, x, v)
 		return
 	default:
@@ -105,16 +105,16 @@ func tables(x any) ([]map[string]any, bool) {
 	return out, true
 }
 
-func (b binder) strings(path string, f *field, x any, v reflect.Value) {
+func (b binder) strings(path string, f *Field, x any, v reflect.Value) {
 	list, ok := x.([]any)
 	if !ok {
 		b.wrong(path, f, x)
 		return
 	}
 	out := make([]string, 0, len(list))
-	one := &field{name: f.name, choices: f.choices, empty: f.empty, lines: f.lines}
+	one := &Field{Name: f.Name, Choices: f.Choices, empty: f.empty, lines: f.lines}
 	for i := range list {
-		if s, ok := b.leaf(element(path, i), one, list[i]).(*string); ok {
+		if s, ok := b.leaf(Element(path, i), one, list[i]).(*string); ok {
 			out = append(out, *s)
 		} else {
 			out = append(out, "") // keeps the others' indices; what is bad is told
@@ -124,27 +124,27 @@ func (b binder) strings(path string, f *field, x any, v reflect.Value) {
 }
 
 // leaf returns a pointer to the value that x means for f, or nil with the problem told.
-func (b binder) leaf(path string, f *field, x any) any {
+func (b binder) leaf(path string, f *Field, x any) any {
 	s, isString := x.(string)
 	n, isInt := x.(int64)
 	switch {
-	case isString && f.kind == kindString:
+	case isString && f.Kind == KindString:
 		if !b.text(path, f, s) {
 			return nil
 		}
 		return &s
-	case isInt && f.kind == kindInt:
+	case isInt && f.Kind == KindInt:
 		if !b.within(path, f, n, x) {
 			return nil
 		}
 		i := int(n)
 		return &i
-	case isInt && f.kind == kindDisplay:
+	case isInt && f.Kind == KindDisplay:
 		if !b.within(path, f, n, x) {
 			return nil
 		}
-		return &displayValue{Number: int(n)}
-	case f.kind == kindBool:
+		return &DisplayValue{Number: int(n)}
+	case f.Kind == KindBool:
 		if v, ok := x.(bool); ok {
 			return &v
 		}
@@ -156,9 +156,9 @@ func (b binder) leaf(path string, f *field, x any) any {
 }
 
 // parsed reads what is written as a string but is more than one.
-func (b binder) parsed(path string, f *field, s string) any {
-	switch f.kind {
-	case kindSize:
+func (b binder) parsed(path string, f *Field, s string) any {
+	switch f.Kind {
+	case KindSize:
 		v, err := units.ParseSize(s)
 		if err != nil {
 			return b.unreadable(path, err.Error(), wholeSize(s))
@@ -167,7 +167,7 @@ func (b binder) parsed(path string, f *field, s string) any {
 			return &v
 		}
 		return nil
-	case kindDuration:
+	case KindDuration:
 		var v units.Duration
 		if err := v.UnmarshalText([]byte(s)); err != nil {
 			return b.unreadable(path, err.Error(), inUnits(s, f.hi))
@@ -176,20 +176,20 @@ func (b binder) parsed(path string, f *field, s string) any {
 			return &v
 		}
 		return nil
-	case kindMAC:
+	case KindMAC:
 		if s == "auto" {
-			return &macValue{}
+			return &MACValue{}
 		}
 		v, err := units.ParseMAC(s)
 		if err != nil {
 			return b.unreadable(path, err.Error(), "auto")
 		}
-		return &macValue{v}
-	case kindDisplay:
+		return &MACValue{v}
+	case KindDisplay:
 		if s == "auto" || s == "none" {
-			return &displayValue{Auto: s == "auto", None: s == "none"}
+			return &DisplayValue{Auto: s == "auto", None: s == "none"}
 		}
-	case kindAddress:
+	case KindAddress:
 		if v, err := netip.ParseAddr(s); err == nil && v.Zone() == "" && !v.Is4In6() {
 			return &v
 		}
@@ -201,7 +201,7 @@ func (b binder) parsed(path string, f *field, s string) any {
 			fix = "127.0.0.1"
 		}
 		return b.unreadable(path, fmt.Sprintf("wants %s, got %q", f.wants(), s), fix)
-	case kindRate:
+	case KindRate:
 		v, err := units.ParseRate(s)
 		if err != nil {
 			return b.unreadable(path, err.Error(), "")
@@ -210,12 +210,12 @@ func (b binder) parsed(path string, f *field, s string) any {
 			return &v
 		}
 		return nil
-	case kindHostAddress:
+	case KindHostAddress:
 		if s == "keep" {
-			return &addressValue{Keep: true}
+			return &AddressValue{Keep: true}
 		}
 		if v, err := netip.ParsePrefix(s); err == nil && !v.Addr().Is4In6() {
-			return &addressValue{Prefix: v}
+			return &AddressValue{Prefix: v}
 		}
 		fix := ""
 		if v, err := netip.ParseAddr(s); err == nil && v.Is4() {
@@ -230,50 +230,50 @@ func (b binder) parsed(path string, f *field, s string) any {
 // unreadable tells of a string that is not what the key takes; instead would be.
 func (b binder) unreadable(path, msg, instead string) any {
 	if instead != "" {
-		instead = fmt.Sprintf("%s = %q", last(path), instead)
+		instead = fmt.Sprintf("%s = %q", Last(path), instead)
 	}
 	if strings.HasPrefix(msg, "bad ") {
 		msg = ": " + msg
 	} else {
 		msg = " " + msg
 	}
-	b.value(path, label(path)+msg, instead)
+	b.Value(path, label(path)+msg, instead)
 	return nil
 }
 
 // text checks a string against the field's rules.
-func (b binder) text(path string, f *field, s string) bool {
+func (b binder) text(path string, f *Field, s string) bool {
 	control := func(r rune) bool { return unicode.IsControl(r) && !(f.lines && (r == '\n' || r == '\t')) }
 	switch i := strings.IndexFunc(s, control); {
 	case i >= 0:
-		b.value(path, fmt.Sprintf("%s holds a control character (%q)", label(path), []rune(s[i:])[0]), "")
-	case s == "" && !f.empty && len(f.choices) == 0:
-		b.value(path, label(path)+" is empty", "")
-	case len(f.choices) > 0 && !slices.Contains(f.choices, s):
+		b.Value(path, fmt.Sprintf("%s holds a control character (%q)", label(path), []rune(s[i:])[0]), "")
+	case s == "" && !f.empty && len(f.Choices) == 0:
+		b.Value(path, label(path)+" is empty", "")
+	case len(f.Choices) > 0 && !slices.Contains(f.Choices, s):
 		fix := ""
-		if n, ok := nearest.Find(s, f.choices); ok {
+		if n, ok := nearest.Find(s, f.Choices); ok {
 			fix = fmt.Sprintf("did you mean %q?", n)
 		}
-		b.value(path, fmt.Sprintf("%s wants %s, got %q", label(path), f.wants(), s), fix)
+		b.Value(path, fmt.Sprintf("%s wants %s, got %q", label(path), f.wants(), s), fix)
 	default:
 		return true
 	}
 	return false
 }
 
-func (b binder) within(path string, f *field, n int64, x any) bool {
-	if f.span == "" || n >= f.lo && n <= f.hi {
+func (b binder) within(path string, f *Field, n int64, x any) bool {
+	if f.Span == "" || n >= f.lo && n <= f.hi {
 		return true
 	}
 	got := fmt.Sprint(x)
-	if f.kind == kindSize {
+	if f.Kind == KindSize {
 		got = units.Size(n).String()
 	}
-	b.value(path, fmt.Sprintf("%s wants %s, got %s", label(path), f.span, got), nearestBound(last(path), f, n))
+	b.Value(path, fmt.Sprintf("%s wants %s, got %s", label(path), f.Span, got), nearestBound(Last(path), f, n))
 	return false
 }
 
 // wrong tells of a value of another type, without Go's names for it.
-func (b binder) wrong(path string, f *field, x any) {
-	b.value(path, fmt.Sprintf("%s wants %s, got %s", label(path), f.wants(), describe(x)), retyped(last(path), f, x))
+func (b binder) wrong(path string, f *Field, x any) {
+	b.Value(path, fmt.Sprintf("%s wants %s, got %s", label(path), f.wants(), describe(x)), retyped(Last(path), f, x))
 }

@@ -1,4 +1,4 @@
-package configs
+package strict
 
 import (
 	"strconv"
@@ -9,35 +9,36 @@ import (
 // decoder's time grows with more than the square of it.
 const maxDepth = 16
 
-// place holds byte offsets of a key and of its value.
-type place struct{ key, value int }
+// Place holds byte offsets of a key and of its value.
+type Place struct{ Key, Value int }
 
-// locator maps dotted keys with indices, such as "disk[1].image" or "qemu_args[0]", to their places. The decoder tells
+// Locator maps dotted keys with indices, such as "disk[1].image" or "qemu_args[0]", to their places. The decoder tells
 // what is in a file but not where; this tells where. It takes the text as valid and stops where it is not.
-type locator struct {
-	text   string
-	at     int
-	depth  int
-	places map[string]place
-	tables map[string]int // path of [[…]] → number of elements so far
-	deep   int            // offset of what exceeds maxDepth; -1: nothing does
+type Locator struct {
+	text  string
+	at    int
+	depth int
 
-	headers []header // in the file's order
-	pairs   []pair   // likewise; those within an inline table or list come before the pair that they are part of
+	Places map[string]Place // by path
+	Tables map[string]int   // path of [[…]] → number of elements so far
+	Deep   int              // offset of what exceeds maxDepth; -1: nothing does
+
+	Headers []Header // in the file's order
+	Pairs   []Pair   // likewise; those within an inline table or list come before the pair that they are part of
 }
 
-// header is a [table] or [[table]] line.
-type header struct {
-	path       string // of the table that it opens
-	start, end int    // from its first bracket to behind its last
+// Header is a [table] or [[table]] line.
+type Header struct {
+	Path       string // of the table that it opens
+	Start, End int    // from its first bracket to behind its last
 }
 
-// pair is a key = value.
-type pair struct {
-	path            string
-	key, value, end int // byte offsets; end is behind the value
-	header          int // index of the header above it; -1: it stands above the first
-	inline          bool
+// Pair is a key = value.
+type Pair struct {
+	Path            string
+	Key, Value, End int // byte offsets; end is behind the value
+	Header          int // index of the header above it; -1: it stands above the first
+	Inline          bool
 }
 
 type keyPart struct {
@@ -45,8 +46,9 @@ type keyPart struct {
 	at   int
 }
 
-func locate(text string) *locator {
-	l := &locator{text: text, places: map[string]place{"": {}}, tables: map[string]int{}, deep: -1}
+// Locate finds every key of a text.
+func Locate(text string) *Locator {
+	l := &Locator{text: text, Places: map[string]Place{"": {}}, Tables: map[string]int{}, Deep: -1}
 	table := ""
 	for l.blank(true); l.at < len(text); l.blank(true) {
 		ok := true
@@ -62,8 +64,8 @@ func locate(text string) *locator {
 	return l
 }
 
-// join appends a key to a path, quoted unless it is bare.
-func join(path, name string) string {
+// Join appends a key to a path, quoted unless it is bare.
+func Join(path, name string) string {
 	bare := name != ""
 	for i := 0; i < len(name) && bare; i++ {
 		bare = isBare(name[i])
@@ -77,21 +79,22 @@ func join(path, name string) string {
 	return path + "." + name
 }
 
-func element(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }
+// Element gives the path of a list's element.
+func Element(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }
 
 func isBare(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '-'
 }
 
 // note keeps the first place of a path: the others are repetitions of a super-table.
-func (l *locator) note(path string, key, value int) {
-	if _, ok := l.places[path]; !ok {
-		l.places[path] = place{key, value}
+func (l *Locator) note(path string, key, value int) {
+	if _, ok := l.Places[path]; !ok {
+		l.Places[path] = Place{key, value}
 	}
 }
 
 // header reads [a.b] or [[a.b]] and returns the path of the table that it opens.
-func (l *locator) header() (string, bool) {
+func (l *Locator) header() (string, bool) {
 	start := l.at
 	array := strings.HasPrefix(l.text[l.at:], "[[")
 	closing := "]"
@@ -108,7 +111,7 @@ func (l *locator) header() (string, bool) {
 	end := l.at
 	path := ""
 	for i, p := range parts {
-		path = join(path, p.name)
+		path = Join(path, p.name)
 		last := i == len(parts)-1
 		if last {
 			l.note(path, p.at, start)
@@ -116,47 +119,47 @@ func (l *locator) header() (string, bool) {
 			l.note(path, p.at, p.at)
 		}
 		if last && array {
-			l.tables[path]++
-			path = element(path, l.tables[path]-1)
+			l.Tables[path]++
+			path = Element(path, l.Tables[path]-1)
 			l.note(path, start, start)
-		} else if n := l.tables[path]; n > 0 {
-			path = element(path, n-1)
+		} else if n := l.Tables[path]; n > 0 {
+			path = Element(path, n-1)
 		}
 	}
-	l.headers = append(l.headers, header{path, start, end})
+	l.Headers = append(l.Headers, Header{path, start, end})
 	return path, true
 }
 
 // pair reads a.b = value below the table at path.
-func (l *locator) pair(path string) bool {
+func (l *Locator) pair(path string) bool {
 	parts, ok := l.key()
 	if !ok || !l.eat('=') {
 		return false
 	}
 	l.blank(false)
 	for i, p := range parts {
-		path = join(path, p.name)
+		path = Join(path, p.name)
 		if i == len(parts)-1 {
 			l.note(path, p.at, l.at)
 		} else {
 			l.note(path, p.at, p.at)
 		}
 	}
-	p := pair{path: path, key: parts[0].at, value: l.at, header: len(l.headers) - 1, inline: l.depth > 0}
+	p := Pair{Path: path, Key: parts[0].at, Value: l.at, Header: len(l.Headers) - 1, Inline: l.depth > 0}
 	if !l.value(path) {
 		return false
 	}
-	p.end = len(strings.TrimRight(l.text[:l.at], " \t"))
-	l.pairs = append(l.pairs, p)
+	p.End = len(strings.TrimRight(l.text[:l.at], " \t"))
+	l.Pairs = append(l.Pairs, p)
 	return true
 }
 
-func (l *locator) value(path string) bool {
+func (l *Locator) value(path string) bool {
 	if l.at == len(l.text) {
 		return false
 	}
 	if l.depth++; l.depth > maxDepth {
-		l.deep = l.at
+		l.Deep = l.at
 		return false
 	}
 	defer func() { l.depth-- }()
@@ -165,7 +168,7 @@ func (l *locator) value(path string) bool {
 		return l.skipString()
 	case '[':
 		return l.list(']', func(i int) bool {
-			p := element(path, i)
+			p := Element(path, i)
 			l.note(p, l.at, l.at)
 			return l.value(p)
 		})
@@ -181,7 +184,7 @@ func (l *locator) value(path string) bool {
 }
 
 // list reads what stands between brackets, separated by commas.
-func (l *locator) list(closing byte, item func(i int) bool) bool {
+func (l *Locator) list(closing byte, item func(i int) bool) bool {
 	l.at++
 	for i := 0; ; i++ {
 		if l.blank(true); l.eat(closing) {
@@ -197,7 +200,7 @@ func (l *locator) list(closing byte, item func(i int) bool) bool {
 }
 
 // key reads a dotted key and the blanks behind it.
-func (l *locator) key() ([]keyPart, bool) {
+func (l *Locator) key() ([]keyPart, bool) {
 	var parts []keyPart
 	for {
 		p := keyPart{at: l.at}
@@ -206,7 +209,7 @@ func (l *locator) key() ([]keyPart, bool) {
 			return nil, false
 		}
 		if parts = append(parts, p); len(parts) > maxDepth {
-			l.deep = l.at
+			l.Deep = l.at
 			return nil, false
 		}
 		if l.blank(false); !l.eat('.') {
@@ -216,7 +219,7 @@ func (l *locator) key() ([]keyPart, bool) {
 	}
 }
 
-func (l *locator) keyName() (string, bool) {
+func (l *Locator) keyName() (string, bool) {
 	start := l.at
 	if l.at < len(l.text) && (l.text[l.at] == '"' || l.text[l.at] == '\'') {
 		if !l.skipString() {
@@ -235,7 +238,7 @@ func (l *locator) keyName() (string, bool) {
 }
 
 // skipString passes over a string of any of the four kinds.
-func (l *locator) skipString() bool {
+func (l *Locator) skipString() bool {
 	quote := l.text[l.at]
 	triple := strings.Repeat(string(quote), 3)
 	long := strings.HasPrefix(l.text[l.at:], triple)
@@ -263,7 +266,7 @@ func (l *locator) skipString() bool {
 }
 
 // blank passes over blanks and, with lines, over line ends and comments.
-func (l *locator) blank(lines bool) {
+func (l *Locator) blank(lines bool) {
 	for l.at < len(l.text) {
 		switch c := l.text[l.at]; {
 		case c == ' ', c == '\t', lines && (c == '\n' || c == '\r'):
@@ -280,10 +283,19 @@ func (l *locator) blank(lines bool) {
 	}
 }
 
-func (l *locator) eat(c byte) bool {
+func (l *Locator) eat(c byte) bool {
 	if l.at < len(l.text) && l.text[l.at] == c {
 		l.at++
 		return true
 	}
 	return false
+}
+
+// Count gives the number of elements of a list of tables, however it is written.
+func (l *Locator) Count(name string) int {
+	for n := 0; ; n++ {
+		if _, there := l.Places[Element(name, n)]; !there {
+			return n
+		}
+	}
 }

@@ -1,8 +1,10 @@
-package configs
+package strict
 
 import (
+	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 )
@@ -41,8 +43,8 @@ func unescape(s string) (string, bool) {
 	return b.String(), true
 }
 
-// position turns a byte offset into a line and a column, both from 1; columns count characters.
-func position(text string, offset int) (line, col int) {
+// Position turns a byte offset into a line and a column, both from 1; columns count characters.
+func Position(text string, offset int) (line, col int) {
 	offset = min(max(offset, 0), len(text))
 	for offset > 0 && offset < len(text) && !utf8.RuneStart(text[offset]) {
 		offset-- // the decoder may point into a character
@@ -62,4 +64,14 @@ func printable(s string) string {
 		}
 	}
 	return b.String()
+}
+
+var plainWord = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9/._+-]+$`) })
+
+// ShellWord quotes a path for a shell where it has to.
+func ShellWord(path string) string {
+	if plainWord().MatchString(path) {
+		return path
+	}
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
 }

@@ -1,4 +1,4 @@
-package configs
+package strict
 
 import (
 	"fmt"
@@ -11,30 +11,30 @@ import (
 const mostNumbers = 4094
 
 // numbers fills a list of whole numbers, or of VLAN ids and ranges. An element that is wrong or a repetition is told and left out.
-func (b binder) numbers(path string, f *field, x any, v reflect.Value) {
+func (b binder) numbers(path string, f *Field, x any, v reflect.Value) {
 	list, ok := x.([]any)
 	if !ok {
 		b.wrong(path, f, x)
 		return
 	}
 	if len(list) > mostNumbers {
-		b.value(path, fmt.Sprintf("%s has %d elements: at most %d", label(path), len(list), mostNumbers), "")
+		b.Value(path, fmt.Sprintf("%s has %d elements: at most %d", label(path), len(list), mostNumbers), "")
 		return
 	}
 	var ids units.VLANs
 	for i, x := range list {
-		at := element(path, i)
+		at := Element(path, i)
 		r, ok := b.number(at, f, x)
 		if !ok {
 			continue
 		}
 		if ids.Overlaps(r) {
-			b.value(at, fmt.Sprintf("%s has %s twice", label(path), r), "")
+			b.Value(at, fmt.Sprintf("%s has %s twice", label(path), r), "")
 			continue
 		}
 		ids = append(ids, r)
 	}
-	if f.kind == kindVLANs {
+	if f.Kind == KindVLANs {
 		v.Set(reflect.ValueOf(ids))
 		return
 	}
@@ -46,31 +46,31 @@ func (b binder) numbers(path string, f *field, x any, v reflect.Value) {
 }
 
 // number reads one element; a single number is a range of one.
-func (b binder) number(path string, f *field, x any) (r units.VLANRange, ok bool) {
+func (b binder) number(path string, f *Field, x any) (r units.VLANRange, ok bool) {
 	switch x := x.(type) {
 	case int64:
 		lo, hi := f.lo, f.hi
-		if f.kind == kindVLANs {
+		if f.Kind == KindVLANs {
 			lo, hi = units.MinVLAN, units.MaxVLAN
 		}
 		if x < lo || x > hi {
-			b.value(path, fmt.Sprintf("%s wants %d to %d, got %d", label(path), lo, hi, x), "")
+			b.Value(path, fmt.Sprintf("%s wants %d to %d, got %d", label(path), lo, hi, x), "")
 			return r, false
 		}
 		return units.VLANRange{First: int(x), Last: int(x)}, true
 	case string:
-		if f.kind == kindVLANs {
+		if f.Kind == KindVLANs {
 			r, err := units.ParseVLANRange(x)
 			if err != nil {
-				b.value(path, label(path)+": "+err.Error(), "")
+				b.Value(path, label(path)+": "+err.Error(), "")
 			}
 			return r, err == nil
 		}
 	}
 	one := "a whole number"
-	if f.kind == kindVLANs {
+	if f.Kind == KindVLANs {
 		one = `a VLAN id or a range such as "20-29"`
 	}
-	b.value(path, fmt.Sprintf("%s wants %s, got %s", label(path), one, describe(x)), "")
+	b.Value(path, fmt.Sprintf("%s wants %s, got %s", label(path), one, describe(x)), "")
 	return r, false
 }

@@ -1,7 +1,8 @@
-package configs
+package strict
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -11,12 +12,12 @@ import (
 
 // at gives "line:col line:col" of a path's key and value, or "-".
 func at(text, path string) string {
-	p, ok := locate(text).places[path]
+	p, ok := Locate(text).Places[path]
 	if !ok {
 		return "-"
 	}
-	l1, c1 := position(text, p.key)
-	l2, c2 := position(text, p.value)
+	l1, c1 := Position(text, p.Key)
+	l2, c2 := Position(text, p.Value)
 	return fmt.Sprintf("%d:%d %d:%d", l1, c1, l2, c2)
 }
 
@@ -66,7 +67,7 @@ func TestTooMuchNestingIsFoundBeforeTheDecoderSeesIt(t *testing.T) {
 		"a dotted header":     "[a" + strings.Repeat(". a", 300_000) + "]",
 		"many inline tables":  "x = {" + strings.Repeat("a.a.a.a.a.a.a.a={", 50_000),
 	} {
-		_, problems := ParseGuest("vm.toml", "vm1", []byte(text), testHost())
+		problems := Parse("vm.toml", []byte(text)).Problems
 		if len(problems) != 1 || problems[0].Msg != "keys or brackets nested too deep" {
 			t.Errorf("%s: %v", name, problems)
 		}
@@ -76,9 +77,9 @@ func TestTooMuchNestingIsFoundBeforeTheDecoderSeesIt(t *testing.T) {
 // checkLocated holds the locator against the decoder: whatever the decoder finds has a place, and there stands the key.
 func checkLocated(t *testing.T, text string) {
 	t.Helper()
-	l := locate(text)
+	l := Locate(text)
 	var tree map[string]any
-	if l.deep >= 0 {
+	if l.Deep >= 0 {
 		return
 	}
 	if _, err := toml.Decode(text, &tree); err != nil {
@@ -89,30 +90,30 @@ func checkLocated(t *testing.T, text string) {
 	}
 	var walk func(path string, x any)
 	walk = func(path string, x any) {
-		p, ok := l.places[path]
+		p, ok := l.Places[path]
 		if !ok {
 			t.Fatalf("%q: no place for %s", text, path)
 		}
-		if p.key < 0 || p.key > len(text) || p.value < p.key && path != "" && text[p.value] != '[' {
+		if p.Key < 0 || p.Key > len(text) || p.Value < p.Key && path != "" && text[p.Value] != '[' {
 			t.Fatalf("%q: %s is at %+v", text, path, p)
 		}
 		switch x := x.(type) {
 		case map[string]any:
 			for name, y := range x {
-				sub := join(path, name)
+				sub := Join(path, name)
 				walk(sub, y)
-				k := &locator{text: text, at: l.places[sub].key}
+				k := &Locator{text: text, at: l.Places[sub].Key}
 				if got, ok := k.keyName(); !ok || got != name {
 					t.Fatalf("%q: at the place of %s stands %q", text, sub, got)
 				}
 			}
 		case []map[string]any:
 			for i, y := range x {
-				walk(element(path, i), y)
+				walk(Element(path, i), y)
 			}
 		case []any:
 			for i, y := range x {
-				walk(element(path, i), y)
+				walk(Element(path, i), y)
 			}
 		}
 	}
@@ -120,8 +121,13 @@ func checkLocated(t *testing.T, text string) {
 }
 
 func FuzzLocator(f *testing.F) {
-	f.Add(GuestReference)
-	f.Add(HostReference)
+	for _, file := range []string{"../vm.reference.toml", "../kvm.reference.toml"} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(string(text))
+	}
 	f.Add("a.b.c = [{x = 1, y = {}}, {x.z = [[1], []]}]\n[[d.e]]\n[d.e.f]\n'g h' = \"\"\"\n\"\" \"\"\"\"\"\r\n[[d.e]]")
 	f.Add("a = {b = 1, # c\n d = '''x''',\n}\n\"\\x41\\e\" = 1979-05-27 07:32:00\n[ x . 'y' ]\nz=-inf")
 	f.Fuzz(func(t *testing.T, text string) {

@@ -1,9 +1,10 @@
-package configs
+package strict
 
 import (
 	"bytes"
 	"errors"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -12,39 +13,41 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-// maxFile bounds a configuration file, in bytes.
-const maxFile = 1 << 20
+// MaxFile bounds a configuration file, in bytes.
+const MaxFile = 1 << 20
 
-// document is one file: its text, what the decoder made of it, and the problems found so far.
-type document struct {
-	file     string
+// Document is one file: its text, what the decoder made of it, and the problems found so far.
+type Document struct {
+	File     string
 	text     string
-	tree     map[string]any // nil when the text is no TOML
-	problems Problems
-	bad      map[string]bool // paths that have a problem: what depends on them is not worth a second one
-	locator  func() *locator
+	Tree     map[string]any // nil when the text is no TOML
+	Problems Problems
+	Bad      map[string]bool // paths that have a problem: what depends on them is not worth a second one
+	lists    []string        // tables that are written [[…]]
+	locator  func() *Locator
 }
 
-// parseDocument checks the bytes and the syntax. A syntax error is the only problem that hides those behind it.
-func parseDocument(file string, text []byte) *document {
+// Parse checks the bytes and the syntax. A syntax error is the only problem that hides those behind it.
+// lists names the tables that are written [[…]].
+func Parse(file string, text []byte, lists ...string) *Document {
 	s := strings.TrimLeft(string(text), "\ufeff")
-	d := &document{file: file, text: s, bad: map[string]bool{}}
-	d.locator = sync.OnceValue(func() *locator { return locate(s) })
+	d := &Document{File: file, text: s, lists: lists, Bad: map[string]bool{}}
+	d.locator = sync.OnceValue(func() *Locator { return Locate(s) })
 	switch nul := bytes.IndexByte(text, 0); {
-	case len(text) > maxFile:
+	case len(text) > MaxFile:
 		d.text = "" // its places are not worth counting
-		d.at(0, "", "larger than 1M: this is no configuration file", "")
+		d.At(0, "", "larger than 1M: this is no configuration file", "")
 		return d
 	case nul >= 0:
-		d.at(nul-(len(text)-len(s)), "", "a NUL byte: the file has to be plain UTF-8 text", "")
+		d.At(nul-(len(text)-len(s)), "", "a NUL byte: the file has to be plain UTF-8 text", "")
 		return d
 	case !utf8.ValidString(s):
-		d.at(firstInvalid(s), "", "bytes that are not UTF-8", "iconv -f latin1 -t utf-8 "+shellWord(file))
+		d.At(firstInvalid(s), "", "bytes that are not UTF-8", "iconv -f latin1 -t utf-8 "+ShellWord(file))
 		return d
 	}
 	if suspicious(s) {
-		if l := d.locator(); l.deep >= 0 {
-			d.at(l.deep, "", "keys or brackets nested too deep", "")
+		if l := d.locator(); l.Deep >= 0 {
+			d.At(l.Deep, "", "keys or brackets nested too deep", "")
 			return d
 		}
 	}
@@ -53,7 +56,7 @@ func parseDocument(file string, text []byte) *document {
 		d.syntax(err)
 		return d
 	}
-	d.tree = tree
+	d.Tree = tree
 	return d
 }
 
@@ -78,44 +81,44 @@ func firstInvalid(s string) int {
 	return len(s)
 }
 
-// at adds a problem at a byte offset.
-func (d *document) at(offset int, key, msg, fix string) {
-	line, col := position(d.text, offset)
-	d.bad[key] = true
-	d.problems = append(d.problems, Problem{d.file, line, col, key, msg, fix})
+// At adds a problem at a byte offset.
+func (d *Document) At(offset int, key, msg, fix string) {
+	line, col := Position(d.text, offset)
+	d.Bad[key] = true
+	d.Problems = append(d.Problems, Problem{d.File, line, col, key, msg, fix})
 }
 
-// key adds a problem at the key of path.
-func (d *document) key(path, msg, fix string) { d.at(d.place(path).key, path, msg, fix) }
+// Key adds a problem at the key of path.
+func (d *Document) Key(path, msg, fix string) { d.At(d.place(path).Key, path, msg, fix) }
 
-// value adds a problem at the value of path.
-func (d *document) value(path, msg, fix string) { d.at(d.place(path).value, path, msg, fix) }
+// Value adds a problem at the value of path.
+func (d *Document) Value(path, msg, fix string) { d.At(d.place(path).Value, path, msg, fix) }
 
 // place finds a path, or the nearest table around it: what is missing is missed there.
-func (d *document) place(path string) place {
-	places := d.locator().places
+func (d *Document) place(path string) Place {
+	places := d.locator().Places
 	for {
 		if p, ok := places[path]; ok {
 			return p
 		}
 		cut := strings.LastIndexAny(path, ".[")
 		if cut < 0 {
-			return place{}
+			return Place{}
 		}
 		path = path[:cut]
 	}
 }
 
-// position gives line and column of a path's value.
-func (d *document) position(path string) (line, col int) {
-	return position(d.text, d.place(path).value)
+// Position gives line and column of a path's value.
+func (d *Document) Position(path string) (line, col int) {
+	return Position(d.text, d.place(path).Value)
 }
 
 var (
 	unquoted = sync.OnceValue(func() *regexp.Regexp {
 		return regexp.MustCompile(`^\s*([A-Za-z0-9_-]+)\s*=\s*([^\s"'\[\]{}#,][^"'\[\]{}#,]*?)\s*(?:#.*)?$`)
 	})
-	single = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^\s*\[(disk|cdrom|nic|bridge)\]`) })
+	single = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^\s*\[([A-Za-z0-9_.-]+)\]`) })
 )
 
 func isNumber(s string) bool {
@@ -124,10 +127,10 @@ func isNumber(s string) bool {
 }
 
 // syntax turns the decoder's error into a problem.
-func (d *document) syntax(err error) {
+func (d *Document) syntax(err error) {
 	var pe toml.ParseError
 	if !errors.As(err, &pe) {
-		d.at(0, "", printable(err.Error()), "")
+		d.At(0, "", printable(err.Error()), "")
 		return
 	}
 	start := min(max(pe.Position.Start, 0), len(d.text))
@@ -147,10 +150,10 @@ func (d *document) syntax(err error) {
 		case "no", "off":
 			fix = m[1] + " = false"
 		default:
-			fix = m[1] + " = " + quote(m[2])
+			fix = m[1] + " = " + Quote(m[2])
 		}
-	} else if m := single().FindStringSubmatch(line); m != nil {
+	} else if m := single().FindStringSubmatch(line); m != nil && slices.Contains(d.lists, m[1][strings.LastIndexByte(m[1], '.')+1:]) {
 		fix = "[[" + m[1] + "]]"
 	}
-	d.at(start, "", printable(msg), fix)
+	d.At(start, "", printable(msg), fix)
 }

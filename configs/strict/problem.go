@@ -1,4 +1,4 @@
-package configs
+package strict
 
 import (
 	"cmp"
@@ -64,7 +64,8 @@ func (p Problems) For(file string) Problems {
 	return out
 }
 
-func (p Problems) sort() {
+// Sort brings them into the order of the file.
+func (p Problems) Sort() {
 	slices.SortStableFunc(p, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Col, b.Col),
 			cmp.Compare(a.Key, b.Key), cmp.Compare(a.Msg, b.Msg))
