@@ -1,0 +1,66 @@
+package ha
+
+import "net/netip"
+
+// Status is what the agent says about itself, in the form of `kvmha status --json`.
+type Status struct {
+	Node     string        `json:"node"`
+	PID      int           `json:"pid"`
+	Version  string        `json:"version"`
+	Uptime   float64       `json:"uptime_seconds"` // of the agent, upgrades in place included
+	Groups   []GroupStatus `json:"groups"`
+	Degraded []string      `json:"degraded,omitempty"` // what works less well than it should, as sentences
+	Loop     LoopStatus    `json:"loop"`
+}
+
+// LoopStatus tells how well the main loop keeps its times.
+type LoopStatus struct {
+	Turns   uint64  `json:"turns"`
+	Longest float64 `json:"longest_gap_seconds"` // between two turns
+	Freezes int     `json:"freezes"`
+	Restart int     `json:"restarts_in_place"`
+}
+
+// GroupStatus is one group.
+type GroupStatus struct {
+	Name      string          `json:"name"`
+	Interface string          `json:"interface"`
+	VHID      uint8           `json:"vhid"`
+	Role      string          `json:"role"`
+	Reason    string          `json:"reason,omitempty"` // why it waits
+	Since     float64         `json:"since_seconds"`    // for how long
+	Cause     string          `json:"cause"`            // of the last change of role
+	CARP      CARPStatus      `json:"carp"`
+	Addresses []AddressStatus `json:"addresses"`
+	Checks    []CheckStatus   `json:"checks,omitempty"`
+	Alarms    []string        `json:"alarms,omitempty"`
+	Missing   string          `json:"missing,omitempty"` // what keeps it from serving
+	Override  string          `json:"override,omitempty"`
+	Moves     int             `json:"moves"` // times that it became active
+}
+
+// CARPStatus is the group's election.
+type CARPStatus struct {
+	State    string            `json:"state"`
+	Peer     string            `json:"peer,omitempty"`                   // who was heard last
+	PeerSkew int               `json:"peer_skew,omitempty"`              // what it claimed
+	Heard    *float64          `json:"peer_heard_seconds_ago,omitempty"` // nil: never
+	Sent     uint64            `json:"sent"`
+	Received uint64            `json:"received"`
+	Failed   uint64            `json:"send_failed"`
+	Rejected map[string]uint64 `json:"rejected,omitempty"`
+	Late     float64           `json:"longest_late_seconds"` // of an advert of ours behind its time
+}
+
+// AddressStatus is one of its addresses.
+type AddressStatus struct {
+	Address netip.Addr `json:"address"`
+	Held    bool       `json:"held"`
+}
+
+// CheckStatus is one of its checks.
+type CheckStatus struct {
+	Name   string `json:"name"`
+	State  string `json:"state"` // unknown, green, red
+	Reason string `json:"reason,omitempty"`
+}
