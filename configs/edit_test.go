@@ -155,7 +155,7 @@ func FuzzApply(f *testing.F) {
 	f.Add("memory = '1'", "")
 	f.Add("[[memory]]\n", "x")
 	f.Fuzz(func(t *testing.T, text, value string) {
-		d := strict.Parse("f", []byte(text))
+		d := strict.Parse("f", []byte(text), nil)
 		if d.Tree == nil || len(d.Problems) > 0 {
 			return
 		}

@@ -36,7 +36,7 @@ func ParseGuest(file, name string, text []byte, host Host) (vm.Spec, Problems) {
 }
 
 func parseGuest(file, name string, text []byte, host Host) parsed {
-	d := strict.Parse(file, text, "disk", "cdrom", "nic")
+	d := strict.Parse(file, text, guestSchema())
 	var raw rawGuest
 	if d.Tree != nil {
 		strict.Bind(d, guestSchema(), &raw)

@@ -63,7 +63,7 @@ const defaultMTU = 1500
 // problems, with the defaults in its place. Host.Root is left empty.
 func ParseHost(file string, text []byte, machineID string) (Host, Problems) {
 	h := DefaultHost()
-	d := strict.Parse(file, text, "bridge")
+	d := strict.Parse(file, text, hostSchema())
 	if d.Tree == nil {
 		h.BridgesUnknown = true
 		return h, d.Problems

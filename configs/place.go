@@ -9,7 +9,7 @@ func (g *Guest) Place(key string) (line, col int) {
 	if err != nil {
 		return 1, 1
 	}
-	d := strict.Parse(g.File, text)
+	d := strict.Parse(g.File, text, nil)
 	if d.Tree == nil {
 		return 1, 1
 	}

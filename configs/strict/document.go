@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -23,15 +22,15 @@ type Document struct {
 	Tree     map[string]any // nil when the text is no TOML
 	Problems Problems
 	Bad      map[string]bool // paths that have a problem: what depends on them is not worth a second one
-	lists    []string        // tables that are written [[…]]
+	schema   *Schema         // nil: unknown
 	locator  func() *Locator
 }
 
 // Parse checks the bytes and the syntax. A syntax error is the only problem that hides those behind it.
-// lists names the tables that are written [[…]].
-func Parse(file string, text []byte, lists ...string) *Document {
+// sc tells which tables are written [[…]] and whose values no message may show; nil: nothing is known of the file.
+func Parse(file string, text []byte, sc *Schema) *Document {
 	s := strings.TrimLeft(string(text), "\ufeff")
-	d := &Document{File: file, text: s, lists: lists, Bad: map[string]bool{}}
+	d := &Document{File: file, text: s, schema: sc, Bad: map[string]bool{}}
 	d.locator = sync.OnceValue(func() *Locator { return Locate(s) })
 	switch nul := bytes.IndexByte(text, 0); {
 	case len(text) > MaxFile:
@@ -141,6 +140,10 @@ func (d *Document) syntax(err error) {
 	}
 	line := d.text[strings.LastIndexByte(d.text[:start], '\n')+1:]
 	line, _, _ = strings.Cut(line, "\n")
+	if d.holdsSecret(line) {
+		d.At(start, "", "no TOML value", "write the password between double quotes")
+		return
+	}
 	fix := ""
 	if m := unquoted().FindStringSubmatch(line); m != nil && !isNumber(m[2]) {
 		switch strings.ToLower(m[2]) {
@@ -152,8 +155,24 @@ func (d *Document) syntax(err error) {
 		default:
 			fix = m[1] + " = " + Quote(m[2])
 		}
-	} else if m := single().FindStringSubmatch(line); m != nil && slices.Contains(d.lists, m[1][strings.LastIndexByte(m[1], '.')+1:]) {
+	} else if m := single().FindStringSubmatch(line); m != nil && d.isList(m[1][strings.LastIndexByte(m[1], '.')+1:]) {
 		fix = "[[" + m[1] + "]]"
 	}
 	d.At(start, "", printable(msg), fix)
+}
+
+// isList reports whether the file has tables [[…name]].
+func (d *Document) isList(name string) (is bool) {
+	if d.schema != nil {
+		d.schema.each(func(f *Field) { is = is || f.Kind == KindTables && f.Name == name })
+	}
+	return is
+}
+
+// holdsSecret reports whether a line may hold what no message may show.
+func (d *Document) holdsSecret(line string) (holds bool) {
+	if d.schema != nil {
+		d.schema.each(func(f *Field) { holds = holds || f.secret && strings.Contains(line, f.Name) })
+	}
+	return holds
 }

@@ -67,7 +67,7 @@ func TestTooMuchNestingIsFoundBeforeTheDecoderSeesIt(t *testing.T) {
 		"a dotted header":     "[a" + strings.Repeat(". a", 300_000) + "]",
 		"many inline tables":  "x = {" + strings.Repeat("a.a.a.a.a.a.a.a={", 50_000),
 	} {
-		problems := Parse("vm.toml", []byte(text)).Problems
+		problems := Parse("vm.toml", []byte(text), nil).Problems
 		if len(problems) != 1 || problems[0].Msg != "keys or brackets nested too deep" {
 			t.Errorf("%s: %v", name, problems)
 		}

@@ -18,7 +18,7 @@ func (b binder) numbers(path string, f *Field, x any, v reflect.Value) {
 		return
 	}
 	if len(list) > mostNumbers {
-		b.Value(path, fmt.Sprintf("%s has %d elements: at most %d", label(path), len(list), mostNumbers), "")
+		b.Value(path, fmt.Sprintf("%s has %d elements: at most %d", Label(path), len(list), mostNumbers), "")
 		return
 	}
 	var ids units.VLANs
@@ -29,7 +29,7 @@ func (b binder) numbers(path string, f *Field, x any, v reflect.Value) {
 			continue
 		}
 		if ids.Overlaps(r) {
-			b.Value(at, fmt.Sprintf("%s has %s twice", label(path), r), "")
+			b.Value(at, fmt.Sprintf("%s has %s twice", Label(path), r), "")
 			continue
 		}
 		ids = append(ids, r)
@@ -54,7 +54,7 @@ func (b binder) number(path string, f *Field, x any) (r units.VLANRange, ok bool
 			lo, hi = units.MinVLAN, units.MaxVLAN
 		}
 		if x < lo || x > hi {
-			b.Value(path, fmt.Sprintf("%s wants %d to %d, got %d", label(path), lo, hi, x), "")
+			b.Value(path, fmt.Sprintf("%s wants %d to %d, got %d", Label(path), lo, hi, x), "")
 			return r, false
 		}
 		return units.VLANRange{First: int(x), Last: int(x)}, true
@@ -62,7 +62,7 @@ func (b binder) number(path string, f *Field, x any) (r units.VLANRange, ok bool
 		if f.Kind == KindVLANs {
 			r, err := units.ParseVLANRange(x)
 			if err != nil {
-				b.Value(path, label(path)+": "+err.Error(), "")
+				b.Value(path, Label(path)+": "+err.Error(), "")
 			}
 			return r, err == nil
 		}
@@ -71,6 +71,6 @@ func (b binder) number(path string, f *Field, x any) (r units.VLANRange, ok bool
 	if f.Kind == KindVLANs {
 		one = `a VLAN id or a range such as "20-29"`
 	}
-	b.Value(path, fmt.Sprintf("%s wants %s, got %s", label(path), one, describe(x)), "")
+	b.Value(path, fmt.Sprintf("%s wants %s, got %s", Label(path), one, describe(x)), "")
 	return r, false
 }

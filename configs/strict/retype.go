@@ -178,8 +178,8 @@ func describe(x any) string {
 	return "a list"
 }
 
-// label gives the key as a user knows it: "disk[1].image" is disk.image.
-func label(path string) string {
+// Label gives the key as a user knows it: "disk[1].image" is disk.image.
+func Label(path string) string {
 	var b strings.Builder
 	for part := range strings.SplitSeq(path, "[") {
 		if _, rest, ok := strings.Cut(part, "]"); ok {
@@ -192,7 +192,7 @@ func label(path string) string {
 
 // Last gives the key without the tables around it and without indices.
 func Last(path string) string {
-	l := label(path)
+	l := Label(path)
 	return l[strings.LastIndexByte(l, '.')+1:]
 }
 

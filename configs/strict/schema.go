@@ -10,11 +10,11 @@ import (
 	"kvmctl/internal/units"
 )
 
-// kind is what a key's value has to be.
-type kind int
+// Kind is what a key's value has to be.
+type Kind int
 
 const (
-	KindString kind = iota
+	KindString Kind = iota
 	KindBool
 	KindInt
 	KindSize
@@ -29,10 +29,12 @@ const (
 	KindVLANs
 	KindTable
 	KindTables
+	KindNamed // tables with names of the admin's: [group.web], [group.dns]
+	KindAddresses
 )
 
 // kinds maps the Go types that a raw struct may hold.
-var kinds = map[reflect.Type]kind{
+var kinds = map[reflect.Type]Kind{
 	reflect.TypeFor[*string]():         KindString,
 	reflect.TypeFor[*bool]():           KindBool,
 	reflect.TypeFor[*int]():            KindInt,
@@ -46,13 +48,14 @@ var kinds = map[reflect.Type]kind{
 	reflect.TypeFor[*units.Rate]():     KindRate,
 	reflect.TypeFor[[]int]():           KindInts,
 	reflect.TypeFor[units.VLANs]():     KindVLANs,
+	reflect.TypeFor[[]netip.Addr]():    KindAddresses,
 }
 
 // Field is one key: the struct tags of a raw struct, read once.
 type Field struct {
 	Name    string
 	index   int
-	Kind    kind
+	Kind    Kind
 	Choices []string // `enum`: the only values
 	lo, hi  int64    // `range`: for an int as it is, for a size in bytes, for a duration in nanoseconds, for a rate in bits/s; both 0: none
 	Span    string   // `range` in words: "4M to 4T"
@@ -60,6 +63,7 @@ type Field struct {
 	empty   bool     // `empty:"ok"`: an empty string says something
 	lines   bool     // `lines:"ok"`: may have several lines
 	words   bool     // `words:"ok"`: of a list, arguments: a string in its place is meant as several
+	secret  bool     // `secret:"ok"`: no message shows its value
 	Sub     *Schema  // of a table
 }
 
@@ -67,6 +71,21 @@ type Field struct {
 type Schema struct {
 	Fields []Field
 	ByName map[string]*Field
+	// Refused tells of keys that somebody may expect here and that are none: instead of "unknown key".
+	Refused map[string]Refusal
+}
+
+// Refusal says why a key is not taken, and what can be done.
+type Refusal struct{ Msg, Fix string }
+
+// each calls f for every field of the schema and of the tables below it.
+func (s *Schema) each(f func(*Field)) {
+	for i := range s.Fields {
+		f(&s.Fields[i])
+		if s.Fields[i].Sub != nil {
+			s.Fields[i].Sub.each(f)
+		}
+	}
 }
 
 // Names gives the keys in the order of the struct.
@@ -85,7 +104,7 @@ func SchemaOf(t reflect.Type) *Schema {
 		tag := t.Field(i).Tag
 		f := Field{
 			Name: tag.Get("toml"), index: i, Choices: strings.Fields(tag.Get("enum")), example: tag.Get("eg"),
-			empty: tag.Get("empty") == "ok", lines: tag.Get("lines") == "ok", words: tag.Get("words") == "ok",
+			empty: tag.Get("empty") == "ok", lines: tag.Get("lines") == "ok", words: tag.Get("words") == "ok", secret: tag.Get("secret") == "ok",
 		}
 		k, ok := kinds[t.Field(i).Type]
 		switch ft := t.Field(i).Type; {
@@ -93,6 +112,8 @@ func SchemaOf(t reflect.Type) *Schema {
 			f.Kind = k
 		case ft.Kind() == reflect.Struct:
 			f.Kind, f.Sub = KindTable, SchemaOf(ft)
+		case ft.Kind() == reflect.Map && ft.Key().Kind() == reflect.String && ft.Elem().Kind() == reflect.Struct:
+			f.Kind, f.Sub = KindNamed, SchemaOf(ft.Elem())
 		case ft.Kind() == reflect.Slice && ft.Elem().Kind() == reflect.Struct:
 			f.Kind, f.Sub = KindTables, SchemaOf(ft.Elem())
 		default:
@@ -109,7 +130,7 @@ func SchemaOf(t reflect.Type) *Schema {
 	return s
 }
 
-func bound(k kind, text string) int64 {
+func bound(k Kind, text string) int64 {
 	var n int64
 	var err error
 	switch k {
@@ -169,6 +190,10 @@ func (f *Field) wants() string {
 		return "a list of VLAN ids and ranges such as " + f.example
 	case KindTable:
 		return "one [" + f.Name + "] table"
+	case KindNamed:
+		return "tables with names such as [" + f.Name + ".main]"
+	case KindAddresses:
+		return "a list of IP addresses such as " + f.example
 	case KindTables:
 		return "[[" + f.Name + "]] tables"
 	}
