@@ -121,8 +121,9 @@ func imagesOf(specs ...*Spec) []string {
 
 // Apply gives a running guest what can be had of its file now, and says of the rest when it comes. The caller holds the guest's lock
 // (WithLock). Each change that succeeded is written down before the next: a kvmctl that is killed leaves the rest to be seen by
-// Compare, which asks QEMU, and to be done by the next Apply.
-func (h *Host) Apply(ctx context.Context, file *Spec) ([]Outcome, error) {
+// Compare, which asks QEMU, and to be done by the next Apply. named are the keys that somebody has just written: the password of a file
+// of the same name may be another one, which nothing but this tells.
+func (h *Host) Apply(ctx context.Context, file *Spec, named ...string) ([]Outcome, error) {
 	ctx, cancel := context.WithTimeout(ctx, applyTime)
 	defer cancel()
 	x, err := h.examine(ctx, file)
@@ -133,8 +134,22 @@ func (h *Host) Apply(ctx context.Context, file *Spec) ([]Outcome, error) {
 	if x.live == nil {
 		return outcomes(x.plan), nil
 	}
+	if slices.Contains(named, passwordKey) {
+		x.plan = passwordAgain(x.plan, file, x.live)
+	}
 	e := &executor{h: h, file: file, examined: x, name: file.Name}
 	return e.run(ctx)
+}
+
+// passwordAgain plans to read the password's file again, unless that is planned.
+func passwordAgain(plan []Change, file *Spec, live *Running) []Change {
+	name := file.VNC.PasswordFile
+	planned := slices.ContainsFunc(plan, func(c Change) bool { return c.Key == passwordKey && c.When != WhenDone })
+	if planned || name == "" || !live.VNCPassword {
+		return plan
+	}
+	plan = slices.DeleteFunc(slices.Clone(plan), func(c Change) bool { return c.Key == passwordKey })
+	return append(plan, Change{Key: passwordKey, File: name, Started: name, Live: name, When: WhenNow, op: opPassword})
 }
 
 func outcomes(plan []Change) []Outcome {

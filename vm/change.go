@@ -87,6 +87,9 @@ func (p *planner) add(c Change) {
 	p.changes = append(p.changes, c)
 }
 
+// passwordKey names the file of the screen's password.
+const passwordKey = "vnc.password_file"
+
 // fixed is why most keys wait.
 const fixed = "fixed while it runs"
 
@@ -112,7 +115,7 @@ func (p *planner) settings() {
 			continue
 		case "machine":
 			c.Reason = "the guest keeps " + p.pinned.Machine + ": kvmctl upgrade-machine " + p.file.Name
-		case "vnc.password_file":
+		case passwordKey:
 			if p.live != nil && p.live.VNCPassword && c.File != "" {
 				c.When, c.Reason, c.op = WhenNow, "", opPassword
 			} else if p.live != nil && p.live.VNC {

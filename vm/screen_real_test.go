@@ -2,21 +2,12 @@ package vm_test
 
 import (
 	"bytes"
-	"crypto/des"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/binary"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"math/big"
-	"math/bits"
 	"net"
 	"net/netip"
 	"os"
@@ -29,6 +20,7 @@ import (
 
 	"kvmctl/vm"
 	"kvmctl/vm/vmtest"
+	"kvmctl/vm/vnctest"
 )
 
 // ownLoopback is an address that no other test's guests listen on.
@@ -161,7 +153,7 @@ func TestAScreenOnASocketIsNobodyElses(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := vncPassword(t, conn, secVNC, try); got != want {
+		if got := vncPassword(t, conn, vnctest.VNC, try); got != want {
 			t.Errorf("the password %q: let in %t", try, got)
 		}
 		conn.Close()
@@ -174,109 +166,32 @@ func TestAScreenOnASocketIsNobodyElses(t *testing.T) {
 	h.nothingLeft(s.Name)
 }
 
-// Security types of RFC 6143, 7.1.2, and of VeNCrypt (rfbproto.rst).
-const (
-	secVNC      = 2
-	secVeNCrypt = 19
-	x509None    = 260
-	x509VNC     = 261
-)
-
-// vncGreet takes the protocol's version and chooses a security type.
-func vncGreet(t *testing.T, c io.ReadWriter, security byte) {
-	t.Helper()
-	hello := make([]byte, 12)
-	if _, err := io.ReadFull(c, hello); err != nil || string(hello) != "RFB 003.008\n" {
-		t.Fatalf("the screen says %q (%v)", hello, err)
-	}
-	n := make([]byte, 1)
-	if _, err := c.Write(hello); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.ReadFull(c, n); err != nil {
-		t.Fatal(err)
-	}
-	types := make([]byte, n[0])
-	if _, err := io.ReadFull(c, types); err != nil || !bytes.Equal(types, []byte{security}) {
-		t.Fatalf("it offers the security types %v (%v), want only %d", types, err, security)
-	}
-	if _, err := c.Write([]byte{security}); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// vncPassword logs in and tells whether it was let in.
+// vncPassword logs in and tells whether it was let in; security 0: on a channel that has been greeted.
 func vncPassword(t *testing.T, c io.ReadWriter, security byte, password string) bool {
 	t.Helper()
 	if security != 0 {
-		vncGreet(t, c, security)
+		if err := vnctest.Greet(c, security); err != nil {
+			t.Fatal(err)
+		}
 	}
-	challenge := make([]byte, 16)
-	if _, err := io.ReadFull(c, challenge); err != nil {
-		t.Fatal(err)
-	}
-	key := make([]byte, 8)
-	copy(key, password)
-	for i := range key {
-		key[i] = bits.Reverse8(key[i]) // RFC 6143, 7.2.2 does not say it; every implementation does
-	}
-	cipher, err := des.NewCipher(key)
+	in, err := vnctest.LogIn(c, password)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cipher.Encrypt(challenge[:8], challenge[:8])
-	cipher.Encrypt(challenge[8:], challenge[8:])
-	if _, err := c.Write(challenge); err != nil {
-		t.Fatal(err)
-	}
-	return vncResult(t, c)
-}
-
-func vncResult(t *testing.T, c io.Reader) bool {
-	t.Helper()
-	var result uint32
-	if err := binary.Read(c, binary.BigEndian, &result); err != nil {
-		t.Fatal(err)
-	}
-	return result == 0
+	return in
 }
 
 // certificates writes what `tls` wants into dir, and gives the CA.
 func certificates(t *testing.T, dir string, until time.Time) *x509.CertPool {
 	t.Helper()
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := vnctest.Certificates(dir, until); err != nil {
 		t.Fatal(err)
 	}
-	block := func(kind string, der []byte, err error) string {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
+	roots, err := vnctest.Roots(dir)
+	if err != nil {
+		t.Fatal(err)
 	}
-	key := func() *ecdsa.PrivateKey {
-		k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return k
-	}
-	caKey, serverKey := key(), key()
-	ca := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test CA"}, NotBefore: time.Now().Add(-48 * time.Hour),
-		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
-	caDER, err := x509.CreateCertificate(rand.Reader, ca, ca, &caKey.PublicKey, caKey)
-	caPEM := block("CERTIFICATE", caDER, err)
-	server := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "kvm1"}, DNSNames: []string{"kvm1.example"},
-		NotBefore: time.Now().Add(-24 * time.Hour), NotAfter: until, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
-	serverDER, err := x509.CreateCertificate(rand.Reader, server, ca, &serverKey.PublicKey, caKey)
-	write(t, filepath.Join(dir, "ca-cert.pem"), caPEM, 0o644)
-	write(t, filepath.Join(dir, "server-cert.pem"), block("CERTIFICATE", serverDER, err), 0o644)
-	keyDER, err := x509.MarshalPKCS8PrivateKey(serverKey)
-	write(t, filepath.Join(dir, "server-key.pem"), block("PRIVATE KEY", keyDER, err), 0o600)
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM([]byte(caPEM))
-	return pool
+	return roots
 }
 
 func write(t *testing.T, path, text string, mode fs.FileMode) {
@@ -289,36 +204,12 @@ func write(t *testing.T, path, text string, mode fs.FileMode) {
 // veNCrypt does the handshake of a viewer up to the encrypted channel.
 func veNCrypt(t *testing.T, addr string, sub uint32, roots *x509.CertPool) (*tls.Conn, error) {
 	t.Helper()
-	raw, err := net.Dial("tcp", addr)
+	raw, err := vnctest.Dial(addr, vmtest.Patience)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { raw.Close() })
-	if err := raw.SetDeadline(time.Now().Add(vmtest.Patience)); err != nil {
-		t.Fatal(err)
-	}
-	vncGreet(t, raw, secVeNCrypt)
-	buf := make([]byte, 4)
-	if _, err := io.ReadFull(raw, buf[:2]); err != nil || buf[0] != 0 || buf[1] != 2 {
-		t.Fatalf("VeNCrypt version %v (%v)", buf[:2], err)
-	}
-	if _, err := raw.Write([]byte{0, 2}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.ReadFull(raw, buf[:2]); err != nil || buf[0] != 0 || buf[1] != 1 {
-		t.Fatalf("it answers %v (%v), want one subtype", buf[:2], err)
-	}
-	if _, err := io.ReadFull(raw, buf); err != nil || binary.BigEndian.Uint32(buf) != sub {
-		t.Fatalf("it offers the subtype %d (%v), want %d", binary.BigEndian.Uint32(buf), err, sub)
-	}
-	if _, err := raw.Write(buf); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.ReadFull(raw, buf[:1]); err != nil || buf[0] != 1 {
-		t.Fatalf("it does not take the subtype: %v (%v)", buf[0], err)
-	}
-	c := tls.Client(raw, &tls.Config{RootCAs: roots, ServerName: "kvm1.example"})
-	return c, c.Handshake()
+	return vnctest.Encrypt(raw, sub, roots)
 }
 
 func TestAScreenOverTLSWithAKeyThatOnlyRootMayRead(t *testing.T) {
@@ -340,20 +231,20 @@ func TestAScreenOverTLSWithAKeyThatOnlyRootMayRead(t *testing.T) {
 	st := h.start(s)
 	secretNowhere(h, secret[:100], key)
 	secretNowhere(h, []byte("top5ecre"), password)
-	c, err := veNCrypt(t, st.State.VNC, x509VNC, roots)
+	c, err := veNCrypt(t, st.State.VNC, vnctest.X509VNC, roots)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !vncPassword(t, c, 0, "top5ecre") {
 		t.Error("the password does not let in")
 	}
-	if c, err = veNCrypt(t, st.State.VNC, x509VNC, roots); err != nil {
+	if c, err = veNCrypt(t, st.State.VNC, vnctest.X509VNC, roots); err != nil {
 		t.Fatal(err)
 	}
 	if vncPassword(t, c, 0, "Top5ecre") {
 		t.Error("another password lets in")
 	}
-	if _, err := veNCrypt(t, st.State.VNC, x509VNC, x509.NewCertPool()); !errors.As(err, new(x509.UnknownAuthorityError)) {
+	if _, err := veNCrypt(t, st.State.VNC, vnctest.X509VNC, x509.NewCertPool()); !errors.As(err, new(x509.UnknownAuthorityError)) {
 		t.Errorf("a viewer without the CA: %v", err)
 	}
 	h.stop(s, byForce)
@@ -361,8 +252,10 @@ func TestAScreenOverTLSWithAKeyThatOnlyRootMayRead(t *testing.T) {
 
 	s.VNC.PasswordFile = ""
 	st = h.start(s)
-	if c, err = veNCrypt(t, st.State.VNC, x509None, roots); err != nil || !vncResult(t, c) {
+	if c, err = veNCrypt(t, st.State.VNC, vnctest.X509None, roots); err != nil {
 		t.Errorf("TLS without a password: %v", err)
+	} else if in, err := vnctest.Result(c); err != nil || !in {
+		t.Errorf("TLS without a password: let in %t (%v)", in, err)
 	}
 	h.stop(s, byForce)
 

@@ -41,6 +41,14 @@ var update = flag.Bool("update", false, "rewrite what the scripts compare with")
 //	bootcd FILE         makes a CD that installs a boot sector on the first disk and resets the machine
 //	killqemu VM         sends SIGKILL to a guest's QEMU
 //	killdaemon          sends SIGKILL to what shows the only mounted image
+//	certificates DIR    makes what tls under [vnc] wants
+//	viewer [-tls DIR] WHERE [PASSWORD]
+//	                    a viewer that trusts DIR's CA, with a password or without, at what the file WHERE holds; with ! it is not let in
+//	terminal NAME ARGS  runs kvmctl --root $WORK/r ARGS on a terminal of its own, beside the script; there
+//	types NAME KEYS     types KEYS, in which \r is Enter and \x1d ^], and
+//	shows NAME REGEXP   waits for text that no earlier shows has seen; with !, it never was there
+//	left NAME CODE      waits until kvmctl returned with CODE and left its terminal as it was
+//	killed NAME         sends it SIGKILL
 func scripts(t *testing.T, dir string, vars map[string]string) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("testdata", "script", dir),
@@ -67,6 +75,14 @@ func scripts(t *testing.T, dir string, vars map[string]string) {
 			"killqemu":   killQEMU,
 			"bootcd":     bootCD,
 			"killdaemon": killDaemon,
+
+			"certificates": certificates,
+			"viewer":       look,
+			"terminal":     openTerminal,
+			"types":        typeKeys,
+			"shows":        waitShown,
+			"left":         waitLeft,
+			"killed":       killOnTerminal,
 		},
 	})
 }
@@ -119,6 +135,7 @@ func setup(t *testing.T, env *testscript.Env) error {
 		}
 	}
 	base := vmtest.UIDBase()
+	env.Values["terminals"] = terminals{}
 	env.Values["host"] = &vm.Host{Layout: vm.Layout{Root: root}, UIDBase: base}
 	env.Defer(func() { leave(t, env.WorkDir, base) })
 	file := filepath.Join(root, "etc", "kvm", "kvm.toml")

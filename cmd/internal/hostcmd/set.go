@@ -43,6 +43,7 @@ cdrom.0=eject   takes the disc out
 Debian's kernels do not use memory and CPUs by themselves that come while they run. kvmctl brings them
 online through the guest's agent and tells what the guest has then; what QEMU has and the guest is not
 known to see is "pending (guest)". What is taken back is asked of the guest, which may refuse.
+vnc.password-file is read again also when it is the file that it was.
 
 Without a key, what is pending is tried again. Exit codes beside the usual: 4, QEMU has it and the guest
 is not known to see it; 5, the guest did not follow in time.`,
@@ -128,9 +129,10 @@ type edit struct {
 	name     string
 	file     string // behind symbolic links
 	old, new []byte
-	spec     vm.Spec // of new
-	nics     int     // of old
-	removed  []int   // of its cards
+	spec     vm.Spec  // of new
+	named    []string // the keys that were given
+	nics     int      // of old
+	removed  []int    // of its cards
 }
 
 // newEdit works out the new file and judges it as a start would.
@@ -162,6 +164,9 @@ func (a *app) newEdit(ctx context.Context, s *configs.Site, o setOptions) (*edit
 	before, _ := configs.ParseGuest(path, o.name, e.old, s.Host)
 	e.nics = len(before.NICs)
 	e.removed = configs.RemovedTables("nic", edits)
+	for _, x := range edits {
+		e.named = append(e.named, x.Path)
+	}
 	if err := notUnderneath(backedUses(ctx, s), &e.spec); err != nil {
 		return nil, fmt.Errorf("cannot change %s: %w", o.name, err)
 	}
@@ -224,7 +229,7 @@ func (a *app) applyEdit(ctx context.Context, h *vm.Host, e *edit, running bool) 
 		}
 		return nil, nil
 	}
-	outcomes, err := h.Apply(ctx, &e.spec)
+	outcomes, err := h.Apply(ctx, &e.spec, e.named...)
 	if err != nil {
 		return nil, fmt.Errorf("apply what vm.toml says: %w", err)
 	}
