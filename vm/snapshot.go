@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"kvmctl/internal/units"
@@ -25,7 +26,7 @@ type Snapshot struct {
 }
 
 // snapshotName keeps out what QEMU would take for an id (a number) and what would surprise in a list.
-var snapshotName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
+var snapshotName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`) })
 
 // SnapshotNameError says that a snapshot cannot be called so.
 type SnapshotNameError struct{ Name string }
@@ -44,7 +45,7 @@ func (*SnapshotNameError) BadConfig() bool { return true }
 
 // CheckSnapshotName refuses names that QEMU or a person would misread.
 func CheckSnapshotName(name string) error {
-	if !snapshotName.MatchString(name) || strings.Trim(name, "0123456789") == "" {
+	if !snapshotName().MatchString(name) || strings.Trim(name, "0123456789") == "" {
 		return &SnapshotNameError{name}
 	}
 	return nil

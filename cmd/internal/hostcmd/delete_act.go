@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"sync"
 
 	"kvmctl/vm"
 	"kvmctl/vm/image"
@@ -93,7 +94,7 @@ func syncDir(path string) error {
 }
 
 // temporary is how package atomicfile calls what it has not finished.
-var temporary = regexp.MustCompile(`^\.tmp-[0-9]+$`)
+var temporary = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^\.tmp-[0-9]+$`) })
 
 func removeTemporary(dir string) error {
 	entries, err := os.ReadDir(dir)
@@ -104,7 +105,7 @@ func removeTemporary(dir string) error {
 		return err
 	}
 	for _, e := range entries {
-		if e.Type().IsRegular() && temporary.MatchString(e.Name()) {
+		if e.Type().IsRegular() && temporary().MatchString(e.Name()) {
 			if err := remove(filepath.Join(dir, e.Name())); err != nil {
 				return err
 			}

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"kvmctl/vm/qmp"
 )
@@ -30,7 +31,7 @@ func hmpCommands(ctx context.Context, c *qmp.Client) hmpWords {
 }
 
 // helpWord is the beginning of a line of help: a command's name and its short one, "cont|c".
-var helpWord = regexp.MustCompile(`^[a-z][a-z0-9_-]*(\|[a-z?]+)?(\s|$)`)
+var helpWord = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z][a-z0-9_-]*(\|[a-z?]+)?(\s|$)`) })
 
 // maxWords bounds what is taken from QEMU's help.
 const maxWords = 1000
@@ -40,7 +41,7 @@ func parseHelp(out, prefix string) []string {
 	var words []string
 	for _, line := range strings.Split(out, "\n") {
 		line, ok := strings.CutPrefix(line, prefix)
-		if !ok || !helpWord.MatchString(line) || len(words) == maxWords {
+		if !ok || !helpWord().MatchString(line) || len(words) == maxWords {
 			continue
 		}
 		word, _, _ := strings.Cut(strings.Fields(line)[0], "|")

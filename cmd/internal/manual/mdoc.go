@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"unicode"
 )
 
@@ -90,7 +91,7 @@ func (p *page) display(lines []string) {
 }
 
 // sentence ends where mdoc(7) wants a new line: after a mark, before a space and what begins another sentence.
-var sentence = regexp.MustCompile(`([.!?]\)?) +(["(\x60A-Z])`)
+var sentence = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`([.!?]\)?) +(["(\x60A-Z])`) })
 
 // seeAlso writes references to other pages, as name and section, in the order that mdoc(7) wants.
 func (p *page) seeAlso(refs ...string) {
@@ -113,7 +114,7 @@ const width = 74
 // prose writes a paragraph: each sentence on lines of its own.
 func (p *page) prose(text string) {
 	text = strings.Join(strings.Fields(text), " ")
-	for s := range strings.SplitSeq(sentence.ReplaceAllString(text, "$1\n$2"), "\n") {
+	for s := range strings.SplitSeq(sentence().ReplaceAllString(text, "$1\n$2"), "\n") {
 		line := ""
 		for w := range strings.SplitSeq(s, " ") {
 			w = escape(w)
