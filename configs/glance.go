@@ -4,18 +4,17 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"hash"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
-	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"kvmctl/internal/atomicfile"
 	"kvmctl/internal/units"
@@ -30,11 +29,11 @@ type Glance struct {
 
 // GlanceGuest is one guest at a glance.
 type GlanceGuest struct {
-	Name   string     `json:"name"`
-	Memory units.Size `json:"memory"`           // 0: its file is broken
-	Digest string     `json:"digest"`           // of what a running guest would have (vm.Spec.Digest)
-	Broken bool       `json:"broken,omitempty"` // Site.ProblemsOf has something to tell
-	Auto   bool       `json:"auto,omitempty"`   // autostart
+	Name   string
+	Memory units.Size // 0: its file is broken
+	Digest string     // of what a running guest would have (vm.Spec.Digest)
+	Broken bool       // Site.ProblemsOf has something to tell
+	Auto   bool       // autostart
 }
 
 // Find gives the guest of a name.
@@ -86,9 +85,7 @@ func loadGlance(ctx context.Context, root, cache string, now time.Time) (*Glance
 	// A file written at this moment could be written again without its time moving on: it is judged anew until it has settled.
 	// So is a site whose verdict changes with what is started.
 	if newest.Before(now.Add(-settled)) && !s.aging {
-		if b, err := json.Marshal(keptGlance{Version: glanceVersion, Key: key, Guests: g.Guests}); err == nil {
-			_ = atomicfile.WriteVolatile(cache, b, 0o600)
-		}
+		_ = atomicfile.WriteVolatile(cache, encodeGlance(key, g.Guests), 0o600)
 	}
 	return g, nil
 }
@@ -96,69 +93,49 @@ func loadGlance(ctx context.Context, root, cache string, now time.Time) (*Glance
 // settled is far more than the grain in which file systems and kernels keep time.
 const settled = 2 * time.Second
 
-// keptGlance is the cache file.
-type keptGlance struct {
-	Version int           `json:"version"`
-	Key     string        `json:"key"`
-	Guests  []GlanceGuest `json:"guests"`
-}
-
-const (
-	glanceVersion = 2
-	maxGlance     = 4 << 20 // bytes of a cache file
-)
-
-// readGlance gives what the cache holds under key.
-func readGlance(cache, key string) ([]GlanceGuest, bool) {
-	f, err := os.OpenFile(cache, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, false
-	}
-	defer f.Close()
-	return decodeGlance(io.LimitReader(f, maxGlance), key)
-}
-
-func decodeGlance(r io.Reader, key string) ([]GlanceGuest, bool) {
-	b, err := io.ReadAll(r)
-	var kept keptGlance
-	if err != nil || json.Unmarshal(b, &kept) != nil || kept.Version != glanceVersion || kept.Key != key {
-		return nil, false
-	}
-	for i, g := range kept.Guests {
-		if g.Name == "" || g.Memory < 0 || i > 0 && kept.Guests[i-1].Name >= g.Name {
-			return nil, false
-		}
-	}
-	return kept.Guests, true
-}
-
 // stampSite gives a key that changes with whatever Load would read, or with the program that judges it, and the time of the newest change.
 func stampSite(root string) (key string, newest time.Time, err error) {
-	entries, err := os.ReadDir(root + configDir)
+	var entries []fs.DirEntry
+	fd := -1 // nothing is declared
+	dir, err := os.Open(root + configDir)
+	if err == nil {
+		defer dir.Close()
+		fd = int(dir.Fd()) // names are found faster from here than from the top
+		entries, err = dir.ReadDir(-1)
+	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", newest, fmt.Errorf("list guests: %w", err)
 	}
-	h := sha256.New()
-	fmt.Fprintf(h, "%q %q\n", root, machineID(root))
-	newest = later(newest, stamp(h, "/proc/self/exe"))
-	newest = later(newest, stamp(h, root+configDir+"/kvm.toml"))
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+	b := strconv.AppendQuote(nil, root)
+	b = append(strconv.AppendQuote(b, machineID(root)), '\n')
+	add := func(dir int, path string) {
+		var changed time.Time
+		b, changed = stamp(b, dir, path)
+		newest = later(newest, changed)
+	}
+	add(unix.AT_FDCWD, "/proc/self/exe")
+	add(fd, "kvm.toml")
 	for _, e := range entries {
 		if e.IsDir() || e.Type()&fs.ModeSymlink != 0 {
-			newest = later(newest, stamp(h, guestFile(root, e.Name())))
+			add(fd, e.Name()+"/vm.toml")
 		}
 	}
-	return hex.EncodeToString(h.Sum(nil)), newest, nil
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:]), newest, nil
 }
 
-// stamp adds to h what identifies a file's content without reading it, and gives the time of its last change.
-func stamp(h hash.Hash, path string) time.Time {
-	var st syscall.Stat_t
-	if err := syscall.Stat(path, &st); err != nil {
-		fmt.Fprintf(h, "%q %v\n", path, err)
-		return time.Time{}
+// stamp appends to b what identifies a file's content without reading it, and gives the time of its last change.
+func stamp(b []byte, dir int, path string) ([]byte, time.Time) {
+	b = strconv.AppendQuote(b, path)
+	var st unix.Stat_t
+	if err := unix.Fstatat(dir, path, &st, 0); err != nil {
+		return append(append(b, err.Error()...), '\n'), time.Time{}
 	}
-	fmt.Fprintf(h, "%q %d %d %d %o %d %d\n", path, st.Dev, st.Ino, st.Size, st.Mode, st.Mtim.Nano(), st.Ctim.Nano())
-	return later(time.Unix(st.Mtim.Unix()), time.Unix(st.Ctim.Unix()))
+	for _, n := range [...]int64{int64(st.Dev), int64(st.Ino), st.Size, int64(st.Mode), st.Mtim.Nano(), st.Ctim.Nano()} {
+		b = strconv.AppendInt(append(b, ' '), n, 10)
+	}
+	return append(b, '\n'), later(time.Unix(st.Mtim.Unix()), time.Unix(st.Ctim.Unix()))
 }
 
 func later(a, b time.Time) time.Time {

@@ -1,7 +1,6 @@
 package configs
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"kvmctl/internal/units"
 )
@@ -39,19 +39,17 @@ func settledGlance(t *testing.T, root, cache string) *Glance {
 // plant changes what the cache says of guest a, which shows whether it was believed.
 func plant(t *testing.T, cache string) {
 	t.Helper()
-	b, err := os.ReadFile(cache)
+	text, err := os.ReadFile(cache)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var kept keptGlance
-	if err := json.Unmarshal(b, &kept); err != nil {
-		t.Fatal(err)
+	key, _, _ := strings.Cut(strings.TrimPrefix(string(text), glanceFormat), "\n")
+	guests, ok := decodeGlance(string(text), key)
+	if !ok {
+		t.Fatalf("cache %q", text)
 	}
-	kept.Guests[0].Memory = 7
-	if b, err = json.Marshal(kept); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(cache, b, 0o600); err != nil {
+	guests[0].Memory = 7
+	if err := os.WriteFile(cache, encodeGlance(key, guests), 0o600); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -156,11 +154,11 @@ func TestACacheThatCannotBeWrittenHurtsNobody(t *testing.T) {
 }
 
 func FuzzGlanceCache(f *testing.F) {
-	f.Add(`{"version":1,"key":"k","guests":[{"name":"a","memory":1},{"name":"b","memory":0,"broken":true}]}`)
-	f.Add(`{"version":1,"key":"k","guests":[{"name":"b"},{"name":"a"}]}`)
-	f.Add(`{"version":2,"key":"k"}`)
+	f.Add(string(encodeGlance("k", []GlanceGuest{{Name: "a", Memory: 1, Digest: "d", Auto: true}, {Name: "b", Broken: true}, {Name: "c d\n"}})))
+	f.Add(glanceFormat + "k\n\"b\" 0 \"\" -\n\"a\" 0 \"\" -\n")
+	f.Add(glanceFormat + "k\n\"b\" 0 \"\" ")
 	f.Fuzz(func(t *testing.T, text string) {
-		guests, ok := decodeGlance(strings.NewReader(text), "k")
+		guests, ok := decodeGlance(text, "k")
 		if !ok {
 			if guests != nil {
 				t.Error("guests from a cache that is no good")
@@ -170,6 +168,10 @@ func FuzzGlanceCache(f *testing.F) {
 		byName := func(a, b GlanceGuest) int { return strings.Compare(a.Name, b.Name) }
 		if !slices.IsSortedFunc(guests, byName) {
 			t.Errorf("not sorted: %v", guests)
+		}
+		again, ok := decodeGlance(string(encodeGlance("k", guests)), "k")
+		if diff := cmp.Diff(guests, again, cmpopts.EquateEmpty()); !ok || diff != "" {
+			t.Errorf("%t %s", ok, diff)
 		}
 	})
 }

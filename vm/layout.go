@@ -2,6 +2,7 @@ package vm
 
 import (
 	"path/filepath"
+	"strings"
 )
 
 // Layout knows every name that kvmctl keeps on disk. Root stands in front of all of them ("" is the real system).
@@ -10,7 +11,7 @@ import (
 type Layout struct{ Root string }
 
 func (l Layout) path(elem ...string) string {
-	return filepath.Join(append([]string{l.Root, "/"}, elem...)...)
+	return strings.TrimRight(l.Root, "/") + "/" + strings.Join(elem, "/") // a table of guests needs a thousand of them
 }
 
 // EtcDir holds kvm.toml and a directory per guest.

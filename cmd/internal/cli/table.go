@@ -3,34 +3,45 @@ package cli
 import (
 	"bytes"
 	"io"
+	"slices"
 	"strings"
-	"text/tabwriter"
 	"unicode"
+	"unicode/utf8"
 )
 
-// Table writes rows below a header in aligned columns. Empty cells become "-", so that a column can be cut out by number, and
+// Table writes rows, which it changes, below a header in aligned columns. Empty cells become "-", so that a column can be cut out by number, and
 // control characters, which may come from a guest, are made visible.
 func Table(w io.Writer, header []string, rows [][]string) error {
-	var b bytes.Buffer
-	t := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
-	for _, row := range append([][]string{header}, rows...) {
-		cells := make([]string, len(row))
+	widths := make([]int, len(header))
+	for i, h := range header {
+		widths[i] = utf8.RuneCountInString(h)
+	}
+	for _, row := range rows {
 		for i, c := range row {
-			cells[i] = cell(c, i == len(row)-1)
-		}
-		if _, err := io.WriteString(t, strings.Join(cells, "\t")+"\n"); err != nil {
-			return err
+			row[i] = cell(c, i == len(row)-1)
+			widths[i] = max(widths[i], utf8.RuneCountInString(row[i]))
 		}
 	}
-	if err := t.Flush(); err != nil {
-		return err
+	b := appendRow(nil, header, widths)
+	b = slices.Grow(b, len(rows)*len(b))
+	for _, row := range rows {
+		b = appendRow(b, row, widths)
 	}
-	var whole strings.Builder
-	for line := range strings.Lines(b.String()) { // the last column may be empty
-		whole.WriteString(strings.TrimRight(line, " \n") + "\n")
-	}
-	_, err := io.WriteString(w, whole.String())
+	_, err := w.Write(b)
 	return err
+}
+
+const between = "  " // columns
+
+func appendRow(b []byte, row []string, widths []int) []byte {
+	for i, c := range row {
+		b = append(b, c...)
+		for range widths[i] - utf8.RuneCountInString(c) {
+			b = append(b, ' ')
+		}
+		b = append(b, between...)
+	}
+	return append(bytes.TrimRight(b, " "), '\n') // the last column may be empty
 }
 
 func cell(s string, last bool) string {
