@@ -1,0 +1,13 @@
+//go:build !linux
+
+package unit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+func killPIDFile(context.Context, string) error {
+	return fmt.Errorf("%w: not supported on this system yet: %w", ErrCannotKill, errors.ErrUnsupported)
+}
