@@ -176,3 +176,6 @@ func (d *Document) holdsSecret(line string) (holds bool) {
 	}
 	return holds
 }
+
+// Offset gives the byte offset of the key of path, or of the nearest table around it.
+func (d *Document) Offset(path string) int { return d.place(path).Key }

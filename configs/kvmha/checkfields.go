@@ -1,0 +1,87 @@
+package kvmha
+
+import (
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"strings"
+
+	"kvmctl/configs/strict"
+	"kvmctl/ha"
+)
+
+// checkFields tells of what a check's type lacks or has no use for.
+func (l *loader) checkFields(path string, raw *rawCheck, c *ha.Check) {
+	t := c.Type
+	for _, f := range []struct {
+		key     string
+		set, ok bool
+	}{
+		{"unit", raw.Unit != nil, t == ha.CheckSystemd},
+		{"pidfile", raw.PIDFile != nil, t == ha.CheckProcess}, {"process", raw.Process != nil, t == ha.CheckProcess},
+		{"target", raw.Target != nil, t == ha.CheckTCP || t == ha.CheckPing},
+		{"send", raw.Send != nil, t == ha.CheckTCP}, {"expect", raw.Expect != nil, t == ha.CheckTCP},
+		{"run", raw.Run != nil, t == ha.CheckExec},
+	} {
+		if f.set && !f.ok {
+			l.Key(path+"."+f.key, fmt.Sprintf("check.%s beside type = %q: it has no use there", f.key, t), "")
+		}
+	}
+	switch t {
+	case ha.CheckSystemd:
+		if l.need(path, "unit", raw.Unit != nil, "a check of type \"systemd\" without a unit", `unit = "named.service"`) {
+			c.Unit = l.unitName(path+".unit", ha.UnitSystemd, c.Unit)
+		}
+	case ha.CheckProcess:
+		l.checkProcess(path, raw)
+	case ha.CheckTCP:
+		if l.need(path, "target", raw.Target != nil, "a check of type \"tcp\" without a target", `target = "127.0.0.1:53"`) {
+			l.checkTarget(path+".target", c.Target)
+		}
+	case ha.CheckPing:
+		if l.need(path, "target", raw.Target != nil, "a check of type \"ping\" without a target", `target = "10.2.0.1"`) {
+			if a, err := netip.ParseAddr(c.Target); err != nil || a.IsUnspecified() || a.IsMulticast() {
+				l.Value(path+".target", fmt.Sprintf("check.target of type \"ping\" wants an IP address, got %q", c.Target), withoutPort(c.Target))
+			}
+		}
+	case ha.CheckExec:
+		l.need(path, "run", raw.Run != nil, "a check of type \"exec\" without run", `run = ["/usr/local/lib/kvmha/check-dns"]`)
+		l.program(path+".run", raw.Run)
+	}
+}
+
+func (l *loader) checkProcess(path string, raw *rawCheck) {
+	switch {
+	case raw.PIDFile != nil && raw.Process != nil:
+		l.Key(path+".process", "check.process beside pidfile: which one counts?", "")
+	case raw.PIDFile != nil && !filepath.IsAbs(*raw.PIDFile):
+		l.Value(path+".pidfile", "check.pidfile wants an absolute path, got "+strict.Quote(*raw.PIDFile), "")
+	case raw.Process != nil && strings.Contains(*raw.Process, "/"):
+		l.Value(path+".process", "check.process wants the name of an executable, got "+strict.Quote(*raw.Process),
+			fmt.Sprintf("process = %q", filepath.Base(*raw.Process)))
+	case raw.PIDFile == nil && raw.Process == nil && !l.Bad[path+".pidfile"] && !l.Bad[path+".process"]:
+		l.Value(path, "a check of type \"process\" with neither pidfile nor process", `pidfile = "/run/named/named.pid"`)
+	}
+}
+
+// checkTarget wants a literal address and a port: a name would make the check depend on the resolver.
+func (l *loader) checkTarget(path, target string) {
+	ap, err := netip.ParseAddrPort(target)
+	if err == nil && ap.Port() != 0 && !ap.Addr().IsMulticast() {
+		return
+	}
+	fix := ""
+	if a, err := netip.ParseAddr(target); err == nil {
+		fix = fmt.Sprintf("target = %q", netip.AddrPortFrom(a, 80))
+	} else if port, ok := strings.CutPrefix(target, "localhost:"); ok {
+		fix = fmt.Sprintf("target = %q", "127.0.0.1:"+port)
+	}
+	l.Value(path, fmt.Sprintf("check.target of type \"tcp\" wants an IP address and a port such as \"127.0.0.1:53\", got %q", target), fix)
+}
+
+func withoutPort(target string) string {
+	if ap, err := netip.ParseAddrPort(target); err == nil {
+		return fmt.Sprintf("target = %q", ap.Addr())
+	}
+	return ""
+}

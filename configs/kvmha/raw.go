@@ -1,0 +1,145 @@
+package kvmha
+
+import (
+	"net/netip"
+	"reflect"
+	"sync"
+
+	"kvmctl/configs/strict"
+	"kvmctl/internal/units"
+)
+
+// The raw structs have the shape of the file; a nil field was not set. Package strict reads their tags.
+
+type rawFile struct {
+	Node     *string             `toml:"node"`
+	Language *string             `toml:"language" enum:"en fr"`
+	Mail     rawMail             `toml:"mail"`
+	Webhook  rawWebhook          `toml:"webhook"`
+	Command  rawCommand          `toml:"command"`
+	Log      rawLog              `toml:"log"`
+	Groups   map[string]rawGroup `toml:"group"`
+}
+
+type rawMail struct {
+	Relay        *string         `toml:"relay"`
+	TLS          *string         `toml:"tls" enum:"starttls implicit opportunistic none"`
+	User         *string         `toml:"user"`
+	Password     *string         `toml:"password" secret:"ok"`
+	PasswordFile *string         `toml:"password_file"`
+	From         *string         `toml:"from"`
+	To           []string        `toml:"to"`
+	Timeout      *units.Duration `toml:"timeout" range:"1s..5m" eg:"30s"`
+}
+
+type rawWebhook struct {
+	URL       *string         `toml:"url"`
+	Token     *string         `toml:"token" secret:"ok"`
+	TokenFile *string         `toml:"token_file"`
+	Timeout   *units.Duration `toml:"timeout" range:"1s..5m" eg:"30s"`
+}
+
+type rawCommand struct {
+	Run     []string        `toml:"run" words:"ok" empty:"ok"`
+	Timeout *units.Duration `toml:"timeout" range:"1s..5m" eg:"30s"`
+}
+
+type rawLog struct {
+	To   *string `toml:"to" enum:"journal syslog file"`
+	File *string `toml:"file"`
+}
+
+type rawGroup struct {
+	Description  *string      `toml:"description" empty:"ok" lines:"ok"`
+	Interface    *string      `toml:"interface"`
+	VHID         *int         `toml:"vhid" range:"1..255"`
+	Addresses    []netip.Addr `toml:"addresses" eg:"[\"10.2.0.10\"]"`
+	Password     *string      `toml:"password" secret:"ok"`
+	PasswordFile *string      `toml:"password_file"`
+
+	Base      *int         `toml:"base" range:"0..254"`
+	Skew      *int         `toml:"skew" range:"0..254"`
+	PeerSkew  *int         `toml:"peer_skew" range:"0..254"`
+	DeadRatio *int         `toml:"dead_ratio" range:"2..100"`
+	Peer      *string      `toml:"peer" enum:"kvmha ucarp bsd"`
+	Unicast   []netip.Addr `toml:"unicast" eg:"[\"10.2.0.2\"]"`
+
+	Preempt      *bool           `toml:"preempt"`
+	PreemptDelay *units.Duration `toml:"preempt_delay" range:"0s..1h" eg:"10s"`
+	VirtualMAC   *bool           `toml:"virtual_mac"`
+	Probe        *bool           `toml:"probe"`
+
+	CarrierUpDelay   *units.Duration `toml:"carrier_up_delay" range:"0s..10m" eg:"2s"`
+	CarrierDownDelay *units.Duration `toml:"carrier_down_delay" range:"0s..1m" eg:"100ms"`
+	IgnoreCarrier    *bool           `toml:"ignore_carrier"`
+
+	Order         []string        `toml:"order" enum:"units checks address announce hooks"`
+	Restarts      *int            `toml:"restarts" range:"0..100"`
+	RestartWindow *units.Duration `toml:"restart_window" range:"1s..24h" eg:"10m"`
+	OnFailure     *string         `toml:"on_failure" enum:"hand-over stay"`
+	Remind        *units.Duration `toml:"remind" range:"0s..720h" eg:"4h"`
+
+	Damping rawDamping `toml:"damping"`
+	Hooks   rawHooks   `toml:"hooks"`
+	Units   []rawUnit  `toml:"unit"`
+	Checks  []rawCheck `toml:"check"`
+}
+
+type rawDamping struct {
+	Min    *units.Duration `toml:"min" range:"100ms..1h" eg:"1s"`
+	Max    *units.Duration `toml:"max" range:"100ms..24h" eg:"5m"`
+	Moves  *int            `toml:"moves" range:"1..100"`
+	Window *units.Duration `toml:"window" range:"1s..24h" eg:"10m"`
+}
+
+type rawHooks struct {
+	Active  []string        `toml:"active" words:"ok" empty:"ok"`
+	Standby []string        `toml:"standby" words:"ok" empty:"ok"`
+	Waiting []string        `toml:"waiting" words:"ok" empty:"ok"`
+	Timeout *units.Duration `toml:"timeout" range:"100ms..1h" eg:"30s"`
+}
+
+type rawUnit struct {
+	Type         *string         `toml:"type" enum:"systemd sysv command ucarp"`
+	Name         *string         `toml:"name"`
+	Start        []string        `toml:"start" words:"ok" empty:"ok"`
+	Stop         []string        `toml:"stop" words:"ok" empty:"ok"`
+	Status       []string        `toml:"status" words:"ok" empty:"ok"`
+	XParam       *string         `toml:"xparam"`
+	StartTimeout *units.Duration `toml:"start_timeout" range:"1s..1h" eg:"30s"`
+	StopTimeout  *units.Duration `toml:"stop_timeout" range:"1s..1h" eg:"30s"`
+}
+
+type rawCheck struct {
+	Type     *string         `toml:"type" enum:"systemd process tcp exec ping"`
+	Name     *string         `toml:"name"`
+	Unit     *string         `toml:"unit"`
+	PIDFile  *string         `toml:"pidfile"`
+	Process  *string         `toml:"process"`
+	Target   *string         `toml:"target"`
+	Send     *string         `toml:"send" lines:"ok"`
+	Expect   *string         `toml:"expect" lines:"ok"`
+	Run      []string        `toml:"run" words:"ok" empty:"ok"`
+	When     *string         `toml:"when" enum:"active always"`
+	Interval *units.Duration `toml:"interval" range:"100ms..1h" eg:"1s"`
+	Timeout  *units.Duration `toml:"timeout" range:"10ms..5m" eg:"1s"`
+	Fall     *int            `toml:"fall" range:"1..100"`
+	Rise     *int            `toml:"rise" range:"1..100"`
+}
+
+// noStorage are keys of a group that somebody may write before there is anything behind them.
+var noStorage = []string{"drbd", "mount", "mounts", "filesystem", "storage", "alone", "fence", "fence_after", "disk"}
+
+var fileSchema = sync.OnceValue(func() *strict.Schema {
+	s := strict.SchemaOf(reflect.TypeFor[rawFile]())
+	refused := map[string]strict.Refusal{}
+	for _, key := range noStorage {
+		refused[key] = strict.Refusal{
+			Msg: key + ": storage is not supported yet by this version",
+			Fix: "leave it out: a group of this version holds addresses and units",
+		}
+	}
+	refused["address"] = strict.Refusal{Msg: `unknown key "address"`, Fix: `addresses = ["10.2.0.10"]`}
+	s.ByName["group"].Sub.Refused = refused
+	return s
+})

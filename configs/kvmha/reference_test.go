@@ -1,0 +1,158 @@
+package kvmha
+
+import (
+	"fmt"
+	"net/netip"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"kvmctl/configs/strict"
+	"kvmctl/ha"
+)
+
+// compare looks at netip values by value.
+var compare = cmp.Options{cmpopts.EquateComparable(netip.Addr{})}
+
+// secret is a password file as it should be.
+func secret(string) (File, error) { return File{Text: []byte("hunter2\n"), Mode: 0o600}, nil }
+
+func TestTheReferenceLoads(t *testing.T) {
+	got, problems := Parse("/etc/kvmha.toml", File{Text: []byte(Reference), Mode: 0o644}, secret)
+	for _, p := range problems {
+		t.Error(p, p.Hint())
+	}
+	standby := 100
+	g := ha.DefaultGroup("dns")
+	g.Description, g.Interface, g.VHID = "DNS of the office", "eth0", 1
+	g.Addresses = []netip.Addr{netip.MustParseAddr("10.2.0.10"), netip.MustParseAddr("fd00:2::10")}
+	g.Password, g.PeerSkew, g.Unicast, g.Preempt = ha.NewSecret("hunter2"), &standby, []netip.Addr{netip.MustParseAddr("10.2.0.2")}, true
+	g.Hooks = ha.Hooks{Active: []string{"/etc/kvmha/hook", "active"}, Standby: []string{"/etc/kvmha/hook", "standby"},
+		Waiting: []string{"/etc/kvmha/hook", "waiting"}, Timeout: 30 * time.Second}
+	command, scripts := ha.DefaultUnit(ha.UnitCommand, "leases"), ha.DefaultUnit(ha.UnitUCARP, "vip scripts")
+	command.Start, command.Stop, command.Status = []string{"/usr/local/sbin/leases", "start"}, []string{"/usr/local/sbin/leases", "stop"},
+		[]string{"/usr/local/sbin/leases", "status"}
+	scripts.Start, scripts.Stop, scripts.XParam = []string{"/etc/ucarp/vip-up.sh"}, []string{"/etc/ucarp/vip-down.sh"}, "office"
+	g.Units = []ha.Unit{ha.DefaultUnit(ha.UnitSystemd, "named.service"), command, scripts}
+	check := func(c ha.Check) ha.Check {
+		c.ActiveOnly = true
+		c.Interval, c.Timeout, c.Fall, c.Rise = time.Second, time.Second, 3, 2
+		return c
+	}
+	g.Checks = []ha.Check{
+		check(ha.Check{Type: ha.CheckTCP, Name: "named answers", Target: "127.0.0.1:53", Send: "QUIT\n", Expect: "220"}),
+		check(ha.Check{Type: ha.CheckSystemd, Name: "systemd named.service", Unit: "named.service"}),
+		check(ha.Check{Type: ha.CheckProcess, Name: "process named.pid", PIDFile: "/run/named/named.pid"}),
+		check(ha.Check{Type: ha.CheckProcess, Name: "process named", Process: "named"}),
+		check(ha.Check{Type: ha.CheckExec, Name: "exec check-dns", Command: []string{"/usr/local/lib/kvmha/check-dns", "www.example.org"}}),
+	}
+	want := ha.Spec{
+		File: "/etc/kvmha.toml", Node: "varda1", Language: ha.English, Groups: []ha.Group{g},
+		Mail: ha.Mail{Relay: "mail.example.org:25", TLS: ha.MailStartTLS, User: "kvmha", Password: ha.NewSecret("hunter2"),
+			From: "kvmha@example.org", To: []string{"admin@example.org"}, Timeout: 30 * time.Second},
+		Webhook: ha.Webhook{URL: "https://alerts.example.org/kvmha", Token: ha.NewSecret("hunter2"), Timeout: 30 * time.Second},
+		Command: ha.Command{Argv: []string{"/usr/local/lib/kvmha/alert", "--json"}, Timeout: 30 * time.Second},
+		Log:     ha.Log{To: ha.LogFile, File: "/var/log/kvmha.log"},
+	}
+	if diff := cmp.Diff(want, got, compare); diff != "" {
+		t.Errorf("spec (-want +got):\n%s", diff)
+	}
+}
+
+// TestTheReferenceHoldsTheDefaults: where the reference names a figure's default, the file without the key has it.
+func TestTheReferenceHoldsTheDefaults(t *testing.T) {
+	little := "[group.dns]\ninterface = \"eth0\"\nvhid = 1\naddresses = [\"10.2.0.10\"]\npassword_file = \"p\"\n[[group.dns.unit]]\nname = \"named\"\n"
+	got, problems := Parse("/etc/kvmha.toml", File{Text: []byte(little), Mode: 0o644}, secret)
+	for _, p := range problems {
+		t.Error(p)
+	}
+	g := ha.DefaultGroup("dns")
+	g.Interface, g.VHID, g.Addresses, g.Password = "eth0", 1, []netip.Addr{netip.MustParseAddr("10.2.0.10")}, ha.NewSecret("hunter2")
+	g.Units = []ha.Unit{ha.DefaultUnit(ha.UnitSystemd, "named.service")}
+	want := ha.Spec{File: "/etc/kvmha.toml", Language: ha.English, Log: ha.Log{To: ha.LogJournal}, Groups: []ha.Group{g}}
+	if diff := cmp.Diff(want, got, compare); diff != "" {
+		t.Errorf("spec (-want +got):\n%s", diff)
+	}
+	for key, value := range map[string]any{
+		"base": ha.DefaultBase, "skew": ha.DefaultSkew, "dead_ratio": ha.DefaultDeadRatio, "peer": ha.DefaultPeer, "preempt_delay": ha.DefaultPreemptDelay,
+		"carrier_up_delay": ha.DefaultCarrierUpDelay, "carrier_down_delay": ha.DefaultCarrierDownDelay, "restarts": ha.DefaultRestarts,
+		"restart_window": ha.DefaultRestartWindow, "on_failure": ha.DefaultOnFailure, "remind": ha.DefaultRemind, "min": ha.DefaultDampingMin,
+		"max": ha.DefaultDampingMax, "moves": ha.DefaultDampingMoves, "window": ha.DefaultDampingWindow, "start_timeout": ha.DefaultStartTimeout,
+		"stop_timeout": ha.DefaultStopTimeout, "interval": ha.DefaultCheckInterval, "fall": ha.DefaultFall, "rise": ha.DefaultRise,
+	} {
+		if d, ok := value.(time.Duration); ok {
+			value = strict.Short(d)
+		}
+		re := regexp.MustCompile(`(?s)Default: ` + regexp.QuoteMeta(fmt.Sprint(value)) + `[.,][^=]*\n` + key + ` = `)
+		if !re.MatchString(Reference) {
+			t.Errorf("%s: the comment does not give the default %v", key, value)
+		}
+	}
+}
+
+// TestTheReferenceNamesEveryKeyOnce holds the structs against the file: each key has exactly one comment that tells its range, its values and
+// its default. A key without a comment above it repeats another one; one that is commented out excludes another one.
+func TestTheReferenceNamesEveryKeyOnce(t *testing.T) {
+	want := map[string]int{}
+	fields := map[string]strict.Field{}
+	var walk func(prefix string, s *strict.Schema)
+	walk = func(prefix string, s *strict.Schema) {
+		for _, f := range s.Fields {
+			if f.Sub == nil {
+				want[prefix+f.Name] = 1
+				fields[prefix+f.Name] = f
+				continue
+			}
+			if f.Kind == strict.KindNamed {
+				f.Name += ".dns"
+			}
+			walk(prefix+f.Name+".", f.Sub)
+		}
+	}
+	walk("", fileSchema())
+
+	got := map[string]int{}
+	commented := regexp.MustCompile(`^# [a-z_]+ = `)
+	table, comment := "", ""
+	for line := range strings.Lines(Reference) {
+		line = strings.TrimSpace(line)
+		if commented.MatchString(line) {
+			line = strings.TrimPrefix(line, "# ")
+		}
+		switch {
+		case strings.HasPrefix(line, "#"):
+			comment += strings.TrimPrefix(line, "#")
+		case strings.HasPrefix(line, "["):
+			table, comment = strings.Trim(line, "[]")+".", ""
+		case strings.Contains(line, " = "):
+			key := table + strings.Fields(line)[0]
+			if comment == "" {
+				continue
+			}
+			got[key]++
+			f := fields[key]
+			phrases := []string{"Default: "}
+			if f.Span != "" {
+				phrases = append(phrases, fmt.Sprintf("Range: %s.", f.Span))
+			}
+			for _, c := range f.Choices {
+				phrases = append(phrases, strict.Quote(c))
+			}
+			for _, phrase := range phrases {
+				if !strings.Contains(comment, phrase) {
+					t.Errorf("the comment of %s lacks %q:%s", key, phrase, comment)
+				}
+			}
+			comment = ""
+		case line == "":
+			comment = ""
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("keys of the structs and of the file (-structs +file):\n%s", diff)
+	}
+}
