@@ -101,7 +101,11 @@ const HurryEvery = 100 * time.Millisecond
 // NewTrack gives the track of a check that is to be asked first at first, and then again an interval less shift later: many checks that
 // begin together are asked at their own times from then on.
 func NewTrack(p Policy, start State, now, first time.Time, shift time.Duration) Track {
-	return Track{policy: p, state: start, since: now, next: first, shift: shift}
+	t := Track{policy: p, state: start, since: now, next: first, shift: shift}
+	if start == Red {
+		t.reason = "red before, and not asked since"
+	}
+	return t
 }
 
 // Next is when to ask.
@@ -120,7 +124,7 @@ func (t *Track) Began(now time.Time) {
 		t.next = t.next.Add(late/t.policy.Interval*t.policy.Interval + t.policy.Interval)
 	}
 	// After a hurry, or a question out of turn, the grid may lie almost an interval ahead at most.
-	if ahead := t.next.Sub(now); ahead > t.policy.Interval {
+	if ahead := t.next.Sub(now); ahead > t.policy.Interval+slack {
 		t.next = now.Add(t.policy.Interval)
 	}
 }
