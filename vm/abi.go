@@ -24,8 +24,8 @@ type ABI struct {
 	Headers []string   `json:"smbios"`     // manufacturer, product
 	NICs    []ABINIC   `json:"nics"`
 	Disks   []ABIDisk  `json:"disks"`
-	Memory  units.Size `json:"memory_max"` // the headroom of the first start, which decides the guest's memory map
-	CPUs    int        `json:"cpus_max"`
+	Memory  units.Size `json:"memory_max"` // the headroom of the first start, which decides the guest's memory map; 0: not known
+	CPUs    int        `json:"cpus_max"`   // 0: not known
 }
 
 // ABINIC pins a network card; its place in the list is its place in vm.toml, behind those come the cards that are gone.
@@ -80,8 +80,7 @@ func Pin(old *ABI, spec *Spec, qemuMachine, uuid string) (ABI, error) {
 		a = *old
 		a.NICs = slices.Clone(old.NICs)
 		a.Disks = slices.Clone(old.Disks)
-		a.Memory = max(old.Memory, spec.MemoryMax)
-		a.CPUs = max(old.CPUs, spec.CPUsMax)
+		a.Memory, a.CPUs = headroom(old, spec)
 	}
 	if spec.Machine != "q35" && spec.Machine != "pc" {
 		a.Machine = spec.Machine // the admin names one exactly
@@ -94,6 +93,45 @@ func Pin(old *ABI, spec *Spec, qemuMachine, uuid string) (ABI, error) {
 		return ABI{}, err
 	}
 	return a, nil
+}
+
+// Room gives the memory and the CPUs that a guest may grow to while it runs, in the machine that it has from its first start on.
+func (a *ABI) Room(spec *Spec) (memory units.Size, cpus int) {
+	if a == nil {
+		return spec.MemoryMax, spec.CPUsMax
+	}
+	return headroom(a, spec)
+}
+
+// headroom keeps that of the first start: a default that follows memory or cpus makes no other machine. More than it there is where the
+// guest needs it or its file names it.
+func headroom(old *ABI, spec *Spec) (memory units.Size, cpus int) {
+	memory, cpus = old.Memory, old.CPUs
+	if spec.Memory > memory || spec.MemoryMax != DefaultMemoryMax(spec.Memory) {
+		memory = max(memory, spec.MemoryMax)
+	}
+	if spec.CPUs > cpus || spec.CPUsMax != DefaultCPUsMax(spec.CPUs) {
+		cpus = max(cpus, spec.CPUsMax)
+	}
+	return memory, cpus
+}
+
+// withHeadroom fills in what an older kvmctl did not write down: from the command line of the machine that is meant or runs, else from what
+// the last start asked for. What is not known then is new.
+func (h *Host) withHeadroom(old *ABI, name string, argv []string) *ABI {
+	if old == nil || old.Memory > 0 && old.CPUs > 0 {
+		return old
+	}
+	a := *old
+	if argv == nil {
+		argv, _ = h.StartedArgv(name) // it does not run
+	}
+	if z, err := sizeOf(argv); err == nil {
+		a.Memory, a.CPUs = z.MemoryMax, z.CPUsMax
+	} else if rec, err := h.LoadRecord(name); err == nil {
+		a.Memory, a.CPUs = rec.Started.MemoryMax, rec.Started.CPUsMax
+	}
+	return &a
 }
 
 // portsFor gives the number of SATA (on pc: IDE) places that so many CD drives, which sit at the end, leave to disks.
@@ -164,6 +202,9 @@ func LoadABI(path string) (*ABI, error) {
 func (a *ABI) check() error {
 	if a.UID < 1 || a.Machine == "" || a.UUID == "" {
 		return errors.New("uuid, uid_number or machine is missing")
+	}
+	if a.Memory < 0 || a.Memory > mostMemory || a.CPUs < 0 || a.CPUs > MostCPUs {
+		return fmt.Errorf("no machine has room for %v and %d CPUs", a.Memory, a.CPUs)
 	}
 	if len(a.Headers) != 2 {
 		return errors.New("smbios: want manufacturer and product")

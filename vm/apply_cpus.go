@@ -13,19 +13,8 @@ import (
 // setCPUs plugs CPUs in or asks the guest to let go of some, the last first.
 func (e *executor) setCPUs(ctx context.Context, o *Outcome) error {
 	have := e.live.CPUCount()
-	for i, c := range e.live.CPUs {
-		if have >= e.file.CPUs || c.Path != "" {
-			continue
-		}
-		args := map[string]any{"driver": c.Type, "id": fmt.Sprintf("cpu%d", i)}
-		for k, v := range c.Props {
-			args[k] = v
-		}
-		if err := e.mon.Execute(ctx, "device_add", args, nil); err != nil {
-			return fmt.Errorf("plug in CPU %d: %w", i, err)
-		}
-		have++
-		e.rec.Applied.CPUs = have
+	if err := plugCPUs(ctx, e.mon, e.live, e.file.CPUs, func(n int) { have, e.rec.Applied.CPUs = n, n }); err != nil {
+		return err
 	}
 	for i, c := range slices.Backward(e.live.CPUs) {
 		if have <= e.file.CPUs {

@@ -157,6 +157,9 @@ func (p *planner) memory(c Change) {
 	case grow > p.live.Growth:
 		c.When, c.op = WhenStart, opNone
 		c.Reason = fmt.Sprintf("this run can grow to %v: memory_max", p.live.Base+p.live.Growth)
+	case want > p.live.Memory() && p.rec.Limit > 0 && p.rec.Limit < LeastMemoryLimit(want):
+		c.When, c.op = WhenStart, opNone
+		c.Reason = fmt.Sprintf("the kernel kills this run when it needs more than %v: limits.memory", p.rec.Limit)
 	case grow%MemoryBlock != 0:
 		c.When, c.op = WhenStart, opNone
 		c.Reason = fmt.Sprintf("while it runs it grows from %v in steps of %v", p.live.Base, units.Size(MemoryBlock))

@@ -49,6 +49,12 @@ func TestEachChangeSaysWhenItComes(t *testing.T) {
 		{"odd memory", func(f *Spec, _ *Running, _ *Record) {
 			f.Memory, f.MemoryMax = 513*units.MiB, DefaultMemoryMax(513*units.MiB)
 		}, []string{`memory: "513M" "512M" "512M" next start while it runs it grows from 512M in steps of 2M`}},
+		{"memory beyond this run's limit", func(f *Spec, _ *Running, r *Record) {
+			f.Memory, f.MemoryMax, r.Limit = units.GiB, 4*units.GiB, 1279*units.MiB
+		}, []string{`memory: "1G" "512M" "512M" next start the kernel kills this run when it needs more than 1279M: limits.memory`}},
+		{"memory within it", func(f *Spec, _ *Running, r *Record) {
+			f.Memory, f.MemoryMax, r.Limit = units.GiB, 4*units.GiB, 1280*units.MiB
+		}, []string{`memory: "1G" "512M" "512M" now`}},
 		{"less memory", func(f *Spec, _ *Running, _ *Record) { f.Memory, f.MemoryMax = 256*units.MiB, units.GiB }, []string{`memory: "256M" "512M" "512M" now`}},
 		{"headroom", func(f *Spec, _ *Running, _ *Record) { f.MemoryMax, f.CPUsMax = 3*units.GiB, 7 },
 			[]string{`memory_max: "3G" "2G" "2G" next start fixed while it runs`, `cpus_max: "7" "2" "2" next start fixed while it runs`}},

@@ -4,13 +4,23 @@ import (
 	"context"
 	"fmt"
 	"strings"
+
+	"kvmctl/internal/units"
 )
 
 // Upgrade is a guest's move to the newest machine version of the installed QEMU: what the guest would see of it.
 type Upgrade struct {
 	Old, New string // machine versions; the same: there is nothing to do
-	ABI      ABI    // as it stays but for the machine
+	ABI      ABI    // as it stays but for the machine and the headroom
 	Seen     []Seen // properties of the guest's devices and CPU that change
+
+	Memory units.Size // the headroom before; ABI has the new one, which is that of a guest that starts for the first time
+	CPUs   int
+}
+
+// Nothing tells that the guest would see nothing.
+func (u *Upgrade) Nothing() bool {
+	return u.Old == u.New && u.Memory == u.ABI.Memory && u.CPUs == u.ABI.CPUs
 }
 
 // ExactMachineError says that vm.toml names the machine version.
@@ -54,7 +64,9 @@ func (h *Host) PlanUpgrade(ctx context.Context, spec *Spec) (*Upgrade, error) {
 	if spec.Machine != "q35" && spec.Machine != "pc" {
 		return nil, &ExactMachineError{spec.Name, spec.Machine, u.New}
 	}
-	u.ABI.Machine = u.New
+	u.ABI.Machine, u.ABI.Memory, u.ABI.CPUs = u.New, spec.MemoryMax, spec.CPUsMax
+	room := h.withHeadroom(abi, spec.Name, nil)
+	u.Memory, u.CPUs = room.Memory, room.CPUs
 	if u.Old == u.New {
 		return u, nil
 	}
@@ -65,7 +77,7 @@ func (h *Host) PlanUpgrade(ctx context.Context, spec *Spec) (*Upgrade, error) {
 // Upgrade gives a guest that does not run the newest machine version. The old ABI lock is kept beside the new one. The caller holds the
 // guest's lock.
 func (h *Host) Upgrade(u *Upgrade, name string) error {
-	if u.Old == u.New {
+	if u.Nothing() {
 		return nil
 	}
 	old, err := LoadABI(h.ABILock(name))

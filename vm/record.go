@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kvmctl/internal/atomicfile"
+	"kvmctl/internal/units"
 )
 
 // Record is how a guest was started, and what was changed since.
@@ -22,6 +23,8 @@ type Record struct {
 	Before  []ABINIC `json:"started_nics"`     // the pinned cards of Started.NICs, in their order
 	Cards   []ABINIC `json:"applied_nics"`     // those of Applied.NICs
 	Unseen  []string `json:"unseen,omitempty"` // keys whose value QEMU has and the guest, as far as is known, has not
+
+	Limit units.Size `json:"limit_memory,omitempty"` // limits.memory of the scope that QEMU runs in; 0: nothing bounds it
 }
 
 const recordVersion = 1
@@ -35,6 +38,16 @@ var ErrNoRecord = errors.New("an older kvmctl started it and did not write down 
 func newRecord(spec *Spec, abi *ABI) *Record {
 	cards := slices.Clone(abi.NICs[:len(spec.NICs)])
 	return &Record{Version: recordVersion, Started: *spec, Applied: *spec, Before: cards, Cards: cards}
+}
+
+// goesOn makes it the record of a guest that goes on in the machine of made, with the memory and the CPUs that it had then.
+func (r *Record) goesOn(past *pastMachine, made *Spec) {
+	if past == nil {
+		return
+	}
+	memory, cpus := past.has(machineSize{Memory: made.Memory, CPUs: made.CPUs})
+	r.Started, r.Applied = *r.Started.sized(made.Memory, made.CPUs), *r.Applied.sized(memory, cpus)
+	r.Unseen = past.Unseen
 }
 
 // LoadRecord reads how a guest was started: the run that lasts, else the last one. fs.ErrNotExist: it never was, or nobody knows any more.

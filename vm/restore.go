@@ -27,7 +27,8 @@ type pastState struct {
 	name     string // of the file, for people
 	f        *os.File
 	header   *SavedHeader
-	snapshot string // instead of the file; empty: none
+	machine  *pastMachine // nil: something else made that snapshot, and QEMU has to judge whether it fits
+	snapshot string       // instead of the file; empty: none
 	progress func(done, total units.Size)
 }
 
@@ -35,6 +36,14 @@ func (b *pastState) close() {
 	if b != nil && b.f != nil {
 		b.f.Close()
 	}
+}
+
+// argv is the command line of the machine that the state fits; nil: none is known.
+func (b *pastState) argv() []string {
+	if b == nil || b.machine == nil {
+		return nil
+	}
+	return b.machine.Argv
 }
 
 func (b *pastState) word() string {
@@ -87,42 +96,56 @@ func (l Layout) SavedIn(name string) string {
 	return place // a plain file: EINVAL (readlink(2))
 }
 
-// origin finds and checks what a start goes on from; nil: the guest boots.
-func (h *Host) origin(spec *Spec, p *Prepared, from Origin) (*pastState, error) {
+// origin finds what a start goes on from; nil: the guest boots.
+func (h *Host) origin(spec *Spec, from Origin) (*pastState, error) {
 	file := from.File
 	if from.Snapshot != "" {
-		if err := h.sameAsThen(spec, from.Snapshot, p.Argv); err != nil {
+		then, err := h.snapshotMachine(spec.Name, from.Snapshot)
+		if err != nil {
 			return nil, err
 		}
-		return &pastState{name: "snapshot " + from.Snapshot, snapshot: from.Snapshot}, nil
+		return &pastState{name: "snapshot " + from.Snapshot, snapshot: from.Snapshot, machine: then}, nil
 	}
 	if from.CD != "" && !from.Discard && h.SavedIn(spec.Name) != "" {
 		return nil, &NotRestorableError{spec.Name, h.SavedIn(spec.Name), errors.New("a CD is to be booted")}
 	}
 	if file == "" {
-		if file = h.SavedIn(spec.Name); file == "" {
+		if file = h.SavedIn(spec.Name); file == "" || from.Discard {
 			return nil, nil
-		}
-		if from.Discard {
-			p.Notes = append(p.Notes, "what was saved is thrown away: it boots as after a power cut")
-			return nil, h.consumeSaved(spec.Name)
 		}
 	}
 	b := &pastState{name: file, progress: from.Progress}
 	var err error
 	if b.f, b.header, err = openSaved(file); err == nil {
-		err = h.fits(spec, p, b.header)
+		b.machine = &pastMachine{Argv: b.header.Argv, Memory: b.header.Memory, CPUs: b.header.CPUs, Unseen: b.header.Unseen}
+		_, err = sizeOf(b.header.Argv)
 	}
 	if err != nil {
 		b.close()
 		return nil, &NotRestorableError{spec.Name, file, err}
 	}
-	p.Argv = append(p.Argv, "-incoming", "defer")
 	return b, nil
 }
 
-// fits refuses a state that another machine was in, or whose disks moved on without it.
-func (h *Host) fits(spec *Spec, p *Prepared, saved *SavedHeader) error {
+// fits refuses what does not fit the machine that was prepared for it, and readies that for it.
+func (h *Host) fits(spec *Spec, p *Prepared, b *pastState) error {
+	switch {
+	case b == nil:
+		return nil
+	case b.snapshot != "" && b.machine != nil:
+		return sameHardware(spec.Name, b.machine.Argv, p.Argv)
+	case b.snapshot != "":
+		return nil
+	}
+	if err := h.savedFits(spec, p, b.header); err != nil {
+		return &NotRestorableError{spec.Name, b.name, err}
+	}
+	p.Argv = append(p.Argv, "-incoming", "defer")
+	return nil
+}
+
+// savedFits refuses a state that another machine was in, or whose disks moved on without it.
+func (h *Host) savedFits(spec *Spec, p *Prepared, saved *SavedHeader) error {
 	if saved.Guest != spec.Name || saved.ABI.UUID != p.ABI.UUID {
 		return &OtherGuestError{saved.Guest}
 	}
@@ -157,6 +180,11 @@ func (s *starting) loadMemory(ctx context.Context) error {
 	b := s.before
 	if b == nil {
 		return nil
+	}
+	if b.machine != nil && b.machine.CPUs > 0 {
+		if err := growCPUs(ctx, s.mon, b.machine.CPUs); err != nil {
+			return err
+		}
 	}
 	if b.snapshot != "" {
 		return loadSnapshot(ctx, s.mon, s.spec, b.snapshot)

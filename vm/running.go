@@ -32,6 +32,9 @@ type Running struct {
 // Memory is what the guest has, as far as QEMU knows.
 func (r *Running) Memory() units.Size { return min(r.Balloon, r.Base) + r.Plugged }
 
+// Wanted is what the guest was asked to have, whether or not it took it already.
+func (r *Running) Wanted() units.Size { return min(r.Balloon, r.Base) + r.Requested }
+
 // CPUCount is how many CPUs are plugged in.
 func (r *Running) CPUCount() int {
 	n := 0

@@ -20,19 +20,6 @@ func (s *saving) check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	argv, err := s.h.StartedArgv(s.spec.Name)
-	if err != nil {
-		return err
-	}
-	now, err := s.h.Prepare(ctx, s.spec)
-	if err != nil {
-		return err
-	}
-	if err := asStarted(s.spec.Name, argv, now.Argv); err != nil {
-		return err
-	}
-	s.files = s.h.diskFiles(s.spec, now.Wiring)
-	s.header = SavedHeader{Version: savedVersion, Guest: s.spec.Name, By: s.h.By, QEMU: st.QEMU, Memory: st.Memory, ABI: now.ABI, Argv: argv}
 	s.plan = savePlan{File: s.o.File, Run: st.Run}
 	if s.plan.File == "" {
 		s.plan.File = s.h.SavedState(s.spec.Name)
@@ -51,16 +38,21 @@ func (s *saving) check(ctx context.Context) error {
 	if was != "running" && was != "paused" {
 		return &UnsavableError{"it stands still (" + was + ")", "kvmctl status " + s.spec.Name}
 	}
-	if err := onlyKnownDevices(ctx, c, argv); err != nil {
+	past, now, err := s.h.presentMachine(ctx, c, s.spec)
+	if err != nil {
 		return err
 	}
+	s.files = s.h.diskFiles(s.spec, now.Wiring)
+	s.header = SavedHeader{Version: savedVersion, Guest: s.spec.Name, By: s.h.By, QEMU: st.QEMU, Memory: past.Memory, CPUs: past.CPUs,
+		Unseen: past.Unseen, ABI: now.ABI, Argv: past.Argv}
 	if s.limit, err = footprint(s.p.PID); err != nil {
 		return err
 	}
 	return enoughRoom(filepath.Dir(s.plan.File), s.limit)
 }
 
-// onlyKnownDevices refuses a guest that got hardware since its start: a restore begins with the command line, which has it not.
+// onlyKnownDevices refuses a guest that got a device since its start: a restore begins with the command line, which has it not. CPUs and
+// memory are no such: growCPUs brings the ones back, and QEMU the other.
 func onlyKnownDevices(ctx context.Context, c *qmp.Client, argv []string) error {
 	var devices []struct{ Name, Type string }
 	if err := c.Execute(ctx, "qom-list", map[string]any{"path": "/machine/peripheral"}, &devices); err != nil {
@@ -68,36 +60,23 @@ func onlyKnownDevices(ctx context.Context, c *qmp.Client, argv []string) error {
 	}
 	var have []string
 	for _, d := range devices {
-		if strings.HasPrefix(d.Type, "child<") {
+		if strings.HasPrefix(d.Type, "child<") && !strings.HasSuffix(d.Type, "-cpu>") {
 			have = append(have, d.Name)
 		}
 	}
-	var cpus []struct {
-		Index int `json:"cpu-index"`
-	}
-	if err := c.Execute(ctx, "query-cpus-fast", nil, &cpus); err != nil {
-		return fmt.Errorf("ask for the CPUs: %w", err)
-	}
-	return sameDevices(argv, have, len(cpus))
+	return sameDevices(argv, have)
 }
 
-// sameDevices compares the named devices of a command line, and its CPUs, with those that a guest has.
-func sameDevices(argv, have []string, cpus int) error {
+// sameDevices compares the named devices of a command line with those that a guest has.
+func sameDevices(argv, have []string) error {
 	const hint = "take it back first, or shut the guest down: kvmctl stop"
 	var started []string
 	for i, a := range argv[:max(0, len(argv)-1)] {
-		switch a {
-		case "-device":
-			for _, part := range strings.Split(argv[i+1], ",") {
-				if id, ok := strings.CutPrefix(part, "id="); ok {
-					started = append(started, id)
-				}
-			}
-		case "-smp":
-			first, _, _ := strings.Cut(argv[i+1], ",")
-			if first != fmt.Sprint(cpus) {
-				return &UnsavableError{fmt.Sprintf("it has %d CPUs and was started with %s: that cannot be restored", cpus, first), hint}
-			}
+		if a != "-device" {
+			continue
+		}
+		if id := optOf(argv[i+1], "id"); id != "" {
+			started = append(started, id)
 		}
 	}
 	for _, name := range have {

@@ -35,7 +35,9 @@ type SavedHeader struct {
 	Time    time.Time   `json:"time"`
 	By      string      `json:"by"`
 	QEMU    string      `json:"qemu"`
-	Memory  units.Size  `json:"memory"`
+	Memory  units.Size  `json:"memory"`           // the guest was asked to have
+	CPUs    int         `json:"cpus,omitempty"`   // 0: those of the command line
+	Unseen  []string    `json:"unseen,omitempty"` // as in Record
 	ABI     ABI         `json:"abi"`
 	Argv    []string    `json:"argv"`
 	Disks   []DiskState `json:"disks"`

@@ -4,13 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"kvmctl/internal/units"
@@ -25,32 +20,6 @@ type Snapshot struct {
 	Missing []string   // images of the guest's that do not have it: it cannot be restored
 }
 
-// snapshotName keeps out what QEMU would take for an id (a number) and what would surprise in a list.
-var snapshotName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`) })
-
-// SnapshotNameError says that a snapshot cannot be called so.
-type SnapshotNameError struct{ Name string }
-
-func (e *SnapshotNameError) Error() string {
-	return fmt.Sprintf("no snapshot can be called %q", e.Name)
-}
-
-// Hint says what a name is.
-func (*SnapshotNameError) Hint() string {
-	return "letters, digits, dots, dashes and underscores, at most 63, and not digits alone"
-}
-
-// BadConfig marks the error as one of usage.
-func (*SnapshotNameError) BadConfig() bool { return true }
-
-// CheckSnapshotName refuses names that QEMU or a person would misread.
-func CheckSnapshotName(name string) error {
-	if !snapshotName().MatchString(name) || strings.Trim(name, "0123456789") == "" {
-		return &SnapshotNameError{name}
-	}
-	return nil
-}
-
 // NoSnapshotError says that a guest's disks cannot hold a snapshot.
 type NoSnapshotError struct{ Why, hint string }
 
@@ -61,26 +30,6 @@ func (e *NoSnapshotError) Hint() string { return e.hint }
 
 // Refused marks the error as a refusal for safety.
 func (e *NoSnapshotError) Refused() bool { return true }
-
-// UnknownSnapshotError says that a guest has no snapshot of a name.
-type UnknownSnapshotError struct{ Guest, Name string }
-
-func (e *UnknownSnapshotError) Error() string { return fmt.Sprintf("it has no snapshot %q", e.Name) }
-
-// Hint shows those that there are.
-func (e *UnknownSnapshotError) Hint() string { return "kvmctl snapshot list " + e.Guest }
-
-// SnapshotExistsError says that a name is taken.
-type SnapshotExistsError struct{ Guest, Name string }
-
-func (e *SnapshotExistsError) Error() string {
-	return fmt.Sprintf("it has a snapshot %q already", e.Name)
-}
-
-// Hint makes room for it.
-func (e *SnapshotExistsError) Hint() string {
-	return "name another one, or kvmctl snapshot delete " + e.Guest + " " + e.Name
-}
 
 // writable gives the places of a guest's disks that a snapshot has to hold. A raw disk can hold none, and a snapshot without it would be
 // a lie: the guest would be turned back, and that disk would not.
@@ -307,16 +256,4 @@ func (h *Host) DeleteSnapshot(ctx context.Context, tool image.Tool, spec *Spec, 
 		}
 		return h.forgetSnapshot(spec.Name, name)
 	})
-}
-
-func (l Layout) forgetSnapshot(guest, name string) error {
-	if err := os.Remove(l.snapshotRecord(guest, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
-}
-
-// snapshotRecord keeps the command line that a guest had when a snapshot of its memory was made.
-func (l Layout) snapshotRecord(guest, name string) string {
-	return filepath.Join(l.SnapshotDir(guest), name+".json")
 }

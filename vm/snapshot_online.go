@@ -3,16 +3,12 @@ package vm
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"path/filepath"
 	"strings"
 	"time"
 
-	"kvmctl/internal/atomicfile"
-	"kvmctl/internal/smallfile"
 	"kvmctl/vm/image"
 	"kvmctl/vm/qmp"
 )
@@ -89,22 +85,8 @@ func snapshotNodes(spec *Spec) ([]string, error) {
 	return nodes, nil
 }
 
-// sameMachine makes sure that a running guest is what its command line says, and that its file says the same.
-func (h *Host) sameMachine(ctx context.Context, c *qmp.Client, spec *Spec) (argv []string, err error) {
-	if argv, err = h.StartedArgv(spec.Name); err != nil {
-		return nil, err
-	}
-	now, err := h.Prepare(ctx, spec)
-	if err != nil {
-		return nil, err
-	}
-	if err := asStarted(spec.Name, argv, now.Argv); err != nil {
-		return nil, err
-	}
-	return argv, onlyKnownDevices(ctx, c, argv)
-}
-
-func (h *Host) createOnline(ctx context.Context, tool image.Tool, spec *Spec, name string) error {
+// atSnapshots opens the monitor of a running guest for work on its snapshots, and names the block nodes of its disks.
+func (h *Host) atSnapshots(ctx context.Context, spec *Spec, work func(c *qmp.Client, nodes []string) error) error {
 	nodes, err := snapshotNodes(spec)
 	if err != nil {
 		return err
@@ -114,37 +96,37 @@ func (h *Host) createOnline(ctx context.Context, tool image.Tool, spec *Spec, na
 		return err
 	}
 	defer closeMonitor()
-	argv, err := h.sameMachine(ctx, c, spec)
-	if err != nil {
-		return err
-	}
-	if err := h.roomForMemory(spec); err != nil {
-		return err
-	}
-	record, err := json.Marshal(argv)
-	if err != nil {
-		return err
-	}
-	if err := MakeDirs(h.SnapshotDir(spec.Name), 0o700); err != nil {
-		return err
-	}
-	if err := atomicfile.Write(h.snapshotRecord(spec.Name, name), record, 0o600); err != nil {
-		return err
-	}
-	h.step("snapshot begins")
-	err = runJob(ctx, c, "snapshot-save", map[string]any{"tag": name, "vmstate": nodes[0], "devices": nodes})
-	if err == nil {
-		err = ctx.Err() // ^C meanwhile: it is taken back
-	}
-	if err == nil {
-		return nil
-	}
-	undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
-	defer cancel()
-	if s, ferr := findSnapshot(undo, tool, spec, name); ferr == nil && s != nil {
-		err = errors.Join(err, runJob(undo, c, "snapshot-delete", map[string]any{"tag": name, "devices": nodes}))
-	}
-	return errors.Join(err, h.forgetSnapshot(spec.Name, name))
+	return work(c, nodes)
+}
+
+func (h *Host) createOnline(ctx context.Context, tool image.Tool, spec *Spec, name string) error {
+	return h.atSnapshots(ctx, spec, func(c *qmp.Client, nodes []string) error {
+		machine, _, err := h.presentMachine(ctx, c, spec)
+		if err != nil {
+			return err
+		}
+		if err := h.roomForMemory(spec); err != nil {
+			return err
+		}
+		if err := h.saveSnapshotMachine(spec.Name, name, machine); err != nil {
+			return err
+		}
+		h.step("snapshot begins")
+		err = runJob(ctx, c, "snapshot-save", map[string]any{"tag": name, "vmstate": nodes[0], "devices": nodes})
+		if err == nil {
+			err = ctx.Err() // ^C meanwhile: it is taken back
+		}
+		if err == nil {
+			h.step("snapshot made")
+			return nil
+		}
+		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
+		defer cancel()
+		if s, ferr := findSnapshot(undo, tool, spec, name); ferr == nil && s != nil {
+			err = errors.Join(err, runJob(undo, c, "snapshot-delete", map[string]any{"tag": name, "devices": nodes}))
+		}
+		return errors.Join(err, h.forgetSnapshot(spec.Name, name))
+	})
 }
 
 // roomForMemory measures the room where the guest's memory goes: beside its first disk's data.
@@ -165,22 +147,6 @@ func (h *Host) roomForMemory(spec *Spec) error {
 	return enoughRoom(filepath.Dir(spec.Disks[disks[0]].Image), need)
 }
 
-// sameAsThen refuses to turn a guest back in another machine; a snapshot that something else made is QEMU's to judge.
-func (h *Host) sameAsThen(spec *Spec, name string, now []string) error {
-	text, err := smallfile.Read(h.snapshotRecord(spec.Name, name), maxArgv)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	var then []string
-	if err := json.Unmarshal(text, &then); err != nil {
-		return fmt.Errorf("read %s: %w", h.snapshotRecord(spec.Name, name), err)
-	}
-	return sameHardware(spec.Name, then, now)
-}
-
 // HaltedError says that a guest stands still because it could not be turned back.
 type HaltedError struct {
 	Name string
@@ -198,19 +164,24 @@ func (e *HaltedError) Hint() string {
 }
 
 func (h *Host) loadOnline(ctx context.Context, spec *Spec, name string) error {
-	c, closeMonitor, err := h.Monitor(ctx, spec.Name)
-	if err != nil {
-		return err
-	}
-	defer closeMonitor()
-	argv, err := h.sameMachine(ctx, c, spec)
-	if err != nil {
-		return err
-	}
-	if err := h.sameAsThen(spec, name, argv); err != nil {
-		return err
-	}
-	return loadSnapshot(ctx, c, spec, name)
+	return h.atSnapshots(ctx, spec, func(c *qmp.Client, _ []string) error {
+		now, _, err := h.presentMachine(ctx, c, spec)
+		if err != nil {
+			return err
+		}
+		then, err := h.snapshotMachine(spec.Name, name)
+		if err != nil {
+			return err
+		}
+		if err := sameMachine(spec.Name, then, now); err != nil {
+			return err
+		}
+		if err := loadSnapshot(ctx, c, spec, name); err != nil {
+			return err
+		}
+		h.step("snapshot loaded")
+		return h.noteTurnedBack(ctx, c, spec.Name, then)
+	})
 }
 
 func loadSnapshot(ctx context.Context, c *qmp.Client, spec *Spec, name string) error {
@@ -225,14 +196,7 @@ func loadSnapshot(ctx context.Context, c *qmp.Client, spec *Spec, name string) e
 }
 
 func (h *Host) deleteOnline(ctx context.Context, spec *Spec, name string) error {
-	nodes, err := snapshotNodes(spec)
-	if err != nil {
-		return err
-	}
-	c, closeMonitor, err := h.Monitor(ctx, spec.Name)
-	if err != nil {
-		return err
-	}
-	defer closeMonitor()
-	return runJob(ctx, c, "snapshot-delete", map[string]any{"tag": name, "devices": nodes}) // a disk without it is no error (snapshot-delete, qapi)
+	return h.atSnapshots(ctx, spec, func(c *qmp.Client, nodes []string) error {
+		return runJob(ctx, c, "snapshot-delete", map[string]any{"tag": name, "devices": nodes}) // a disk without it is no error (snapshot-delete, qapi)
+	})
 }

@@ -8,11 +8,9 @@ import (
 	"os"
 	"os/exec"
 	"slices"
-	"syscall"
 	"time"
 
 	"kvmctl/internal/flock"
-	"kvmctl/vm/accel"
 	"kvmctl/vm/qmp"
 )
 
@@ -28,91 +26,6 @@ type Started struct {
 	PID     int
 	State   State
 	Notes   []string // what the admin should know: tcg instead of KVM, a failed post-start hook
-}
-
-// Prepared is a start worked out but not begun: what a dry run prints.
-type Prepared struct {
-	ABI    ABI
-	Wiring *Wiring
-	Target Target
-	QEMU   QEMUVersion
-	Argv   []string
-	Notes  []string
-	groups []int
-	old    *ABI
-	spec   *Spec // with the choices made that "auto" leaves open
-}
-
-// Prepare works out a guest's start without touching the guest: nothing is made but caches of facts about the host.
-func (h *Host) Prepare(ctx context.Context, spec *Spec) (*Prepared, error) {
-	version, err := FindQEMU(ctx, h.QEMU, h.QEMUCache())
-	if err != nil {
-		return nil, err
-	}
-	p := &Prepared{QEMU: version}
-	if p.old, err = loadABI(h.ABILock(spec.Name)); err != nil {
-		return nil, err
-	}
-	if p.ABI, err = Pin(p.old, spec, version.Machine(spec.Machine), newUUID()); err != nil {
-		return nil, err
-	}
-	layers, err := chains(ctx, spec)
-	if err != nil {
-		return nil, err
-	}
-	p.Target = Target{QEMU: h.QEMU, Pidfile: h.Pidfile(spec.Name)}
-	if v := spec.VNC; v.Enabled && v.Auto && !v.Socket {
-		p.Target.Display = h.loadVNCWish(spec.Name)
-	}
-	if err := h.chooseAccel(ctx, spec, p); err != nil {
-		return nil, err
-	}
-	if spec, err = h.chooseVHost(spec, p.Target.Accel); err != nil {
-		return nil, err
-	}
-	p.spec = spec
-	p.Wiring = Wire(spec, layers)
-	if v := spec.VNC; v.Enabled && !v.Socket && !v.Listen.IsLoopback() && v.PasswordFile == "" {
-		p.Notes = append(p.Notes, fmt.Sprintf("its screen is open to anyone who can reach %v: set password_file under [vnc]", v.Listen))
-	}
-	p.Argv = Args(spec, &p.ABI, p.Wiring, p.Target)
-	return p, nil
-}
-
-// NoKVMError says why KVM, which the guest insists on, cannot be used.
-type NoKVMError struct{ Reason string }
-
-func (e *NoKVMError) Error() string { return "KVM cannot be used: " + e.Reason }
-
-// Hint says what works instead.
-func (e *NoKVMError) Hint() string {
-	return "`accel = \"auto\"` or \"tcg\" in vm.toml runs it by emulation, slowly"
-}
-
-// chooseAccel decides between KVM and TCG. KVM is believed only after it ran a loop in time.
-func (h *Host) chooseAccel(ctx context.Context, spec *Spec, p *Prepared) error {
-	p.Target.Accel = AccelTCG
-	if spec.Accel == AccelTCG {
-		return nil
-	}
-	v, err := accel.Cached(ctx, h.KVMCache(), h.KVMDevice)
-	if err != nil && v.Cause == accel.Interrupted { // an answer that could not be kept is as good
-		return fmt.Errorf("probe %s: %w", h.KVMDevice, err)
-	}
-	switch {
-	case v.Usable:
-		p.Target.Accel = AccelKVM
-		if st, err := os.Stat(h.KVMDevice); err == nil {
-			if sys, ok := st.Sys().(*syscall.Stat_t); ok && sys.Gid != 0 {
-				p.groups = []int{int(sys.Gid)}
-			}
-		}
-	case spec.Accel == AccelKVM:
-		return &NoKVMError{v.Reason}
-	default:
-		p.Notes = append(p.Notes, "runs by emulation (tcg), slowly: "+v.Reason)
-	}
-	return nil
 }
 
 // Start starts a guest and returns when it runs; one that was saved goes on where it was. A guest that runs already is left alone.
@@ -149,15 +62,24 @@ func (h *Host) StartFrom(ctx context.Context, spec *Spec, from Origin) (*Started
 	if from.CD != "" {
 		spec = withCD(spec, from.CD)
 	}
-	p, err := h.Prepare(ctx, spec)
-	if err != nil {
-		return nil, err
-	}
-	before, err := h.origin(spec, p, from) // before anything is pinned: what is refused must not change the guest
+	before, err := h.origin(spec, from)
 	if err != nil {
 		return nil, err
 	}
 	defer before.close()
+	p, err := h.prepare(ctx, spec, before.argv())
+	if err != nil {
+		return nil, err
+	}
+	if err := h.fits(spec, p, before); err != nil { // before anything is pinned: what is refused must not change the guest
+		return nil, err
+	}
+	if from.Discard && from.File == "" && h.SavedIn(spec.Name) != "" {
+		if err := h.consumeSaved(spec.Name); err != nil {
+			return nil, err
+		}
+		p.Notes = append(p.Notes, "what was saved is thrown away: it boots as after a power cut")
+	}
 	if err := h.pin(ctx, p, spec.Name); err != nil {
 		return nil, err
 	}
@@ -319,15 +241,22 @@ func (s *starting) writeState(context.Context) error {
 	s.state = &State{Version: stateVersion, Run: s.runName, Boot: bootID(), UID: s.uid, Started: time.Now(),
 		Memory: s.spec.Memory, CPUs: s.spec.CPUs, Accel: s.p.Target.Accel, QEMU: s.p.QEMU.String(),
 		Agent: s.spec.Guest.Agent, Custom: s.spec.Custom(), Ready: s.spec.Ready.String(), Starter: s.h.Starter, Digest: s.asked.Digest()}
+	rec := newRecord(s.asked, &s.p.ABI)
+	if s.h.Place != nil {
+		rec.Limit = s.spec.Limits.Memory
+	}
 	if s.before != nil {
 		s.state.Restored = s.before.name
+		rec.goesOn(s.before.machine, s.spec)
+		s.state.Memory, s.state.CPUs = rec.Applied.Memory, rec.Applied.CPUs
+		s.state.Digest, s.state.Unseen = rec.Applied.Digest(), len(rec.Unseen) > 0
 	}
 	s.state.Install = s.cd
 	for i, n := range s.spec.NICs {
 		s.state.MACs = append(s.state.MACs, s.p.ABI.NICs[i].MAC.String())
 		s.state.Bridges = append(s.state.Bridges, n.Bridge)
 	}
-	err := errors.Join(s.h.saveArgv(s.spec.Name, s.p.Argv), s.h.saveRecord(s.spec.Name, newRecord(s.asked, &s.p.ABI)),
+	err := errors.Join(s.h.saveArgv(s.spec.Name, s.p.Argv), s.h.saveRecord(s.spec.Name, rec),
 		s.h.saveState(s.spec.Name, s.state))
 	if err != nil {
 		return err

@@ -83,6 +83,7 @@ func (a *app) warnOfWorld(ctx context.Context, s *configs.Site, names []string) 
 			a.env.Talk("warning: %s:%d:%d: %s: %s", g.File, line, col, x.What, x.Why)
 			a.env.Talk("hint: %s", a.env.Again(x.Type))
 		}
+		a.warnOfLimit(g)
 	}
 	for _, x := range doctor.Collisions(f) {
 		if len(names) == 0 || slices.Contains(names, x.About) {
@@ -90,6 +91,18 @@ func (a *app) warnOfWorld(ctx context.Context, s *configs.Site, names []string) 
 			a.env.Talk("hint: %s", a.env.Again(x.Type))
 		}
 	}
+}
+
+// warnOfLimit tells of a headroom that was named and that a limit does not let the guest have.
+func (a *app) warnOfLimit(g *configs.Guest) {
+	s := &g.Spec
+	if g.Broken || s.Limits.Memory == 0 || s.MemoryMax == vm.DefaultMemoryMax(s.Memory) || s.Limits.Memory >= vm.LeastMemoryLimit(s.MemoryMax) {
+		return
+	}
+	line, col := g.Place("limits.memory")
+	a.env.Talk("warning: %s:%d:%d: limits.memory: %v is less than the %v that the guest and QEMU need when it grows to memory_max %v",
+		g.File, line, col, s.Limits.Memory, vm.LeastMemoryLimit(s.MemoryMax), s.MemoryMax)
+	a.env.Talk("hint: %s", a.env.Again(fmt.Sprintf("kvmctl set %s limits.memory=%v", s.Name, vm.LeastMemoryLimit(s.MemoryMax))))
 }
 
 // macsOf gives the addresses of a guest's cards: those that its first start gave it, and those that its file says.

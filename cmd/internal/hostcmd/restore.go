@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -24,37 +23,22 @@ restore is refused where the guest would get other hardware, and where one of it
 since. kvmctl start <vm> --discard-saved boots the guest without its saved state.`,
 		Example: `  kvmctl restore vm-olorin
   kvmctl restore vm-olorin /srv/olorin.state`,
-		Args: args(cobra.RangeArgs(1, 2)),
-		ValidArgsFunction: func(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
-			if len(args) == 1 {
-				return nil, cobra.ShellCompDirectiveDefault
-			}
-			return a.completeGuest(cmd, args, toComplete)
-		},
-		RunE: func(cmd *cobra.Command, args []string) error { return a.runRestore(cmd.Context(), args) },
+		Args:              args(cobra.RangeArgs(1, 2)),
+		ValidArgsFunction: a.completeState,
+		RunE:              func(cmd *cobra.Command, args []string) error { return a.runRestore(cmd.Context(), args) },
 	}
 }
 
 func (a *app) runRestore(ctx context.Context, args []string) error {
 	name := args[0]
-	if err := a.needRoot("restore a guest"); err != nil {
-		return err
-	}
-	s, err := a.site(ctx)
+	g, h, file, err := a.oneState(ctx, "restore", args)
 	if err != nil {
 		return err
 	}
-	g, err := a.guest(s, name, "restore")
-	if err != nil {
-		return err
+	if file == "" {
+		file = h.SavedIn(name)
 	}
-	h := a.host(s, "restore")
-	from := vm.Origin{File: h.SavedIn(name)}
-	if len(args) > 1 {
-		if from.File, err = filepath.Abs(args[1]); err != nil {
-			return fmt.Errorf("cannot restore %s: %w", name, err)
-		}
-	}
+	from := vm.Origin{File: file}
 	if from.File == "" {
 		st := h.Status(ctx, []string{name})[0]
 		if st.PID == 0 {

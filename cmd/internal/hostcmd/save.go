@@ -3,8 +3,6 @@ package hostcmd
 import (
 	"context"
 	"errors"
-	"fmt"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -24,43 +22,24 @@ all that the guest had in memory is in it. The room is measured first. The guest
 beginning to the end, and runs on if anything fails, on ^C, and if kvmctl is killed.
 
 A guest that was saved must get back the same hardware, and its disks must not be written to
-meanwhile: otherwise a restore is refused. A paused guest goes on when it is restored.`,
+meanwhile: otherwise a restore is refused. Memory and CPUs that it got while it ran come back with it;
+one that got a disk or a card while it ran is refused. A paused guest goes on when it is restored.`,
 		Example: `  kvmctl save vm-olorin
   kvmctl save vm-olorin /srv/olorin.state`,
-		Args: args(cobra.RangeArgs(1, 2)),
-		ValidArgsFunction: func(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
-			if len(args) == 1 {
-				return nil, cobra.ShellCompDirectiveDefault
-			}
-			return a.completeGuest(cmd, args, toComplete)
-		},
-		RunE: func(cmd *cobra.Command, args []string) error { return a.runSave(cmd.Context(), args) },
+		Args:              args(cobra.RangeArgs(1, 2)),
+		ValidArgsFunction: a.completeState,
+		RunE:              func(cmd *cobra.Command, args []string) error { return a.runSave(cmd.Context(), args) },
 	}
 }
 
 func (a *app) runSave(ctx context.Context, args []string) error {
 	name := args[0]
-	if err := a.needRoot("save a guest"); err != nil {
-		return err
-	}
-	var o vm.SaveOptions
-	if len(args) > 1 {
-		var err error
-		if o.File, err = filepath.Abs(args[1]); err != nil {
-			return fmt.Errorf("cannot save %s: %w", name, err)
-		}
-	}
-	s, err := a.site(ctx)
+	g, h, file, err := a.oneState(ctx, "save", args)
 	if err != nil {
 		return err
 	}
-	g, err := a.guest(s, name, "save")
-	if err != nil {
-		return err
-	}
-	h := a.host(s, "save")
 	bar := a.progress("saving " + name)
-	o.Progress = bar.set
+	o := vm.SaveOptions{File: file, Progress: bar.set}
 	saved, err := h.Save(ctx, &g.Spec, o)
 	bar.end()
 	if errors.Is(err, context.Canceled) {

@@ -107,8 +107,9 @@ func (a *app) printGuest(s *vm.Spec, abi *vm.ABI, file string) error {
 		row("description", "%s", strings.ReplaceAll(s.Description, "\n", " "))
 	}
 	row("file", "%s", file)
-	row("memory", "%v, up to %v while it runs", s.Memory, s.MemoryMax)
-	row("cpus", "%d, up to %d while it runs", s.CPUs, s.CPUsMax)
+	memory, cpus := abi.Room(s)
+	row("memory", "%v, up to %v while it runs", s.Memory, memory)
+	row("cpus", "%d, up to %d while it runs", s.CPUs, cpus)
 	row("machine", "%s, %s, accel %s", s.Machine, s.Firmware, s.Accel)
 	if s.Kernel != "" {
 		row("kernel", "%s", s.Kernel)

@@ -75,9 +75,10 @@ type nicJSON struct {
 }
 
 func newGuestJSON(s *vm.Spec, abi *vm.ABI, file string) guestJSON {
+	memory, cpus := abi.Room(s)
 	g := guestJSON{
-		Name: s.Name, File: file, Description: s.Description, Memory: int64(s.Memory), MemoryMax: int64(s.MemoryMax), CPUs: s.CPUs,
-		CPUsMax: s.CPUsMax, Accel: string(s.Accel), Machine: s.Machine, Firmware: string(s.Firmware), Kernel: s.Kernel, Initrd: s.Initrd,
+		Name: s.Name, File: file, Description: s.Description, Memory: int64(s.Memory), MemoryMax: int64(memory), CPUs: s.CPUs,
+		CPUsMax: cpus, Accel: string(s.Accel), Machine: s.Machine, Firmware: string(s.Firmware), Kernel: s.Kernel, Initrd: s.Initrd,
 		Cmdline: s.Cmdline, Boot: []string{}, Autostart: s.Autostart, Order: s.Order, After: append([]string{}, s.After...),
 		StartDelay: s.StartDelay.Seconds(), Ready: s.Ready.String(), ReadyTimeout: s.Ready.Timeout.Seconds(), StopTimeout: s.StopTimeout.Seconds(), VNC: newVNCJSON(s.VNC), Disks: []diskJSON{}, CDROMs: []string{},
 		NICs: []nicJSON{}, Profile: s.Guest.Profile, Agent: s.Guest.Agent, Address: addr(s.Guest.Address), QEMUArgs: append([]string{}, s.QEMUArgs...),

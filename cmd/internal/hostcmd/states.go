@@ -3,15 +3,44 @@ package hostcmd
 import (
 	"context"
 	"errors"
+	"fmt"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
+	"kvmctl/configs"
 	"kvmctl/vm"
 )
 
 // stateCommands are those that hold, keep and turn back what a guest is doing.
 func (a *app) stateCommands() []*cobra.Command {
 	return []*cobra.Command{newPause(a), newResume(a), newReset(a), newSave(a), newRestore(a), newInstall(a), newSnapshot(a)}
+}
+
+// oneState is what save and restore begin with: the guest that is named first, and the file that may be named second, absolute.
+func (a *app) oneState(ctx context.Context, act string, args []string) (g *configs.Guest, h *vm.Host, file string, err error) {
+	if err := a.needRoot(act + " a guest"); err != nil {
+		return nil, nil, "", err
+	}
+	if len(args) > 1 {
+		if file, err = filepath.Abs(args[1]); err != nil {
+			return nil, nil, "", fmt.Errorf("cannot %s %s: %w", act, args[0], err)
+		}
+	}
+	s, err := a.site(ctx)
+	if err != nil {
+		return nil, nil, "", err
+	}
+	g, err = a.guest(s, args[0], act)
+	return g, a.host(s, act), file, err
+}
+
+// completeState completes a guest's name, then a file.
+func (a *app) completeState(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+	if len(args) == 1 {
+		return nil, cobra.ShellCompDirectiveDefault
+	}
+	return a.completeGuest(cmd, args, toComplete)
 }
 
 // eachRunning does something to each of the named guests; one that fails does not keep it from the others. act is for errors: "pause".

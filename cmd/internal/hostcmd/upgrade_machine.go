@@ -3,6 +3,7 @@ package hostcmd
 import (
 	"context"
 	"fmt"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -20,10 +21,12 @@ func newUpgradeMachine(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "upgrade-machine <vm> [--dry-run]",
 		Short: "Give a guest the newest machine version of the installed QEMU",
-		Long: `A guest keeps the machine version of its first start, so that a newer QEMU does not change its hardware.
-This gives it the newest one. What the guest would see of it is printed: the version, what of its devices
-and CPU would say something else, and that its UUID, MAC and PCI addresses stay. QEMU itself is asked, on
-both versions and with this guest's kinds of devices.
+		Long: `A guest keeps the machine version of its first start, so that a newer QEMU does not change its hardware, and
+the room that it had then for memory and CPUs that come while it runs (memory_max, cpus_max). This gives it
+the newest version, and the room that a guest of its memory and CPUs has at a first start. What the guest
+would see of it is printed: the version, what of its devices and CPU would say something else, and that its
+UUID, MAC and PCI addresses stay. QEMU itself is asked, on both versions and with this guest's kinds of
+devices.
 
 The guest has to be stopped. The old lock is kept beside the new one, as abi.lock.<old version>.`,
 		Example: `  kvmctl upgrade-machine vm-olorin --dry-run
@@ -61,7 +64,7 @@ func (a *app) runUpgradeMachine(ctx context.Context, o upgradeOptions) error {
 		if err != nil {
 			return err
 		}
-		if u.Old == u.New {
+		if u.Nothing() {
 			a.env.Talk("%s has the newest machine already: %s", o.name, u.New)
 			return nil
 		}
@@ -87,7 +90,16 @@ func (a *app) runUpgradeMachine(ctx context.Context, o upgradeOptions) error {
 
 // printUpgrade prints what a guest would see.
 func (a *app) printUpgrade(u *vm.Upgrade) error {
-	rows := [][]string{{"machine", "version", u.Old, u.New}}
+	var rows [][]string
+	if u.Old != u.New {
+		rows = append(rows, []string{"machine", "version", u.Old, u.New})
+	}
+	if u.Memory != u.ABI.Memory {
+		rows = append(rows, []string{"machine", "room for memory", u.Memory.String(), u.ABI.Memory.String()})
+	}
+	if u.CPUs != u.ABI.CPUs {
+		rows = append(rows, []string{"machine", "room for CPUs", strconv.Itoa(u.CPUs), strconv.Itoa(u.ABI.CPUs)})
+	}
 	for _, x := range u.Seen {
 		rows = append(rows, []string{x.Device, x.Property, x.Old, x.New})
 	}
