@@ -118,6 +118,8 @@ type Unit struct {
 	Stop   []string // likewise
 	Status []string // argv of command, exit 0: it runs; empty: nobody can tell
 	XParam string   // ucarp's -x; empty: not passed
+	// PIDFile holds the number of the main process of a command, for the case that it has to be killed; empty: it cannot be.
+	PIDFile string
 
 	StartTimeout time.Duration
 	StopTimeout  time.Duration // then its process group is killed
@@ -151,7 +153,7 @@ type Check struct {
 
 	Unit    string   // systemd: with its suffix
 	PIDFile string   // process; either this
-	Process string   // or the name of the executable
+	Process string   // or the name of the executable; both: the pid has to be that of it
 	Target  string   // tcp: host:port with the host a literal address; ping: a literal address
 	Send    string   // tcp: written after the connect; empty: nothing
 	Expect  string   // tcp: the answer holds it; empty: the connection is enough

@@ -52,8 +52,6 @@ func (l *loader) checkFields(path string, raw *rawCheck, c *ha.Check) {
 
 func (l *loader) checkProcess(path string, raw *rawCheck) {
 	switch {
-	case raw.PIDFile != nil && raw.Process != nil:
-		l.Key(path+".process", "check.process beside pidfile: which one counts?", "")
 	case raw.PIDFile != nil && !filepath.IsAbs(*raw.PIDFile):
 		l.Value(path+".pidfile", "check.pidfile wants an absolute path, got "+strict.Quote(*raw.PIDFile), "")
 	case raw.Process != nil && strings.Contains(*raw.Process, "/"):

@@ -91,6 +91,7 @@ func (l *loader) unit(path string, raw *rawUnit) ha.Unit {
 	strict.Set(&u.Name, raw.Name)
 	u.Start, u.Stop, u.Status = raw.Start, raw.Stop, raw.Status
 	strict.Set(&u.XParam, raw.XParam)
+	strict.Set(&u.PIDFile, raw.PIDFile)
 	strict.SetTime(&u.StartTimeout, raw.StartTimeout)
 	strict.SetTime(&u.StopTimeout, raw.StopTimeout)
 	if l.Bad[path+".type"] {
@@ -106,6 +107,7 @@ func (l *loader) unit(path string, raw *rawUnit) ha.Unit {
 	}{
 		{"start", raw.Start != nil, commands}, {"stop", raw.Stop != nil, commands},
 		{"status", raw.Status != nil, u.Kind == ha.UnitCommand}, {"xparam", raw.XParam != nil, u.Kind == ha.UnitUCARP},
+		{"pidfile", raw.PIDFile != nil, u.Kind == ha.UnitCommand},
 	} {
 		if f.set && !f.ok && !l.Bad[path+"."+f.key] {
 			l.Key(path+"."+f.key, fmt.Sprintf("unit.%s beside type = %q: it has no use there", f.key, u.Kind), "")
@@ -116,12 +118,15 @@ func (l *loader) unit(path string, raw *rawUnit) ha.Unit {
 		l.need(path, "start", raw.Start != nil, "a unit of type \"command\" without start", `start = ["/usr/local/sbin/serve", "start"]`)
 		l.need(path, "stop", raw.Stop != nil, "a unit of type \"command\" without stop", `stop = ["/usr/local/sbin/serve", "stop"]`)
 	case ha.UnitUCARP:
-		l.need(path, "start", raw.Start != nil || raw.Stop != nil, "a unit of type \"ucarp\" with neither start nor stop", `start = ["/etc/ucarp/vip-up.sh"]`)
+		l.need(path, "start", raw.Start != nil, "a unit of type \"ucarp\" without start", `start = ["/etc/ucarp/vip-up.sh"]`)
 		for key, argv := range map[string][]string{"start": raw.Start, "stop": raw.Stop} {
 			if len(argv) > 1 {
 				l.Value(path+"."+key, "unit."+key+" of type \"ucarp\" is one script: ucarp gives it interface, address and xparam", "")
 			}
 		}
+	}
+	if raw.PIDFile != nil && !filepath.IsAbs(u.PIDFile) {
+		l.Value(path+".pidfile", "unit.pidfile wants an absolute path, got "+strict.Quote(u.PIDFile), "")
 	}
 	l.program(path+".start", raw.Start)
 	l.program(path+".stop", raw.Stop)

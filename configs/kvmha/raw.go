@@ -106,6 +106,7 @@ type rawUnit struct {
 	Stop         []string        `toml:"stop" words:"ok" empty:"ok"`
 	Status       []string        `toml:"status" words:"ok" empty:"ok"`
 	XParam       *string         `toml:"xparam"`
+	PIDFile      *string         `toml:"pidfile"`
 	StartTimeout *units.Duration `toml:"start_timeout" range:"1s..1h" eg:"30s"`
 	StopTimeout  *units.Duration `toml:"stop_timeout" range:"1s..1h" eg:"30s"`
 }

@@ -36,6 +36,7 @@ func TestTheReferenceLoads(t *testing.T) {
 	command, scripts := ha.DefaultUnit(ha.UnitCommand, "leases"), ha.DefaultUnit(ha.UnitUCARP, "vip scripts")
 	command.Start, command.Stop, command.Status = []string{"/usr/local/sbin/leases", "start"}, []string{"/usr/local/sbin/leases", "stop"},
 		[]string{"/usr/local/sbin/leases", "status"}
+	command.PIDFile = "/run/leases.pid"
 	scripts.Start, scripts.Stop, scripts.XParam = []string{"/etc/ucarp/vip-up.sh"}, []string{"/etc/ucarp/vip-down.sh"}, "office"
 	g.Units = []ha.Unit{ha.DefaultUnit(ha.UnitSystemd, "named.service"), command, scripts}
 	check := func(c ha.Check) ha.Check {

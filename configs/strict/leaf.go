@@ -170,5 +170,5 @@ func (b binder) wrong(path string, f *Field, x any) {
 		b.Value(path, fmt.Sprintf("%s wants %s", Label(path), f.wants()), "")
 		return
 	}
-	b.Value(path, fmt.Sprintf("%s wants %s, got %s", Label(path), f.wants(), describe(x)), retyped(Last(path), f, x))
+	b.Value(path, fmt.Sprintf("%s wants %s, got %s", Label(path), f.wants(), describe(x)), retyped(path, f, x))
 }

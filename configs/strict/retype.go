@@ -3,6 +3,7 @@ package strict
 import (
 	"fmt"
 	"math"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -11,7 +12,8 @@ import (
 )
 
 // retyped gives the line that a value of the wrong type was probably meant to be, or nothing.
-func retyped(key string, f *Field, x any) string {
+func retyped(path string, f *Field, x any) string {
+	key := Last(path)
 	value := ""
 	switch x := x.(type) {
 	case string:
@@ -35,6 +37,10 @@ func retyped(key string, f *Field, x any) string {
 				words = []string{x}
 			}
 			value = List(words)
+		case KindAddresses:
+			if _, err := netip.ParseAddr(x); err == nil {
+				value = List([]string{x})
+			}
 		}
 	case int64:
 		switch {
@@ -61,11 +67,11 @@ func retyped(key string, f *Field, x any) string {
 		}
 	case map[string]any:
 		if f.Kind == KindTables {
-			return "[[" + f.Name + "]]"
+			return "[[" + Label(path) + "]]"
 		}
 	case []map[string]any:
 		if f.Kind == KindTable {
-			return "[" + f.Name + "]"
+			return "[" + Label(path) + "]"
 		}
 	}
 	if value == "" {

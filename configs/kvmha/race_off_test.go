@@ -1,0 +1,5 @@
+//go:build !race
+
+package kvmha
+
+const raceEnabled = false
