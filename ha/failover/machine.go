@@ -12,22 +12,272 @@ type Machine struct {
 	reason Reason // of Waiting
 	since  time.Time
 	cause  string
+	why    Event // of the last change
+
+	facts   facts
+	carp    carp
+	elected *Elected // that no role has used yet
+	held    bool     // the addresses were asked for, and their delete is not known to be done
+
+	ids  uint64
+	job  job
+	undo []Step // what has to be undone, in the order in which it was done
+
+	damp    damping
+	alarms  []alarm
+	notices []time.Time // of moves, within calm
+	served  time.Time   // when somebody was last known to be active
+	handing *handing
+	settled bool // Stopped was said
+}
+
+// carp is what CARP was told last.
+type carp struct {
+	listens bool // or is master; else it is silent
+	preempt bool
+}
+
+// handing is a hand-over that a person asked for and that nobody has taken yet.
+type handing struct {
+	id    uint64
+	until time.Time // zero: it is still being let go
 }
 
 // Status is what `kvmha status` shows of a group.
 type Status struct {
-	Role   Role
-	Reason Reason // of Waiting
-	Since  time.Time
-	Cause  string // of the last change
+	Role    Role
+	Reason  Reason // of Waiting
+	Since   time.Time
+	Cause   string    // of the last change
+	Missing string    // what keeps it from being active; empty: nothing
+	Cooling time.Time // until when it stays away; zero: it does not
+	Step    string    // what is under way; empty: nothing
+	Alerts  []string  // that last
 }
 
-// New makes the machine of a group that has just been configured, in the role Starting. The first facts are told by Step.
+// New makes the machine of a group that has just been configured, in the role Starting. The first facts (carrier, interface, checks) are told
+// by Step. Units of an agent that died may still run: they are adopted when this node is elected, and stopped when the peer is found to serve.
 func New(cfg Config, now time.Time) *Machine {
-	return &Machine{cfg: cfg, now: now, since: now}
+	m := &Machine{cfg: cfg, now: now, since: now, served: now}
+	m.facts.checks = make([]checkFact, len(cfg.Checks))
+	m.facts.dead = make([]*string, len(cfg.Units))
+	for _, u := range cfg.Units {
+		m.undo = append(m.undo, stopOf(u))
+	}
+	return m
+}
+
+// Step takes a fact or a wish at now, which never goes back, and gives what is to be done, in that order. It never blocks.
+func (m *Machine) Step(now time.Time, in Input) []Effect {
+	m.now, m.out = now, nil
+	m.absorb(in)
+	// Each turn changes the role or begins a step that has to be answered, so this ends: the longest way is from demoting over standby to
+	// promoting and active with nothing to start.
+	for range maxMoves {
+		if !m.advance() {
+			break
+		}
+	}
+	m.preempt()
+	m.watch()
+	out := m.out
+	m.out = nil
+	return out
+}
+
+// maxMoves bounds what one Step may do.
+const maxMoves = 8
+
+// Next gives when Step(Turn) has something to do although nothing happened; the zero time: never.
+func (m *Machine) Next() time.Time {
+	var next time.Time
+	soonest := func(t time.Time) {
+		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
+			next = t
+		}
+	}
+	if m.job.running {
+		soonest(m.job.deadline)
+	} else if len(m.job.queue) > 0 {
+		soonest(m.job.pause)
+	}
+	switch m.role {
+	case Starting:
+		soonest(m.since.Add(startWait))
+	case Waiting:
+		soonest(m.damp.cool)
+	case Standby:
+		soonest(m.preemptAt())
+	case Active:
+		soonest(m.healAt())
+	}
+	if m.handing != nil {
+		soonest(m.handing.until)
+	}
+	soonest(m.nobodyAt())
+	for _, a := range m.alarms {
+		soonest(m.alarmAt(a))
+	}
+	return next
 }
 
 // Status gives the state at the end of the last Step.
 func (m *Machine) Status() Status {
-	return Status{Role: m.role, Reason: m.reason, Since: m.since, Cause: m.cause}
+	s := Status{Role: m.role, Reason: m.reason, Since: m.since, Cause: m.cause}
+	if _, why := m.blocked(); m.role != Active && why != "" {
+		s.Missing = why
+	}
+	if m.damp.cool.After(m.now) {
+		s.Cooling = m.damp.cool
+	}
+	if m.job.running {
+		s.Step = m.job.cur.String()
+	}
+	for _, a := range m.alarms {
+		if a.open() {
+			s.Alerts = append(s.Alerts, because(a.subject.String(), a.facts[0]))
+		}
+	}
+	return s
+}
+
+func (m *Machine) emit(e Effect) { m.out = append(m.out, e) }
+
+// fire lets an event move the group as the table says, and reports whether it did. Each move is one line with its cause.
+func (m *Machine) fire(e Event, cause string) bool {
+	to, ok := transitions[m.role][e]
+	if !ok {
+		return false
+	}
+	from, reason := m.role, ReasonNone
+	if to == Waiting {
+		reason, cause = m.waitingFor(cause)
+		if from == Waiting && reason == m.reason {
+			return false
+		}
+	}
+	m.role, m.reason, m.since, m.cause, m.why = to, reason, m.now, cause, e
+	if from == Active {
+		m.served = m.now
+	}
+	m.emit(Transition{From: from, To: to, Reason: reason, Event: e, Cause: cause, Facts: m.known()})
+	m.enter(from)
+	return true
+}
+
+// enter does what a new role begins with.
+func (m *Machine) enter(from Role) {
+	switch m.role {
+	case Waiting:
+		m.elected = nil
+		m.silence(false)
+		m.damp.switched = false
+		if from != Waiting && from != Starting && m.cfg.Hooks.Waiting {
+			m.begin(job{queue: []Step{m.step(KindHookWaiting, "")}})
+		}
+	case Standby:
+		m.allow()
+	case Promoting:
+		m.promote()
+	case Active:
+		m.clear(AboutPromote, "")
+		m.notice(AboutTakeover, "active: "+m.electedBy())
+	case Demoting:
+		m.demote(from)
+	case Stuck:
+		m.stuck()
+	}
+}
+
+// advance lets follow what the facts and the time say, and reports whether the role changed.
+func (m *Machine) advance() bool {
+	before, at := m.role, m.reason
+	switch {
+	case m.job.running && !m.now.Before(m.job.deadline):
+		m.emit(Cancel{m.job.cur.ID})
+		m.finish(Failed, "it did not end in time, nor when it was told to")
+	case !m.job.running:
+		m.run()
+	}
+	switch m.role {
+	case Starting:
+		if m.facts.complete(m.cfg) || !m.now.Before(m.since.Add(startWait)) || m.facts.stopping {
+			m.rest(EventFit, "nothing is missing")
+		}
+	case Waiting:
+		m.wait()
+	case Standby:
+		m.stand()
+	case Promoting, Active:
+		if reason, why := m.evicted(); reason != ReasonNone {
+			m.fire(EventBlocked, why)
+		} else if m.role == Active {
+			m.heal()
+		}
+	case Demoting:
+	case Stuck:
+		if m.facts.stopping {
+			m.stopped(false)
+		}
+	}
+	return m.role != before || m.reason != at
+}
+
+// rest goes to Standby by event, or to Waiting when something keeps it from there.
+func (m *Machine) rest(free Event, cause string) {
+	if reason, why := m.blocked(); reason != ReasonNone {
+		m.fire(EventBlocked, why)
+		return
+	}
+	m.fire(free, cause)
+}
+
+// wait is the role Waiting.
+func (m *Machine) wait() {
+	switch {
+	case m.job.running:
+	case len(m.undo) > 0:
+		m.fire(EventLeftovers, "units may run here although the group waits")
+	case m.facts.stopping:
+		m.stopped(true)
+	default:
+		if !m.damp.cool.After(m.now) {
+			m.damp.cool, m.damp.taken = time.Time{}, ""
+		}
+		m.rest(EventFit, "nothing is missing")
+	}
+}
+
+// stand is the role Standby.
+func (m *Machine) stand() {
+	reason, why := m.blocked()
+	switch {
+	case reason != ReasonNone:
+		m.fire(EventBlocked, why)
+	case m.elected != nil:
+		m.fire(EventElected, m.electedBy())
+	case len(m.undo) > 0 && m.facts.heard.After(m.since):
+		m.fire(EventLeftovers, "units may run here although "+m.facts.heardBy+" serves")
+	}
+}
+
+// stopped says once that Stop is done.
+func (m *Machine) stopped(clean bool) {
+	if !m.settled {
+		m.settled = true
+		m.emit(Stopped{clean})
+	}
+}
+
+func (m *Machine) electedBy() string {
+	if m.elected == nil {
+		return m.cause
+	}
+	switch m.elected.By {
+	case ByBowOut:
+		return "the master has left"
+	case ByPreempt:
+		return "the master is worse"
+	}
+	return "no master was heard for the dead interval"
 }

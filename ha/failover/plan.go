@@ -1,0 +1,127 @@
+package failover
+
+import (
+	"slices"
+	"time"
+)
+
+func or(d, otherwise time.Duration) time.Duration {
+	if d > 0 {
+		return d
+	}
+	return otherwise
+}
+
+// step makes a step of a kind, with its timeout and inverse; its ID comes when it is begun.
+func (m *Machine) step(k Kind, name string) Step {
+	s := Step{Kind: k, Name: name, Why: m.cause}
+	switch k {
+	case KindChecks:
+		s.Timeout = or(m.cfg.ChecksTimeout, defaultChecksTimeout)
+	case KindProbe:
+		s.Timeout = or(m.cfg.ProbeWait, defaultProbeWait)
+	case KindHold:
+		s.Timeout, s.Inverse = leaseTimeout, KindDrop
+	case KindDrop:
+		s.Timeout = leaseTimeout
+	case KindKill:
+		s.Timeout = killTimeout
+	case KindHookActive:
+		s.Timeout = m.cfg.Hooks.Timeout
+		if m.cfg.Hooks.Standby {
+			s.Inverse = KindHookStandby
+		}
+	case KindHookStandby, KindHookWaiting:
+		s.Timeout = m.cfg.Hooks.Timeout
+	case KindNone, KindStart, KindStop, KindRestart, KindReady, KindAnnounce:
+	}
+	return s
+}
+
+func stopOf(u Unit) Step { return Step{Kind: KindStop, Name: u.Name, Timeout: u.StopTimeout} }
+
+func (k Kind) hook() bool {
+	return k == KindHookActive || k == KindHookStandby || k == KindHookWaiting
+}
+
+// promotePlan lists the steps of a promote in the order of Config. A peer that is there and lets go by CARP's rules is not asked for the
+// addresses: it has them until it hears that CARP is ready, or has dropped them before it bowed out.
+func (m *Machine) promotePlan() []Step {
+	var plan []Step
+	for _, stage := range m.cfg.Order {
+		switch stage {
+		case StageUnits:
+			for _, u := range m.cfg.Units {
+				s := m.step(KindStart, u.Name)
+				s.Timeout, s.Inverse = u.StartTimeout, KindStop
+				plan = append(plan, s)
+			}
+		case StageChecks:
+			if len(m.cfg.Checks) > 0 {
+				plan = append(plan, m.step(KindChecks, ""))
+			}
+		case StageAddress:
+			if m.cfg.Probe && m.elected != nil && m.elected.By == BySilence {
+				plan = append(plan, m.step(KindProbe, ""))
+			}
+			plan = append(plan, m.step(KindReady, ""), m.step(KindHold, ""))
+		case StageAnnounce:
+			plan = append(plan, m.step(KindAnnounce, ""))
+		case StageHooks:
+			if m.cfg.Hooks.Active {
+				plan = append(plan, m.step(KindHookActive, ""))
+			}
+		}
+	}
+	return plan
+}
+
+// inverseOf gives the step that undoes one.
+func (m *Machine) inverseOf(s Step) Step {
+	if s.Inverse == KindStop {
+		for _, u := range m.cfg.Units {
+			if u.Name == s.Name {
+				return stopOf(u)
+			}
+		}
+	}
+	return m.step(s.Inverse, s.Name)
+}
+
+// register notes the inverse of a step before the step begins. What a frozen node left running is noted already.
+func (m *Machine) register(s Step) {
+	if s.Inverse == KindNone {
+		return
+	}
+	inv := m.inverseOf(s)
+	if !slices.ContainsFunc(m.undo, func(u Step) bool { return u.Kind == inv.Kind && u.Name == inv.Name }) {
+		m.undo = append(m.undo, inv)
+	}
+}
+
+// undone strikes an inverse that was carried out. A kill is a stop's.
+func (m *Machine) undone(s Step) {
+	kind := s.Kind
+	if kind == KindKill {
+		kind = KindStop
+	}
+	m.undo = slices.DeleteFunc(m.undo, func(u Step) bool { return u.Kind == kind && u.Name == s.Name })
+}
+
+// demotePlan lists what undoes all that was done, the last first. The addresses never wait for a hook; first: for nothing at all, for they may
+// be somebody else's by now.
+func (m *Machine) demotePlan(first bool) []Step {
+	plan := slices.Clone(m.undo)
+	slices.Reverse(plan)
+	drop := slices.IndexFunc(plan, func(s Step) bool { return s.Kind == KindDrop })
+	if drop < 0 {
+		return plan
+	}
+	at := drop
+	for at > 0 && (first || plan[at-1].Kind.hook()) {
+		at--
+	}
+	s := plan[drop]
+	plan = slices.Delete(plan, drop, drop+1)
+	return slices.Insert(plan, at, s)
+}

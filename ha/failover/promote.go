@@ -1,0 +1,50 @@
+package failover
+
+// promote begins the way to Active.
+func (m *Machine) promote() {
+	plan := m.promotePlan()
+	if m.elected.By != ByPreempt {
+		m.damp.switched = false // the peer that it was handed to has gone
+	}
+	m.elected = nil
+	if m.handing != nil {
+		m.emit(Reply{ID: m.handing.id, Failed: true, Why: "nobody took it: it comes back here"})
+		m.handing = nil
+	}
+	m.forgetActive()
+	m.begin(job{queue: plan})
+}
+
+// forgetActive drops what was known of the things that run on the active node only.
+func (m *Machine) forgetActive() {
+	for i := range m.facts.checks {
+		if m.cfg.Checks[i].ActiveOnly {
+			m.facts.checks[i] = checkFact{}
+		}
+	}
+	clear(m.facts.dead)
+	m.facts.lost = 0
+}
+
+// promoteFailed rolls back, and stays away for a while: the peer, if there is one, is better at it.
+func (m *Machine) promoteFailed(s Step, why string) {
+	m.coolDown()
+	if s.Kind == KindProbe {
+		m.damp.taken = why
+		m.raise(AboutAddress, "", m.retryCommand(), why, "the addresses are not taken while somebody answers for them")
+		m.fire(EventAddress, why)
+		return
+	}
+	m.raise(AboutPromote, "", m.retryCommand(), why, "rolled back, next try in "+m.damp.penalty.String()+" at the earliest")
+	m.fire(EventPromoteFailed, why)
+}
+
+// retryCommand is what a person types when the cause is mended: a cool-down is forgotten with it.
+func (m *Machine) retryCommand() string { return "kvmha maintenance off " + m.cfg.Name }
+
+// frozen drops what may be somebody else's by now, before anything else. Units keep running: whoever is elected next adopts or stops them.
+func (m *Machine) frozen(in Freeze) {
+	if !m.fire(EventFrozen, in.String()) && m.held {
+		m.emit(LeaseDrop{Step{Kind: KindDrop, Timeout: leaseTimeout, Why: in.String()}})
+	}
+}

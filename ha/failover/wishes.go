@@ -1,0 +1,28 @@
+package failover
+
+// handOver is a person's wish. It is answered when somebody took the group, or nobody did.
+func (m *Machine) handOver(in Switch) {
+	refuse := ""
+	switch {
+	case m.role != Active:
+		refuse = m.cfg.Name + " is not active here: it is " + label(m.role, m.reason)
+	case m.facts.peer.Worse && !in.Force:
+		refuse = because("the peer is worse", m.facts.peer.Why)
+	}
+	if refuse != "" {
+		m.emit(Reply{ID: in.ID, Refused: true, Why: refuse})
+		return
+	}
+	m.handing = &handing{id: in.ID}
+	m.damp.switched = true
+	m.fire(EventSwitch, "a person hands it over")
+}
+
+// restart answers whether the agent may be replaced now: a step's end would find nobody who waits for it.
+func (m *Machine) restart(in Restart) {
+	if m.job.running || len(m.job.queue) > 0 {
+		m.emit(Reply{ID: in.ID, Refused: true, Why: m.cfg.Name + " is " + m.role.String() + ": " + m.job.cur.act()})
+		return
+	}
+	m.emit(Reply{ID: in.ID})
+}
