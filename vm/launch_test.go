@@ -99,7 +99,7 @@ func TestALauncherLosesItsLockAsItBecomesQEMU(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	if err := l.Unlock(); err != nil {
+	if err := l.Leave(); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -108,7 +108,7 @@ func TestALauncherLosesItsLockAsItBecomesQEMU(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer next.Unlock()
+	defer next.Leave()
 	if uid, err := realUID(cmd.Process.Pid); err != nil || uid != emptyBase {
 		t.Errorf("the lock is free and the launcher is uid %d, %v", uid, err)
 	}

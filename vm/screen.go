@@ -46,8 +46,8 @@ func (s *starting) openScreen() error {
 	return nil
 }
 
-// settings hands over what must not stand in argv, and reads back what QEMU chose.
-func (s *starting) settings(ctx context.Context) error {
+// askScreen sets the guest's screen up while the recorder is negotiated, and asks where it is.
+func (s *starting) askScreen(ctx context.Context) error {
 	v := s.spec.VNC
 	if !v.Enabled {
 		return nil
@@ -62,15 +62,23 @@ func (s *starting) settings(ctx context.Context) error {
 			return fmt.Errorf("set the VNC password: %w", err)
 		}
 	}
-	var at struct{ Host, Service string }
-	if err := s.mon.Execute(ctx, "query-vnc", nil, &at); err != nil {
+	if err := s.mon.Execute(ctx, "query-vnc", nil, &s.screen); err != nil {
 		return fmt.Errorf("ask for the VNC display: %w", err)
 	}
-	s.state.VNC = net.JoinHostPort(at.Host, at.Service)
+	return nil
+}
+
+// settings waits for askScreen and notes what it learnt.
+func (s *starting) settings(context.Context) error {
+	v := s.spec.VNC
+	if s.screenErr != nil || !v.Enabled {
+		return s.screenErr
+	}
+	s.state.VNC = net.JoinHostPort(s.screen.Host, s.screen.Service)
 	if v.Socket {
 		s.state.VNC = "unix:" + s.h.VNCSocket(s.spec.Name)
 	} else if v.Auto {
-		s.keepVNCWish(at.Service)
+		s.keepVNCWish(s.screen.Service)
 	}
 	return s.h.saveState(s.spec.Name, s.state)
 }

@@ -144,10 +144,12 @@ type starting struct {
 	tapsMade     chan struct{} // closed when taps and tapsErr are set
 	taps         [][]*os.File
 	tapsErr      error
-	opened       chan struct{} // closed when mon, closeMonitor and monErr are set
+	opened       chan struct{} // closed when mon, closeMonitor, monErr, screen and screenErr are set
 	mon          *qmp.Client
 	closeMonitor func()
 	monErr       error
+	screen       struct{ Host, Service string } // where its screen listens
+	screenErr    error
 	placed       chan struct{} // closed when placeNotes and placeErr are set; nil: there is nobody to make a scope
 	placeNotes   []string
 	placeErr     error
@@ -175,8 +177,8 @@ func (s *starting) run(ctx context.Context) error {
 		{"pre-start hook", s.preStart},
 		{"run directory", s.makeRunDir},
 		{"files", s.openFiles},
-		{"network", s.openNetwork},
 		{"state", s.writeState},
+		{"network", s.openNetwork}, // comes up meanwhile
 		{"QEMU", s.exec},
 		{"flight recorder", s.recorder},
 		{"monitor", s.openMonitor},
@@ -266,7 +268,7 @@ func (s *starting) writeState(context.Context) error {
 	if s.marker, err = flock.TryLock(s.h.run(s.spec.Name, startingName)); err != nil {
 		return fmt.Errorf("mark the start as unfinished: %w", err)
 	}
-	s.onUndo(func() { _ = s.marker.Unlock() })
+	s.onUndo(func() { _ = s.marker.Leave() })
 	return nil
 }
 

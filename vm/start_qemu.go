@@ -93,6 +93,9 @@ func (s *starting) openMonitorMeanwhile(ctx context.Context) {
 			return
 		}
 		s.mon, s.closeMonitor, s.monErr = s.h.dialMonitor(ctx, s.spec.Name, l) // as long as QEMU needs to get ready
+		if s.monErr == nil {
+			s.screenErr = s.askScreen(ctx)
+		}
 	}()
 }
 
@@ -123,7 +126,7 @@ func (s *starting) release(ctx context.Context) error {
 // done lets go of what only a failed start would need.
 func (s *starting) done() {
 	s.closeMonitor()
-	_ = s.marker.Unlock()
+	_ = s.marker.Leave()
 	s.undo = nil
 }
 

@@ -57,8 +57,14 @@ func Wait(ctx context.Context, path string) (*Lock, error) {
 // File is the open lock file: its content is the holder's to write.
 func (l *Lock) File() *os.File { return l.f }
 
-// Unlock gives the lock back.
-func (l *Lock) Unlock() error { return l.f.Close() }
+// Unlock gives the lock back, although a child that this process forks in another thread at this moment has the descriptor, too, until it
+// execs.
+func (l *Lock) Unlock() error {
+	return errors.Join(unix.Flock(int(l.f.Fd()), unix.LOCK_UN), l.f.Close())
+}
+
+// Leave gives up this process's hold on the lock; a child that was given File keeps it until it ends or execs.
+func (l *Lock) Leave() error { return l.f.Close() }
 
 func same(f *os.File, path string) bool {
 	a, err := f.Stat()
