@@ -1,0 +1,162 @@
+package agentcmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"kvmctl/cmd/internal/cli"
+	"kvmctl/configs/kvmha"
+	"kvmctl/configs/strict"
+	"kvmctl/ha"
+	"kvmctl/ha/explain"
+	"kvmctl/ha/unit"
+)
+
+// lookTime is how long check may ask the system for facts.
+const lookTime = 5 * time.Second
+
+type checkOptions struct {
+	file string
+	json bool
+}
+
+func newCheck(a *app) *cobra.Command {
+	o := &checkOptions{}
+	cmd := &cobra.Command{
+		Use:   "check [<file>]",
+		Short: "Find every mistake in kvmha.toml, and say what the file promises",
+		Long: `Read kvmha.toml, or another file, and print every mistake with file:line:column and what to type instead.
+Exit code 2 if there is one.
+
+A file without mistakes is put in plain words: per group what happens when, how soon it is noticed, what
+the file cannot rule out (a full partition, a captured advert), and what is left to do on the nodes. An
+interface that is missing and a unit that the boot starts, too, are warnings and do not change the exit
+code.`,
+		Example: `  kvmha check
+  kvmha check kvmha.toml.new
+  kvmha check --json`,
+		Args: args(cobra.MaximumNArgs(1)),
+		RunE: func(cmd *cobra.Command, words []string) error {
+			if o.file = a.configPath(); len(words) > 0 {
+				o.file = words[0]
+			}
+			return a.runCheck(cmd.Context(), o)
+		},
+	}
+	cmd.Flags().BoolVar(&o.json, "json", false, "print the sentences as JSON")
+	return cmd
+}
+
+func (a *app) runCheck(ctx context.Context, o *checkOptions) error {
+	spec, err := a.load(o.file)
+	if err != nil {
+		return err
+	}
+	sentences := explain.Explain(spec, a.facts(ctx, spec))
+	if o.json {
+		if sentences == nil {
+			sentences = []explain.Sentence{}
+		}
+		return a.env.JSON(sentences)
+	}
+	a.printSentences(sentences)
+	return nil
+}
+
+// load reads a kvmha.toml; its mistakes come back one error each.
+func (a *app) load(file string) (ha.Spec, error) {
+	spec, err := kvmha.Load(file)
+	var problems strict.Problems
+	if !errors.As(err, &problems) {
+		return spec, err
+	}
+	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+		return spec, cli.Usage("kvmha import-ucarp, or begin with the reference file kvmha.reference.toml", "cannot read %s: there is no such file", file)
+	}
+	errs := make([]error, len(problems))
+	for i, p := range problems {
+		errs[i] = cli.Usage(p.Hint(), "%w", p)
+	}
+	return spec, errors.Join(errs...)
+}
+
+// headings stand above the sentences of a kind.
+var headings = map[explain.Kind]string{
+	explain.Warning: "found here", explain.Promise: "promised", explain.Limit: "not ruled out", explain.Task: "left to do",
+}
+
+func (a *app) printSentences(sentences []explain.Sentence) {
+	group, kind := "", explain.Kind(-1)
+	for i, s := range sentences {
+		if i == 0 || s.Group != group {
+			title := "this node"
+			if s.Group != "" {
+				title = "group " + s.Group
+			}
+			if i > 0 {
+				title = "\n" + title
+			}
+			a.env.Print("%s\n", title)
+			group, kind = s.Group, -1
+		}
+		if s.Kind != kind {
+			kind = s.Kind
+			a.env.Print("  %s:\n", headings[kind])
+		}
+		a.env.Print("  - %s\n", cli.Printable(s.Text))
+		if s.Fix != "" {
+			a.env.Print("      type: %s\n", cli.Printable(s.Fix))
+		}
+	}
+}
+
+// facts looks at what the sentences depend on. What cannot be asked is left unknown.
+func (a *app) facts(ctx context.Context, spec ha.Spec) explain.Facts {
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	f := explain.Facts{Interfaces: map[string]bool{}, AtBoot: map[string][]string{}, Missing: map[string]bool{}}
+	for _, g := range spec.Groups {
+		_, err := net.InterfaceByName(g.Interface)
+		f.Interfaces[g.Interface] = err == nil
+		for _, u := range g.Units {
+			if by, err := a.startedAtBoot(ctx, u); err == nil {
+				f.AtBoot[u.Name] = by
+			}
+			if u.Kind == ha.UnitSysV {
+				_, err := os.Stat(filepath.Join(a.root, "/etc/init.d", u.Name))
+				f.Missing[u.Name] = errors.Is(err, fs.ErrNotExist)
+			}
+		}
+	}
+	return f
+}
+
+var errNobodyKnows = errors.New("nobody knows")
+
+func (a *app) startedAtBoot(ctx context.Context, u ha.Unit) ([]string, error) {
+	var boot unit.Boot
+	var err error
+	switch u.Kind {
+	case ha.UnitSystemd:
+		boot, err = unit.Systemd{Unit: u.Name}.EnabledAtBoot(ctx)
+	case ha.UnitSysV:
+		boot, err = unit.SysV{Script: u.Name, Root: a.root}.EnabledAtBoot(ctx)
+	default:
+		err = errNobodyKnows
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ask whether %s is started at boot: %w", u.Name, err)
+	}
+	if boot.Enabled && len(boot.By) == 0 {
+		boot.By = []string{"the system"}
+	}
+	return boot.By, nil
+}
