@@ -166,13 +166,10 @@ func waitLeft(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: left NAME CODE")
 	}
 	t := theTerminal(ts, args)
-	for until := time.After(vmtest.Patience); ; {
-		select {
-		case <-t.ended:
-		case <-until:
-			ts.Fatalf("kvmctl on terminal %s does not return", args[0])
-		}
-		break
+	select {
+	case <-t.ended:
+	case <-time.After(vmtest.Patience):
+		ts.Fatalf("kvmctl on terminal %s does not return", args[0])
 	}
 	got := t.cmd.ProcessState.ExitCode()
 	if status, ok := t.cmd.ProcessState.Sys().(unix.WaitStatus); ok && status.Signaled() {
