@@ -53,7 +53,7 @@ func (m *Machine) heal() {
 		return
 	}
 	if why := m.stays(); why != "" {
-		m.raise(f.about, f.name, "kvmha switch "+m.cfg.Name, f.why, "it stays active here: "+why)
+		m.raiseAgain(f.about, f.name, "kvmha switch "+m.cfg.Name, f.why, "it stays active here: "+why)
 		return
 	}
 	m.raise(f.about, f.name, "", f.why, "the role is given away")

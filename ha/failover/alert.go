@@ -41,6 +41,17 @@ func (m *Machine) raiseBriefly(s Subject, name string, facts ...string) {
 	a.again, a.leaving = true, m.now
 }
 
+// raiseAgain says it once more when an alarm that lasts has come to mean something else.
+func (m *Machine) raiseAgain(s Subject, name, command, fact, outcome string) {
+	a := m.alarm(s, name)
+	news := a != nil && a.open() && a.facts[len(a.facts)-1] != outcome
+	m.raise(s, name, command, fact, outcome)
+	if news {
+		a.due = m.remindAt(s, false)
+		m.tell(AlertReminder, *a)
+	}
+}
+
 // clear says that it is over, at once or when it has stayed away for long enough.
 func (m *Machine) clear(s Subject, name string) {
 	a := m.alarm(s, name)

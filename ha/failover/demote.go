@@ -11,7 +11,7 @@ func (m *Machine) demote(from Role) {
 	if from != Standby {
 		m.elected = nil
 	}
-	plan := m.demotePlan(m.why == EventFrozen)
+	plan := m.demotePlan(m.why == EventFrozen || m.why == EventDeposed || m.why == EventAddress)
 	if m.why == EventFrozen && from == Active {
 		// What runs is adopted when this node is elected again, which is likely; else the peer's first advert has it stopped.
 		plan = slices.DeleteFunc(plan, func(s Step) bool { return s.Kind != KindDrop })

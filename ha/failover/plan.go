@@ -88,15 +88,14 @@ func (m *Machine) inverseOf(s Step) Step {
 	return m.step(s.Inverse, s.Name)
 }
 
-// register notes the inverse of a step before the step begins. What a frozen node left running is noted already.
+// register notes the inverse of a step before the step begins. What was left running is noted already, and has its turn by the new order.
 func (m *Machine) register(s Step) {
 	if s.Inverse == KindNone {
 		return
 	}
 	inv := m.inverseOf(s)
-	if !slices.ContainsFunc(m.undo, func(u Step) bool { return u.Kind == inv.Kind && u.Name == inv.Name }) {
-		m.undo = append(m.undo, inv)
-	}
+	m.undone(inv)
+	m.undo = append(m.undo, inv)
 }
 
 // undone strikes an inverse that was carried out. A kill is a stop's.

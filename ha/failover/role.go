@@ -60,7 +60,7 @@ var transitions = map[Role]map[Event]Role{
 	Standby:  {EventBlocked: Waiting, EventElected: Promoting, EventLeftovers: Demoting},
 	Promoting: {
 		EventPromoted: Active, EventPromoteFailed: Demoting, EventDeposed: Demoting, EventBlocked: Demoting, EventAddress: Demoting,
-		EventFrozen: Demoting, EventSwitch: Demoting,
+		EventFrozen: Demoting,
 	},
 	Active: {
 		EventDeposed: Demoting, EventBlocked: Demoting, EventCheckFailed: Demoting, EventAddress: Demoting, EventFrozen: Demoting, EventSwitch: Demoting,

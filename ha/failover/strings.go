@@ -135,6 +135,9 @@ func (e Alert) String() string {
 	if e.Name != "" {
 		s += " " + e.Name
 	}
+	if e.Kind == AlertNotice && len(e.Facts) > 1 { // the rest is what the Transition beside it says
+		return because(s, e.Facts[0])
+	}
 	return because(s, strings.Join(e.Facts, "; "))
 }
 
