@@ -96,7 +96,7 @@ func OfPIDFile(path, name string) (*Process, error) {
 	pid, err := ReadPIDFile(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("there is no %s: %w", path, fs.ErrNotExist)
+		return nil, fmt.Errorf("there is no %s", path)
 	case err != nil:
 		return nil, err
 	}

@@ -30,11 +30,12 @@ var ErrSilent = errors.New("systemd does not answer")
 
 // Bounds of a Bus.
 const (
-	busHandshake = 5 * time.Second  // for a connection to be made
-	busWrite     = 2 * time.Second  // for PID 1 to take a request
-	busProof     = time.Second      // so long an answer proves that the connection lives, and what was not pushed has not happened
-	busAsk       = 10 * time.Second // a state is asked again so often although nothing was pushed
-	busRetry     = 5 * time.Second  // at most between attempts to connect
+	busHandshake = 5 * time.Second       // for a connection to be made
+	busAgain     = 50 * time.Millisecond // between its first questions
+	busWrite     = 2 * time.Second       // for PID 1 to take a request
+	busProof     = time.Second           // so long an answer proves that the connection lives, and what was not pushed has not happened
+	busAsk       = 10 * time.Second      // a state is asked again so often although nothing was pushed
+	busRetry     = 5 * time.Second       // at most between attempts to connect
 )
 
 // Bus is a lasting connection to PID 1 that hears of changes. PID 1 tells every connection to its private socket when a unit's properties
@@ -113,10 +114,26 @@ func (b *Bus) dial(ctx context.Context) (*dbus.Conn, error) {
 	if err := conn.Auth([]dbus.Auth{dbus.AuthExternal(strconv.Itoa(os.Getuid()))}); err != nil {
 		return nil, errors.Join(fmt.Errorf("greet systemd at %s: %w", b.socket, err), conn.Close())
 	}
+	if err := hello(ctx, conn); err != nil {
+		return nil, errors.Join(fmt.Errorf("greet systemd at %s: %w", b.socket, err), conn.Close())
+	}
 	if !stop() {
 		return nil, errors.Join(ctx.Err(), conn.Close())
 	}
 	return conn, nil
+}
+
+// hello has a first question answered. systemd 252 leaves it lying when it came so fast that it was read together with the end of the
+// authentication, until something else comes on that connection (seen): so it is asked again until there is an answer.
+func hello(ctx context.Context, conn *dbus.Conn) error {
+	for {
+		once, cancel := context.WithTimeout(ctx, busAgain)
+		err := conn.Object(busName, busPath).CallWithContext(once, "org.freedesktop.DBus.Peer.Ping", 0).Err
+		cancel()
+		if err == nil || ctx.Err() != nil || conn.Context().Err() != nil {
+			return err
+		}
+	}
 }
 
 // serve holds a connection until it or ctx ends.
@@ -249,7 +266,7 @@ func silent(err error) error { return fmt.Errorf("%w: %w", ErrSilent, err) }
 func (b *Bus) connection(ctx context.Context) (*dbus.Conn, error) {
 	for {
 		b.mu.Lock()
-		conn, up, lost := b.conn, b.up, b.lost
+		conn, up := b.conn, b.up
 		b.mu.Unlock()
 		if conn != nil {
 			return conn, nil
@@ -257,7 +274,12 @@ func (b *Bus) connection(ctx context.Context) (*dbus.Conn, error) {
 		select {
 		case <-up:
 		case <-ctx.Done():
-			return nil, silent(errors.Join(lost, ctx.Err()))
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			if b.lost != nil {
+				return nil, silent(b.lost)
+			}
+			return nil, silent(ctx.Err())
 		}
 	}
 }

@@ -55,3 +55,10 @@ func MainE2E(m *testing.M) {
 	}
 	os.Exit(m.Run())
 }
+
+// Cannot skips t because of what no installation can change: a machine, mostly a container, whose kernel does not let a test do what it must.
+// It stays a skip under KVM_TEST_STRICT; what is skipped so has a test on a model beside it.
+func Cannot(t testing.TB, why string) {
+	t.Helper()
+	t.Skip("this machine cannot: " + why)
+}
