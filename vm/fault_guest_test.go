@@ -225,44 +225,38 @@ func TestALogThatFillsUpDuringAHarvestIsKnownToHaveBeenFull(t *testing.T) {
 		h.execute(s.Name, "cont")
 		return false
 	})
-	// Whoever holds the guest's library keeps the harvest between its reading and its writing.
-	library, err := os.Open(h.GuestLibDir(s.Name))
-	if err != nil {
-		t.Fatal(err)
+	// A harvest that dawdles between its reading and its writing.
+	harvester, reading, goOn, harvested := *h.Host, make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	harvester.Step = func(step string) {
+		if step == "events read" {
+			close(reading)
+			<-goOn
+		}
 	}
-	defer library.Close()
-	if err := unix.Flock(int(library.Fd()), unix.LOCK_EX); err != nil {
-		t.Fatal(err)
+	go func() { harvested <- harvester.Harvest(s.Name) }()
+	defer func() { // on every way out
+		select {
+		case <-goOn:
+		default:
+			close(goOn)
+		}
+	}()
+	select {
+	case <-reading:
+	case err := <-harvested:
+		t.Fatalf("the harvest read nothing (%v)", err)
+	case <-time.After(vmtest.Patience):
+		t.Fatal("the harvest does not read")
 	}
-	harvested := make(chan error, 1)
-	go func() { harvested <- h.Harvest(s.Name) }()
-	h.until("the harvest waits for us", func() bool { return opened(t, library.Name()) == 2 })
 	h.execute(s.Name, "cont")
 	h.until("the recorder is full to its last byte", func() bool { return room(t, dir) == 0 && size(t, events)%4096 == 0 })
 	h.execute(s.Name, "quit")
 	h.endedByItself(s.Name)
-	if err := unix.Flock(int(library.Fd()), unix.LOCK_UN); err != nil {
-		t.Fatal(err)
-	}
+	close(goOn)
 	if err := <-harvested; err != nil {
 		t.Fatal(err)
 	}
 	h.shows(s.Name, vm.StateStopped, "reason unknown: log full")
-}
-
-// opened counts the descriptors that this process has of a path.
-func opened(t *testing.T, path string) (n int) {
-	t.Helper()
-	fds, err := filepath.Glob("/proc/self/fd/*")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, fd := range fds {
-		if to, err := os.Readlink(fd); err == nil && to == path {
-			n++
-		}
-	}
-	return n
 }
 
 func TestAGuestThatResetsForEverIsCountedAndStopped(t *testing.T) {

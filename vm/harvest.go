@@ -140,6 +140,7 @@ func (h *Host) harvestEvents(name, run string, c *cursor) error {
 		}
 		more, torn, start = report.More, torn || report.Torn > 0, report.End
 	}
+	h.step("events read")
 	if err := h.appendFacts(name, h.HistorySize, false, facts...); err != nil {
 		return err
 	}

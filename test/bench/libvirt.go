@@ -98,7 +98,7 @@ func (v *libvirt) define(ctx context.Context, name string) error {
 	path := filepath.Join(v.dir, name+".xml")
 	var xml strings.Builder
 	err = domain.Execute(&xml, map[string]any{"Name": name, "Type": kind, "MiB": memMiB, "Machine": abi.Machine, "Kernel": v.u.images.Kernel,
-		"Initrd": v.u.images.Initrd, "Cmdline": cmdline, "Disk": disk, "Bridge": bridge, "QEMU": v.u.host.QEMU})
+		"Initrd": v.u.images.Initrd, "Cmdline": guest.Cmdline, "Disk": disk, "Bridge": bridge, "QEMU": v.u.host.QEMU})
 	if err != nil {
 		return err
 	}

@@ -50,7 +50,7 @@ func (b *Base) Argv(dir string, o Options) []string {
 	// kernel that panics ends QEMU at once (panic=-1 and -no-reboot).
 	argv := []string{"qemu-system-x86_64", "-nodefaults", "-no-user-config", "-machine", "q35,accel=tcg", "-cpu", "Nehalem", "-display", "none",
 		"-m", strconv.Itoa(memory), "-smp", strconv.Itoa(cpus), "-kernel", b.Kernel, "-initrd", b.Initrd,
-		"-append", strings.TrimSpace("root=/dev/vda rw console=ttyS0 net.ifnames=0 panic=-1 " + o.Append),
+		"-append", strings.TrimSpace("root=/dev/vda rw console=ttyS0 no_timer_check net.ifnames=0 panic=-1 " + o.Append),
 		"-drive", "file=" + strings.ReplaceAll(o.Disk, ",", ",,") + ",format=raw,if=virtio,cache=unsafe",
 		"-chardev", "file,id=con,path=" + filepath.Join(dir, "console"), "-serial", "chardev:con",
 		"-device", "virtio-serial-pci", "-chardev", "socket,id=qga,server=on,wait=off,path=" + filepath.Join(dir, "agent"),
