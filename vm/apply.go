@@ -119,11 +119,16 @@ func imagesOf(specs ...*Spec) []string {
 	return all
 }
 
+// ApplyOptions say how to apply.
+type ApplyOptions struct {
+	Named []string // keys that somebody has just written: the password of a file that is named again is read again
+	Force bool     // take a disc out although the guest has locked the drive
+}
+
 // Apply gives a running guest what can be had of its file now, and says of the rest when it comes. The caller holds the guest's lock
 // (WithLock). Each change that succeeded is written down before the next: a kvmctl that is killed leaves the rest to be seen by
-// Compare, which asks QEMU, and to be done by the next Apply. named are the keys that somebody has just written: the password of a file
-// of the same name may be another one, which nothing but this tells.
-func (h *Host) Apply(ctx context.Context, file *Spec, named ...string) ([]Outcome, error) {
+// Compare, which asks QEMU, and to be done by the next Apply.
+func (h *Host) Apply(ctx context.Context, file *Spec, o ApplyOptions) ([]Outcome, error) {
 	ctx, cancel := context.WithTimeout(ctx, applyTime)
 	defer cancel()
 	x, err := h.examine(ctx, file)
@@ -134,10 +139,10 @@ func (h *Host) Apply(ctx context.Context, file *Spec, named ...string) ([]Outcom
 	if x.live == nil {
 		return outcomes(x.plan), nil
 	}
-	if slices.Contains(named, passwordKey) {
+	if slices.Contains(o.Named, passwordKey) {
 		x.plan = passwordAgain(x.plan, file, x.live)
 	}
-	e := &executor{h: h, file: file, examined: x, name: file.Name}
+	e := &executor{h: h, file: file, examined: x, name: file.Name, force: o.Force}
 	return e.run(ctx)
 }
 
@@ -166,6 +171,8 @@ type executor struct {
 	h    *Host
 	name string
 	file *Spec
+
+	force bool // ApplyOptions.Force
 }
 
 func (e *executor) run(ctx context.Context) ([]Outcome, error) {

@@ -14,12 +14,14 @@ import (
 const trayTime = 5 * time.Second
 
 // LockedDiscError says that the guest does not give a disc out.
-type LockedDiscError struct{}
+type LockedDiscError struct{ Name string }
 
 func (*LockedDiscError) Error() string { return "the guest has locked the drive: the disc is mounted" }
 
 // Hint says what comes first.
-func (*LockedDiscError) Hint() string { return "eject it inside the guest" }
+func (e *LockedDiscError) Hint() string {
+	return "eject it inside the guest; or kvmctl set " + e.Name + " --force, and it loses what it reads from there"
+}
 
 // Refused marks the error as a refusal for safety.
 func (*LockedDiscError) Refused() bool { return true }
@@ -45,7 +47,7 @@ func (e *executor) changeDisc(ctx context.Context, o *Outcome) (err error) {
 	}
 	drive := map[string]any{"id": o.id}
 	open, err := waitFor(ctx, trayTime, func(ctx context.Context) (bool, error) {
-		err := e.mon.Execute(ctx, "blockdev-open-tray", map[string]any{"id": o.id, "force": false}, nil)
+		err := e.mon.Execute(ctx, "blockdev-open-tray", map[string]any{"id": o.id, "force": e.force}, nil)
 		if refused := new(qmp.Error); errors.As(err, &refused) {
 			return false, nil // locked: QEMU has pressed the button, the guest may open it
 		}
@@ -62,7 +64,7 @@ func (e *executor) changeDisc(ctx context.Context, o *Outcome) (err error) {
 		return fmt.Errorf("open the tray: %w", err)
 	}
 	if !open {
-		return &LockedDiscError{}
+		return &LockedDiscError{e.name}
 	}
 	if cd.Image != "" {
 		if err := e.mon.Execute(ctx, "blockdev-remove-medium", drive, nil); err != nil {

@@ -46,9 +46,13 @@ func init() {
 	}
 }
 
-func applied(h *vm.Host, s *vm.Spec) (outcomes []vm.Outcome, err error) {
+func applied(h *vm.Host, s *vm.Spec) ([]vm.Outcome, error) {
+	return appliedSo(h, s, vm.ApplyOptions{})
+}
+
+func appliedSo(h *vm.Host, s *vm.Spec, o vm.ApplyOptions) (outcomes []vm.Outcome, err error) {
 	lockErr := h.WithLock(context.Background(), s.Name, "set", func(bool) error {
-		outcomes, err = h.Apply(context.Background(), s)
+		outcomes, err = h.Apply(context.Background(), s, o)
 		return nil
 	})
 	if lockErr != nil {

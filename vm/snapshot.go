@@ -121,21 +121,29 @@ func (h *Host) CreateSnapshot(ctx context.Context, tool image.Tool, spec *Spec, 
 		if memory = running; running {
 			return h.createOnline(ctx, tool, spec, name)
 		}
-		return createOffline(ctx, tool, spec, name)
+		return h.createOffline(ctx, tool, spec, name)
 	})
 	return memory, err
 }
 
-func createOffline(ctx context.Context, tool image.Tool, spec *Spec, name string) error {
+func (h *Host) createOffline(ctx context.Context, tool image.Tool, spec *Spec, name string) error {
 	disks, err := writable(spec)
 	if err != nil {
+		return err
+	}
+	if err := h.forgetSnapshot(spec.Name, name); err != nil { // what a killed kvmctl left of another of that name
+		return err
+	}
+	if err := h.keepNVRAM(spec, name); err != nil {
 		return err
 	}
 	for n, d := range disks {
 		err := tool.SnapshotCreate(ctx, spec.Disks[d].Image, name)
 		if err == nil {
+			h.step("disk kept")
 			continue
 		}
+		err = errors.Join(err, h.forgetSnapshot(spec.Name, name))
 		for _, made := range disks[:n+1] { // also where it failed: a killed qemu-img may have made it
 			path := spec.Disks[made].Image
 			undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
@@ -191,8 +199,9 @@ func (h *Host) RestoreSnapshot(ctx context.Context, tool image.Tool, spec *Spec,
 			if err := tool.SnapshotApply(context.WithoutCancel(ctx), spec.Disks[d].Image, name); err != nil {
 				return err
 			}
+			h.step("disk turned back")
 		}
-		return nil
+		return h.turnBackNVRAM(spec, name)
 	})
 	if err != nil || !start {
 		return nil, err
@@ -248,6 +257,7 @@ func (h *Host) DeleteSnapshot(ctx context.Context, tool image.Tool, spec *Spec, 
 			for _, d := range disks {
 				if path := spec.Disks[d].Image; !slices.Contains(s.Missing, path) {
 					err = errors.Join(err, tool.SnapshotDelete(ctx, path, name))
+					h.step("disk without")
 				}
 			}
 		}

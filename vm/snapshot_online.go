@@ -108,6 +108,9 @@ func (h *Host) createOnline(ctx context.Context, tool image.Tool, spec *Spec, na
 		if err := h.roomForMemory(spec); err != nil {
 			return err
 		}
+		if err := h.keepNVRAM(spec, name); err != nil {
+			return err
+		}
 		if err := h.saveSnapshotMachine(spec.Name, name, machine); err != nil {
 			return err
 		}

@@ -70,10 +70,45 @@ func decodeMachine(text []byte) (*pastMachine, error) {
 }
 
 func (l Layout) forgetSnapshot(guest, name string) error {
-	if err := os.Remove(l.snapshotRecord(guest, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	for _, path := range []string{l.snapshotRecord(guest, name), l.snapshotNVRAM(guest, name)} {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
 	return nil
+}
+
+// snapshotNVRAM keeps the UEFI variables of the moment: they are a file of their own, which no image's snapshot holds.
+func (l Layout) snapshotNVRAM(guest, name string) string {
+	return filepath.Join(l.SnapshotDir(guest), name+".nvram")
+}
+
+// keepNVRAM copies a guest's UEFI variables for a snapshot. It comes before the images' part: a snapshot without its variables would
+// be half a one, and a copy without its snapshot is overwritten by the next of that name. (A running guest may write a variable
+// between the two; where its memory is loaded, the firmware's flash is in it, and QEMU writes that back.)
+func (l Layout) keepNVRAM(spec *Spec, name string) error {
+	if spec.Firmware != FirmwareUEFI || absent(l.NVRAM(spec.Name)) { // never started: it has none
+		return nil
+	}
+	if err := MakeDirs(l.SnapshotDir(spec.Name), 0o700); err != nil {
+		return err
+	}
+	if err := copyFile(l.snapshotNVRAM(spec.Name, name), l.NVRAM(spec.Name)); err != nil {
+		return fmt.Errorf("keep the UEFI variables: %w", err)
+	}
+	return syncDir(l.SnapshotDir(spec.Name))
+}
+
+// turnBackNVRAM gives a guest that is off the UEFI variables of a snapshot; one that was made without them leaves them alone.
+func (l Layout) turnBackNVRAM(spec *Spec, name string) error {
+	from := l.snapshotNVRAM(spec.Name, name)
+	if spec.Firmware != FirmwareUEFI || absent(from) {
+		return nil
+	}
+	if err := copyFile(l.NVRAM(spec.Name), from); err != nil {
+		return fmt.Errorf("turn back the UEFI variables: %w", err)
+	}
+	return syncDir(filepath.Dir(l.NVRAM(spec.Name)))
 }
 
 // CPUsChangedError says that a running guest cannot be turned back, because it had another number of CPUs then: to take one away is the

@@ -22,12 +22,13 @@ type setOptions struct {
 	name   string
 	words  []string
 	dryRun bool
+	force  bool
 }
 
 func newSet(a *app) *cobra.Command {
 	var o setOptions
 	cmd := &cobra.Command{
-		Use:   "set <vm> [<key>=<value>...] [--dry-run]",
+		Use:   "set <vm> [<key>=<value>...] [--dry-run] [--force]",
 		Short: "Change a guest's vm.toml, and the guest itself while it runs",
 		Long: `Change keys of a guest's vm.toml. Comments, order and blanks stay as they are; the new file is checked
 before it replaces the old one. If the guest runs, what can be had at once is applied: memory and cpus
@@ -38,7 +39,7 @@ key=            removes the key: its default holds again
 disk.1.image=F  a key of the second disk; disk.1=F for short, as with cdrom.N (image) and nic.N (bridge)
 disk.+.image=F  a new disk; further disk.+.key=value in the same command are of that one
 disk.1=         removes the second disk from the guest; its image stays
-cdrom.0=eject   takes the disc out
+cdrom.0=eject   takes the disc out; a guest that has it mounted keeps it, unless --force
 
 Debian's kernels do not use memory and CPUs by themselves that come while they run. kvmctl brings them
 online through the guest's agent and tells what the guest has then; what QEMU has and the guest is not
@@ -60,6 +61,7 @@ is not known to see it; 5, the guest did not follow in time.`,
 			return a.runSet(cmd.Context(), o)
 		},
 	}
+	cmd.Flags().BoolVar(&o.force, "force", false, "take a disc out although the guest has locked the drive")
 	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "print what would differ and change nothing")
 	return cmd
 }
@@ -131,13 +133,14 @@ type edit struct {
 	old, new []byte
 	spec     vm.Spec  // of new
 	named    []string // the keys that were given
+	force    bool     // setOptions.force
 	nics     int      // of old
 	removed  []int    // of its cards
 }
 
 // newEdit works out the new file and judges it as a start would.
 func (a *app) newEdit(ctx context.Context, s *configs.Site, o setOptions) (*edit, error) {
-	e := &edit{name: o.name}
+	e := &edit{name: o.name, force: o.force}
 	var err error
 	if e.file, err = filepath.EvalSymlinks(a.layout().GuestToml(o.name)); err == nil {
 		e.old, err = os.ReadFile(e.file)
@@ -229,7 +232,7 @@ func (a *app) applyEdit(ctx context.Context, h *vm.Host, e *edit, running bool) 
 		}
 		return nil, nil
 	}
-	outcomes, err := h.Apply(ctx, &e.spec, e.named...)
+	outcomes, err := h.Apply(ctx, &e.spec, vm.ApplyOptions{Named: e.named, Force: e.force})
 	if err != nil {
 		return nil, fmt.Errorf("apply what vm.toml says: %w", err)
 	}
