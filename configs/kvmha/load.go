@@ -110,3 +110,9 @@ func (l *loader) program(path string, argv []string) {
 		l.Value(path, strict.Label(path)+" wants a program with its absolute path, got "+strict.Quote(argv[0]), "")
 	}
 }
+
+// Judge gives what is wrong with a text that is to become a kvmha.toml, the password files that it names included.
+func Judge(file, text string) strict.Problems {
+	_, problems := Parse(file, File{Text: []byte(text), Mode: 0o600, UID: uint32(os.Geteuid())}, func(path string) (File, error) { return readFile(path, maxPassword) })
+	return problems
+}
