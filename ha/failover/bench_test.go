@@ -27,6 +27,7 @@ type bench struct {
 	pending []Step            // of the executor, the first under way
 	ends    time.Time         // when that one ends
 	log     func(time.Duration, Effect)
+	seen    func(Result) // before the machine is told of it
 	all     []Effect
 	steps   int // calls of Step
 	most    int // effects of one Step
@@ -40,6 +41,9 @@ func newBench(cfg Config) *bench {
 func (b *bench) tell(in Input) {
 	queue := []Input{in}
 	for len(queue) > 0 {
+		if r, ok := queue[0].(Result); ok && b.seen != nil {
+			b.seen(r)
+		}
 		effects := b.m.Step(b.now, queue[0])
 		queue = queue[1:]
 		b.steps++

@@ -101,6 +101,7 @@ func (m *Machine) stuck() {
 		m.emit(LeaseDrop{s})
 		m.held = false
 		m.undone(s)
+		m.job.yield = yieldQuiet // nobody waits to hear that they are deleted; without a bow-out the peer takes them after the lease's end
 		m.job.queue = slices.DeleteFunc(m.job.queue, func(q Step) bool { return q.Kind == KindDrop })
 	}
 	m.yield()

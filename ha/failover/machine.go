@@ -172,7 +172,7 @@ func (m *Machine) enter(from Role) {
 		m.elected = nil
 		m.silence(false)
 		m.damp.switched = false
-		if from != Waiting && from != Starting && m.cfg.Hooks.Waiting {
+		if from != Waiting && from != Starting && m.cfg.Hooks.Waiting && len(m.undo) == 0 {
 			m.begin(job{queue: []Step{m.step(KindHookWaiting, "")}})
 		}
 	case Standby:
@@ -235,11 +235,12 @@ func (m *Machine) rest(free Event, cause string) {
 // wait is the role Waiting.
 func (m *Machine) wait() {
 	switch {
-	case m.job.running:
 	case len(m.undo) > 0:
 		m.fire(EventLeftovers, "units may run here although the group waits")
 	case m.facts.stopping:
-		m.stopped(true)
+		if !m.job.running { // of a hook
+			m.stopped(true)
+		}
 	default:
 		if !m.damp.cool.After(m.now) {
 			m.damp.cool, m.damp.taken = time.Time{}, ""
