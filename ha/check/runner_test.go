@@ -232,7 +232,7 @@ func TestRemoveWhileUnderWay(t *testing.T) {
 		close(deaf)
 		time.Sleep(firstWithin)
 		synctest.Wait()
-		if m.closed != 1 || len(second.times()) != 1 || len(r.All()) != 1 {
+		if m.closed != 1 || len(second.times()) < 1 || len(r.All()) != 1 {
 			t.Errorf("closed %d, asked %d, %d checks", m.closed, len(second.times()), len(r.All()))
 		}
 		if err := r.Add(Item{Name: "a", Policy: Policy{Interval: 1, Timeout: 1, Fall: 1, Rise: 1}, Spec: &model{t: t}}); !errors.Is(err, ErrExists) {
