@@ -26,7 +26,9 @@ build: ## build bin/kvmctl and bin/kvmha: static, without cgo
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o $(BIN)/kvmctl ./cmd/kvmctl
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o $(BIN)/kvmha ./cmd/kvmha
 
-check: ## gofmt, vet, staticcheck, tidy go.mod, the import rule
+check: ## conflict marks, gofmt, vet, staticcheck, tidy go.mod, the import rule
+	@if git rev-parse --git-dir >/dev/null 2>&1; then \
+		if git grep -nE '^(<{7}|>{7}|\|{7}) ' -- .; then echo 'a merge left conflict marks'; exit 1; fi; fi
 	@out=$$(gofmt -s -l $(ROOMS)); if [ -n "$$out" ]; then echo "not formatted (gofmt -s -w):"; echo "$$out"; exit 1; fi
 	go vet ./...
 	go tool staticcheck ./...

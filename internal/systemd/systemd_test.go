@@ -49,9 +49,12 @@ func TestStartTransientWaitsForANameThatIsEnding(t *testing.T) {
 	if err := m.StartTransient(ctx, u); err != nil {
 		t.Fatal(err)
 	}
-	second := make(chan error)
+	second := make(chan error, 1)
 	go func() { second <- m.StartTransient(ctx, u) }()
 	for p.Asked() < 3 { // it was refused and asked again
+		if ctx.Err() != nil {
+			t.Fatal("nobody asks again")
+		}
 		time.Sleep(time.Millisecond)
 	}
 	p.End(u.Name)

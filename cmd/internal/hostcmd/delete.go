@@ -29,7 +29,9 @@ func newDelete(a *app) *cobra.Command {
 		Use:   "delete <vm> [--disks] [--image PATH]... [--yes]",
 		Short: "Delete a guest; its disks are kept unless asked otherwise",
 		Long: `Delete a stopped guest: its vm.toml, what was pinned at its first start, its history and logs.
-Its disks stay, and whatever else lies in its two folders; their paths are printed, one a line.
+Its disks stay, and whatever else lies in its two folders; their paths are printed, one a line. The seed
+of kvmctl install --cloud-init goes: passwords may be in it. It stays only if a disk is that file, or
+another guest may have it.
 
 --disks deletes the images in its own folder below /var/lib/kvm, and its UEFI variables, too.
 An image elsewhere goes only if --image names it. One that another guest has or is based on is
@@ -84,6 +86,7 @@ func (a *app) runDelete(ctx context.Context, o deleteOptions) error {
 		}
 	}
 	var kept []string
+	seed := ""
 	err = h.WithLock(ctx, o.name, "delete", func(running bool) (err error) {
 		if running {
 			return runs(o.name)
@@ -98,6 +101,7 @@ func (a *app) runDelete(ctx context.Context, o deleteOptions) error {
 		if err := now.unused(ctx); err != nil {
 			return err
 		}
+		seed = now.seed
 		kept, err = now.carryOut(l, o.name)
 		return err
 	})
@@ -106,6 +110,9 @@ func (a *app) runDelete(ctx context.Context, o deleteOptions) error {
 	}
 	for _, path := range plan.images {
 		a.env.Talk("image %s deleted", path)
+	}
+	if seed != "" {
+		a.env.Talk("seed %s deleted", seed)
 	}
 	done := "deleted"
 	if plan.again {

@@ -31,6 +31,11 @@ func (p *deletePlan) carryOut(l vm.Layout, name string) (kept []string, err erro
 			return nil, err
 		}
 	}
+	if p.seed != "" {
+		if err := remove(p.seed); err != nil {
+			return nil, err
+		}
+	}
 	for _, path := range append(l.OldABILocks(name), l.VNCWish(name), l.History(name), l.HistoryOld(name), l.ConsoleLog(name), l.ConsoleLogOld(name),
 		l.HooksDue(name), l.LastStart(name), l.ABILock(name), l.SavedState(name), l.SavedState(name)+".part") {
 		if err := remove(path); err != nil {

@@ -20,6 +20,7 @@ import (
 type deletePlan struct {
 	images []string // to be deleted, sorted; among them the UEFI variables
 	disks  []string // the guest's disks, wherever they are
+	seed   string   // what it was told at its installation, to be deleted; "": there is none, or it stays
 	again  bool     // the guest is no more: only its remnants are left
 }
 
@@ -66,6 +67,7 @@ func (a *app) planDelete(ctx context.Context, o deleteOptions) (*deletePlan, *co
 	}
 	slices.Sort(plan.images)
 	plan.images = slices.Compact(plan.images)
+	plan.seed = ownSeed(seedFile(l, o.name), plan, imageUses(ctx, s, o.name))
 	if len(plan.images) == 0 {
 		return plan, s, nil
 	}
@@ -80,6 +82,19 @@ func (a *app) planDelete(ctx context.Context, o deleteOptions) (*deletePlan, *co
 		}
 	}
 	return plan, s, nil
+}
+
+// ownSeed gives the seed of a guest if it goes with it, as it must: passwords may be in it. One that is a disk of the guest's stays as its
+// disks do, and one that another guest has, or may have, is not ours to take.
+func ownSeed(path string, plan *deletePlan, others []imageUse) string {
+	stays := func(u imageUse) bool {
+		return u.err != nil || slices.ContainsFunc(u.links, func(link string) bool { return isFile(path, link) })
+	}
+	if !present(path) || slices.Contains(plan.images, path) || slices.ContainsFunc(others, stays) ||
+		slices.ContainsFunc(plan.disks, func(disk string) bool { return isFile(path, disk) }) {
+		return ""
+	}
+	return path
 }
 
 // doomed gives the guest to delete as its file describes it: vm.toml, or what an interrupted delete made of it; nil when there is
