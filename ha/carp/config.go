@@ -24,8 +24,7 @@ type Config struct {
 	Skew      int // advskew, in 1/256 s: smaller is preferred
 	DeadRatio int // adverts missed until the master counts as dead: ucarp's -r, 3 everywhere else
 	Profile   Profile
-	Preempt   bool       // take over from a master that is worse
-	Source    netip.Addr // what adverts are sent from: the smaller one wins between equals
+	Source    netip.Addr // what adverts are sent from; it decides between equals
 
 	// Authoritative: adverts and their absence decide. Otherwise they are facts only, and Ready, Release and Silence alone change the state.
 	Authoritative bool

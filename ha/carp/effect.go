@@ -31,18 +31,18 @@ type Cause string
 
 // The causes, in the words of the log.
 const (
-	ByAllow        Cause = "the group may contend"
-	BySilence      Cause = "the group must not contend"
-	ByReady        Cause = "the group is ready"
-	ByRelease      Cause = "the group lets go"
-	ByDeadMaster   Cause = "no advert from a master"       // carp_master_down, by the timer
-	ByBowOut       Cause = "the master bows out"           // "going to time out"
-	ByPreemption   Cause = "the master is worse"           // preempt
-	ByDemotion     Cause = "the master is demoted"         // OpenBSD's demote counter
-	ByBetter       Cause = "a better master advertises"    //
-	ByEqual        Cause = "an equal master advertises"    // FreeBSD's masters yield
-	ByLowerAddress Cause = "an equal master goes before"   // ucarp and kvmha: by its address
-	ByWorse        Cause = "the master is no longer worse" // what a silent candidate preempted is as good as it is
+	ByAllow      Cause = "the group may contend"
+	BySilence    Cause = "the group must not contend"
+	ByReady      Cause = "the group is ready"
+	ByRelease    Cause = "the group lets go"
+	ByDeadMaster Cause = "no advert from a master" // carp_master_down, by the timer
+	ByBowOut     Cause = "the master bows out"     // "going to time out"
+	ByPreemption Cause = "the master is worse"     // preempt
+	ByDemotion   Cause = "the master is demoted"   // OpenBSD's demote counter
+	ByBetter     Cause = "a better master advertises"
+	ByEqual      Cause = "an equal master advertises"    // BSD's masters yield
+	ByAddress    Cause = "an equal master goes before"   // ucarp and kvmha: by its address
+	ByNotWorse   Cause = "the master is no longer worse" // so there is nothing to preempt
 )
 
 // Input is one event.
@@ -52,9 +52,9 @@ type Input interface{ input() }
 type (
 	// Turn is nothing but that time has passed.
 	Turn struct{}
-	// Allow lets the machine contend. Once more changes Preempt only.
+	// Allow lets the machine contend. Said again, it changes Preempt only.
 	Allow struct {
-		NoPreempt bool // wait until the master is gone, although Config.Preempt
+		Preempt bool // take over from a master that is worse; else only from one that is gone
 	}
 	// Silence ends contending at once.
 	Silence struct {
@@ -78,7 +78,7 @@ type (
 		Reason Reason
 		Claim  Claim
 	}
-	// SendResult tells what became of the oldest Send that was not answered yet.
+	// SendResult tells what became of a Send.
 	SendResult struct{ Failed bool }
 )
 

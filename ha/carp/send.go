@@ -1,0 +1,66 @@
+package carp
+
+// The failures after which FreeBSD and ucarp demote themselves, and the successes after which they do not any more.
+const (
+	maxErrors  = 3 // CARP_SENDAD_MAX_ERRORS
+	minSuccess = 3 // CARP_SENDAD_MIN_SUCCESS
+)
+
+// claim begins to advertise.
+func (m *Machine) claim() {
+	if !m.claims {
+		m.claims = true
+		m.advertise()
+	}
+}
+
+// advertise sends an advert, and plans the next one.
+func (m *Machine) advertise() {
+	skew := m.skew()
+	m.send(m.cfg.Base, skew)
+	m.adAt = m.now.Add(m.cfg.Interval(skew))
+}
+
+// bowOut ends advertising, with OpenBSD's good-bye where it is wanted and was begun.
+func (m *Machine) bowOut(aloud bool) {
+	if m.claims && aloud {
+		m.send(255, 255)
+	}
+	m.claims = false
+}
+
+// send is carp_prepare_ad: one more than the last counter that was heard or sent, or a random one while nobody was heard.
+func (m *Machine) send(base, skew int) {
+	m.counter++
+	if !m.heard {
+		m.counter = m.cfg.Random()
+	}
+	m.facts.Sent++
+	m.emit(Send{Advert{VHID: m.cfg.VHID, Base: uint8(base), Skew: uint8(skew), Counter: m.counter}})
+}
+
+// sendResult is FreeBSD's carp_send_ad_error.
+func (m *Machine) sendResult(failed bool) {
+	if failed {
+		m.facts.Failed++
+		m.sendErrors++
+		m.sendSuccess = 0
+		if m.sendErrors == maxErrors {
+			m.facts.Hampered = true
+			m.emit(Hampered{})
+		}
+		return
+	}
+	if m.sendErrors == 0 {
+		return
+	}
+	m.sendSuccess++
+	if m.sendSuccess < minSuccess {
+		return
+	}
+	if m.facts.Hampered {
+		m.facts.Hampered = false
+		m.emit(Hampered{Ended: true})
+	}
+	m.sendErrors = 0
+}
