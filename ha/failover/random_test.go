@@ -206,6 +206,9 @@ func (a *auditor) rest() {
 	if (m.held || a.here()) && m.role.rests() && m.role != Stuck {
 		a.bad("S4: the addresses are here")
 	}
+	if m.role == Stuck && a.held && a.ends.IsZero() {
+		a.bad("S4: stuck, and the addresses are refreshed")
+	}
 	if (m.role == Waiting || m.role == Stuck) && a.listens {
 		a.bad("CARP may contend")
 	}
