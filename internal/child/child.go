@@ -30,6 +30,8 @@ type Command struct {
 	Argv []string // Argv[0] is a path, or a name looked up in the PATH of the program's own environment
 	Env  []string // KEY=value, beside PATH, LC_ALL and HOME, which are always the same
 
+	Stdin *os.File // its standard input, which stays the caller's to close; nil: nothing
+
 	// Grace is the time between SIGTERM and SIGKILL when ctx ends; 0: SIGKILL at once.
 	Grace time.Duration
 

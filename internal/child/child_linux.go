@@ -56,13 +56,15 @@ func run(ctx context.Context, c Command) (Result, error) {
 		return Result{}, fmt.Errorf("run %s: %w", name, err)
 	}
 	defer out.close()
-	null, err := os.Open(os.DevNull)
-	if err != nil {
-		return Result{}, fmt.Errorf("run %s: %w", name, err)
+	in := c.Stdin
+	if in == nil {
+		if in, err = os.Open(os.DevNull); err != nil {
+			return Result{}, fmt.Errorf("run %s: %w", name, err)
+		}
+		defer in.Close()
 	}
-	defer null.Close()
 	cmd := exec.Cmd{Path: path, Args: c.Argv, Env: append(environment[:len(environment):len(environment)], c.Env...), Dir: "/",
-		Stdin: null, Stdout: out.w, Stderr: out.w, SysProcAttr: &syscall.SysProcAttr{Setsid: true}}
+		Stdin: in, Stdout: out.w, Stderr: out.w, SysProcAttr: &syscall.SysProcAttr{Setsid: true}}
 	if !c.Leave {
 		cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	}
