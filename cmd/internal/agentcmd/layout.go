@@ -25,3 +25,6 @@ func (a *app) runPath() string { return filepath.Join(a.root, ha.RunDir) }
 
 // socketPath is where the agent answers.
 func (a *app) socketPath() string { return filepath.Join(a.root, ha.RunDir, socketName) }
+
+// auditPath is the record of every change of role.
+func (a *app) auditPath() string { return filepath.Join(a.statePath(), "audit.jsonl") }
