@@ -65,6 +65,9 @@ func globEscape(s string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(s)
 }
 
+// HasUID tells whether a uid is one that a guest of this host may get.
+func (h *Host) HasUID(uid int) bool { return uid > h.UIDBase && uid <= h.UIDBase+maxUIDs }
+
 type uidRange struct{ first, count int }
 
 type uidRanges []uidRange

@@ -34,7 +34,7 @@ func sound() *Facts {
 		},
 		Processes:   []Process{{2850, 70001, 'S', "qemu-system-x86", "qemu"}},
 		FileSystems: []FileSystem{{"/var/lib/kvm", 100 * units.GiB, 50 * units.GiB, 20 * units.GiB, 2}},
-		TAPs:        []TAP{{"kv70001.0", "kvmctl:vm-olorin:0", "vm-olorin", []int{2850}}},
+		TAPs:        []TAP{{"kv70001.0", "kvmctl:vm-olorin:0", "vm-olorin", []int{2850}, ""}},
 		Tmpfs:       []Mount{{"/run/kvm/vm-olorin/rec", "vm-olorin"}},
 	}
 }
@@ -65,7 +65,7 @@ func sick() *Facts {
 	f.FileSystems = []FileSystem{{"/var/lib/kvm", 100 * units.GiB, 12 * units.GiB, 80 * units.GiB, 1}, {"/srv", units.GiB, units.MiB, 0, 0}, {"/run/kvm", units.GiB, 900 * units.MiB, 0, 0}}
 	f.Files = []FileFault{{"", "QEMU", "", "/usr/bin/qemu-system-x86_64", "/usr/bin/qemu-system-x86_64: no such file or directory", "apt-get install qemu-system-x86"},
 		{"vm-a", "disk.0.image", "disk[0].image", "/x.qcow2", "/x.qcow2: no such file or directory", "kvmctl image create /x.qcow2 8G"}}
-	f.TAPs = []TAP{{"kv70009.0", "kvmctl:vm-z:0", "vm-z", nil}, {"kv70009.1", "kvmctl:vm-z:1", "vm-z", []int{99}}}
+	f.TAPs = []TAP{{"kv70009.0", "kvmctl:vm-z:0", "vm-z", nil, ""}, {"kv70009.1", "kvmctl:vm-z:1", "vm-z", []int{99}, ""}}
 	f.Bridges = []string{"br9"}
 	f.Tmpfs = []Mount{{"/run/kvm/vm-z/rec", "vm-z"}}
 	f.StaleLocks = []string{"/run/kvm/.vm-y.lock"}
@@ -128,6 +128,39 @@ func TestNothingInUseIsOfferedForRemoval(t *testing.T) {
 	for _, x := range Judge(f) {
 		if x.Fix != nil {
 			t.Errorf("%+v", x)
+		}
+	}
+}
+
+func TestATAPOfAnotherRootIsLeftAlone(t *testing.T) {
+	f := sound()
+	f.TAPs = []TAP{{Name: "kv90001.0", Alias: "kvmctl:vm-z:0", Guest: "vm-z", Holders: []int{99}, Whose: "pid 99 has it open, which runs below /srv/other"},
+		{Name: "kv90002.0", Alias: "kvmctl:vm-y:0", Guest: "vm-y", Whose: "uid 90002 is none of theirs"}}
+	var said []string
+	for _, x := range Judge(f) {
+		if x.Check == "orphans" {
+			said = append(said, x.About+": "+x.Message)
+		}
+		if x.Fix != nil || x.Level.Calls() {
+			t.Errorf("%+v", x)
+		}
+	}
+	want := []string{"kv90001.0: a TAP of vm-z, and not of a guest of these: pid 99 has it open, which runs below /srv/other",
+		"kv90002.0: a TAP of vm-y, and not of a guest of these: uid 90002 is none of theirs"}
+	if diff := cmp.Diff(want, said); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestWhoseATAPIs(t *testing.T) {
+	for name, want := range map[string]int{"kv70001.0": 70001, "kv70001": 0, "kvorphan0": 0, "tap1.0": 0, "kv-1.0": 0, "kv.0": 0} {
+		if uid, ok := ParseTAP(name); ok != (want > 0) || ok && uid != want {
+			t.Errorf("%s: %d, %t", name, uid, ok)
+		}
+	}
+	for cmdline, want := range map[string]string{"qemu\x00-S\x00-pidfile\x00/r/run/kvm/vm-a/qemu.pid\x00": "/r/run/kvm/vm-a/qemu.pid", "qemu\x00-pidfile": "", "": ""} {
+		if got := ParsePidfile(cmdline); got != want {
+			t.Errorf("%q: %q", cmdline, got)
 		}
 	}
 }

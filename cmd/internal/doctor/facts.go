@@ -110,7 +110,8 @@ type TAP struct {
 	Name    string
 	Alias   string
 	Guest   string
-	Holders []int // processes that have it open
+	Holders []int  // processes that have it open
+	Whose   string // of another host's root: what tells so, in words; "": it is ours
 }
 
 // Mount is a tmpfs of a run's logs.

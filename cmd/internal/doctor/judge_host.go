@@ -175,6 +175,8 @@ func judgeOrphans(f *Facts, r *report) {
 	}
 	for _, t := range f.TAPs {
 		switch {
+		case t.Whose != "":
+			r.add(Note, t.Name, "", "a TAP of %s, and not of a guest of these: %s", t.Guest, t.Whose)
 		case runs[t.Guest]:
 		case len(t.Holders) > 0:
 			r.add(Warning, t.Name, fmt.Sprintf("ps -fp %d", t.Holders[0]), "a TAP of %s, which does not run; pid %d has it open", t.Guest, t.Holders[0])

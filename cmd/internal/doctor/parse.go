@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -183,4 +184,21 @@ func ParseTUN(b []byte) (name string) {
 		}
 	})
 	return name
+}
+
+// ParseTAP gives the uid in the name of a guest's TAP: "kv70001.0".
+func ParseTAP(name string) (uid int, ok bool) {
+	rest, ours := strings.CutPrefix(name, "kv")
+	number, _, nic := strings.Cut(rest, ".")
+	uid, err := strconv.Atoi(number)
+	return uid, ours && nic && err == nil && uid > 0
+}
+
+// ParsePidfile gives the argument of -pidfile in /proc/<pid>/cmdline of a QEMU; "": there is none.
+func ParsePidfile(cmdline string) string {
+	words := strings.Split(cmdline, "\x00")
+	if i := slices.Index(words, "-pidfile"); i >= 0 && i+1 < len(words) {
+		return words[i+1]
+	}
+	return ""
 }

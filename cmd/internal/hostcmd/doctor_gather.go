@@ -2,7 +2,9 @@ package hostcmd
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -134,6 +136,21 @@ func tapHolders(name string) []int {
 	return slices.Compact(all)
 }
 
+// othersTAP tells by what a TAP is known to be of a guest below another --root, which bears the same alias; "": it is ours. The QEMU that
+// has it open names its root; one that nobody has open bears the uid it was made for.
+func othersTAP(h *vm.Host, t doctor.TAP) string {
+	for _, pid := range t.Holders {
+		file := doctor.ParsePidfile(string(slurp("/proc/" + strconv.Itoa(pid) + "/cmdline")))
+		if root, ok := strings.CutSuffix(file, (vm.Layout{}).Pidfile(t.Guest)); ok && file != h.Pidfile(t.Guest) {
+			return fmt.Sprintf("pid %d has it open, which runs below %s", pid, cmp.Or(root, "/"))
+		}
+	}
+	if uid, ok := doctor.ParseTAP(t.Name); ok && len(t.Holders) == 0 && !h.HasUID(uid) {
+		return fmt.Sprintf("uid %d is none of theirs", uid)
+	}
+	return ""
+}
+
 // gatherLinks finds the interfaces that bear our alias.
 func (a *app) gatherLinks(ctx context.Context, s *configs.Site, f *doctor.Facts) {
 	k, err := netbridge.NewKernel()
@@ -147,7 +164,9 @@ func (a *app) gatherLinks(ctx context.Context, s *configs.Site, f *doctor.Facts)
 	}
 	for _, l := range links {
 		if guest, _, ok := l.Guest(); ok {
-			f.TAPs = append(f.TAPs, doctor.TAP{Name: l.Name, Alias: l.Alias, Guest: guest, Holders: tapHolders(l.Name)})
+			t := doctor.TAP{Name: l.Name, Alias: l.Alias, Guest: guest, Holders: tapHolders(l.Name)}
+			t.Whose = othersTAP(a.host(s, "doctor"), t)
+			f.TAPs = append(f.TAPs, t)
 		}
 	}
 	for _, b := range netbridge.Survey(links, s.Host.Bridges) {
