@@ -56,7 +56,7 @@ func (m *Machine) yield() {
 func (m *Machine) silence(bowOut bool) {
 	m.elected = nil
 	if m.carp.listens {
-		m.carp = carp{}
+		m.carp = told{}
 		m.emit(Silence{bowOut})
 	}
 }
@@ -64,7 +64,7 @@ func (m *Machine) silence(bowOut bool) {
 // allow lets CARP contend.
 func (m *Machine) allow() {
 	if !m.carp.listens {
-		m.carp = carp{listens: true, preempt: m.mayPreempt()}
+		m.carp = told{listens: true, preempt: m.mayPreempt()}
 		m.emit(Allow{m.carp.preempt})
 	}
 }

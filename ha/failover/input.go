@@ -110,6 +110,7 @@ type Restart struct{ ID uint64 }
 type Stop struct{}
 
 // Freeze says that agent or machine stood still for Gap, longer than the lease lasts: the addresses may be somebody else's by now.
+// It is told before CARP is stepped again, which would send the advert that is overdue and depose whoever took over.
 type Freeze struct{ Gap time.Duration }
 
 // AddressLost says that an address that is held was removed by somebody else.

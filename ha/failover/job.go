@@ -38,6 +38,10 @@ func (m *Machine) begin(j job) {
 		m.yield()
 	}
 	m.run()
+	if m.job.yield == yieldQuiet {
+		// Silence promises nothing, so it waits for nothing: an advert of a node that has just thawed deposes whoever took over meanwhile.
+		m.yield()
+	}
 }
 
 // run begins the next step, when none is under way and there is one.

@@ -15,7 +15,7 @@ type Machine struct {
 	why    Event // of the last change
 
 	facts   facts
-	carp    carp
+	carp    told
 	elected *Elected // that no role has used yet
 	held    bool     // the addresses were asked for, and their delete is not known to be done
 
@@ -31,8 +31,8 @@ type Machine struct {
 	settled bool // Stopped was said
 }
 
-// carp is what CARP was told last.
-type carp struct {
+// told is what CARP was told last.
+type told struct {
 	listens bool // or is master; else it is silent
 	preempt bool
 }
