@@ -74,6 +74,9 @@ func TestSystemd(t *testing.T) {
 	if got := state(t, stubborn); got != unit.Failed && got != unit.Stopped {
 		t.Errorf("stubborn, killed: %v", got)
 	}
+	if err := errors.Join(stubborn.Start(ctx), stubborn.Kill(ctx)); err != nil || state(t, stubborn) == unit.Running {
+		t.Errorf("killed as it runs: %v, %v", err, state(t, stubborn))
+	}
 	if err := stubborn.Kill(ctx); err != nil {
 		t.Errorf("kill what does not run: %v", err)
 	}

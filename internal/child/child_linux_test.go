@@ -179,7 +179,7 @@ func TestWhatIsLeftInTheBackground(t *testing.T) {
 			dir := t.TempDir()
 			file, words := filepath.Join(dir, "pid"), filepath.Join(dir, "words")
 			// 200,000 bytes are more than a pipe holds; a blocked writer would never come to its second file.
-			script := `(while [ -e $D/stay ]; do sleep 0.01; done; yes talk 2>/dev/null | head -c 200000; echo talked >$D/words; sleep 1000) & echo $! >$D/pid; echo begun`
+			script := `(while [ -e $D/stay ]; do sleep 0.01; done; i=0; while [ $i -lt 5000 ]; do echo 0123456789012345678901234567890123456789; i=$((i+1)); done; echo talked >$D/words; sleep 1000) & echo $! >$D/pid; echo begun`
 			if err := os.WriteFile(filepath.Join(dir, "stay"), nil, 0o600); err != nil {
 				t.Fatal(err)
 			}
