@@ -1,6 +1,7 @@
 package hatest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -64,7 +66,28 @@ func New(dir string, names ...string) (l *Lab, err error) {
 	if l.Client, err = l.addNode("client", clientNumber); err != nil {
 		return l, fmt.Errorf("add the client: %w", err)
 	}
-	return l, nil
+	return l, l.settle()
+}
+
+// settle waits until frames pass on every cable: the kernel takes up to a second to notice a carrier, and drops them until then.
+func (l *Lab) settle() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	var failed error
+	ready := func(h *netlink.Handle, link netlink.Link) bool {
+		now, err := h.LinkByIndex(link.Attrs().Index)
+		if err != nil {
+			failed = err
+			return false
+		}
+		return now.Attrs().OperState == netlink.OperUp
+	}
+	for _, n := range append(l.Nodes(), l.Client) {
+		if err := until(ctx, func() bool { return failed != nil || ready(l.kernel, n.port) && ready(n.Kernel, n.eth0) }); err != nil || failed != nil {
+			return fmt.Errorf("wait for the cable of %s: %w", n.Name, cmp.Or(failed, err))
+		}
+	}
+	return nil
 }
 
 // TB is what Start needs of a test.

@@ -3,19 +3,15 @@ package link
 import (
 	"encoding/binary"
 	"errors"
-	"net"
 	"net/netip"
+
+	"kvmctl/ha/carp"
 )
 
 // MAC is an Ethernet address.
-type MAC [6]byte
-
-func (m MAC) String() string { return net.HardwareAddr(m[:]).String() }
+type MAC = carp.MAC
 
 var broadcastMAC = MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
-
-// VirtualMAC is the address that CARP gives a virtual host (FreeBSD's ip_carp.c, carp_carpdev_state).
-func VirtualMAC(vhid uint8) MAC { return MAC{0, 0, 0x5e, 0, 1, vhid} }
 
 const (
 	etherIPv4 = 0x0800

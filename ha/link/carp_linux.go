@@ -9,6 +9,8 @@ import (
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
+
+	"kvmctl/ha/carp"
 )
 
 // CARPSocket sends and receives the frames that adverts travel in, of every virtual host on one interface. It knows nothing of what is
@@ -18,10 +20,13 @@ type CARPSocket struct {
 	members []int // sockets that are in the groups, so that switches which listen to IGMP and MLD send them here
 }
 
+// protoCARP is CARP's number, and VRRP's (IANA protocol numbers).
+const protoCARP = 112
+
 // adverts passes IPv4 and IPv6 with protocol 112, to whatever address.
 var adverts = []bpf.Instruction{
 	bpf.LoadAbsolute{Off: 12, Size: 2},
-	bpf.JumpIf{Cond: bpf.JumpEqual, Val: etherIPv4, SkipTrue: 2},
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: etherIPv4, SkipTrue: 3},
 	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: etherIPv6, SkipTrue: 5},
 	bpf.LoadAbsolute{Off: etherHeader + 6, Size: 1},
 	bpf.Jump{Skip: 1},
@@ -53,12 +58,8 @@ func AdoptCARP(f *os.File, name string) (*CARPSocket, error) {
 
 func joinGroups(s *packetSocket) (*CARPSocket, error) {
 	c := &CARPSocket{socket: s}
-	for _, group := range []netip.Addr{GroupIPv4, GroupIPv6} {
-		mac := groupMACIPv4
-		if group.Is6() {
-			mac = groupMACIPv6
-		}
-		if err := s.join(mac); err != nil {
+	for _, group := range []netip.Addr{carp.Group4, carp.Group6} {
+		if err := s.join(carp.GroupMAC(group)); err != nil {
 			return nil, errors.Join(fmt.Errorf("open %s for adverts: %w", s.name, err), c.Close())
 		}
 		// Beyond that it is for the switches, and an interface without one of the families has no reports to send.

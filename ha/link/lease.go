@@ -124,7 +124,7 @@ func (b *Book) find(index int, addr netip.Addr) int {
 }
 
 // Expire takes out what the kernel may have dropped by now: it must not be refreshed, because a refresh of an address that is gone makes a
-// new one (lease.md: in 4 of 4).
+// new one (measured: 4 of 4).
 func (b *Book) Expire(now time.Time) (lost []Lost) {
 	b.held = slices.DeleteFunc(b.held, func(h Held) bool {
 		over := !now.Before(h.end())

@@ -45,6 +45,9 @@ func (*Leases) Turn(time.Duration) ([]Lost, error) { return nil, ErrSystem }
 // FindAddresses gives ErrSystem.
 func FindAddresses(context.Context, ...netip.Addr) ([]Present, error) { return nil, ErrSystem }
 
+// AddressesOf gives ErrSystem.
+func AddressesOf(context.Context, string) ([]Present, error) { return nil, ErrSystem }
+
 // RemoveAddress gives ErrSystem.
 func RemoveAddress(context.Context, Present) error { return ErrSystem }
 

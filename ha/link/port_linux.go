@@ -52,36 +52,40 @@ func (p *Port) MAC() MAC { return p.socket.mac }
 // Probe asks three times within wait whether a stranger has the address, by ARP or a neighbour solicitation, and gives the MAC of the first
 // that answers or claims it; false: nobody did. Ours are not strangers.
 func (p *Port) Probe(ctx context.Context, addr netip.Addr, wait time.Duration, ours ...MAC) (stranger MAC, taken bool, err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, wait, errOver)
-	defer cancel()
 	ours = append(ours, p.socket.mac)
 	question := solicitation(p.socket.mac, addr)
 	if addr.Is4() {
 		question = arpProbe(p.socket.mac, addr)
 	}
-	buf := make([]byte, maxFrame)
 	for range probes {
 		if err := p.socket.send(question); err != nil {
 			return MAC{}, false, fmt.Errorf("ask who has %s: %w", addr, err)
 		}
 		turn, cancel := context.WithTimeoutCause(ctx, wait/probes, errOver)
-		for turn.Err() == nil {
-			n, err := p.socket.receive(turn, buf)
-			if err != nil {
-				if !errors.Is(err, errOver) {
-					cancel()
-					return MAC{}, false, fmt.Errorf("ask who has %s: %w", addr, err)
-				}
-				break
-			}
-			if mac, ok := claims(buf[:n], addr, ours); ok {
-				cancel()
-				return mac, true, nil
-			}
-		}
+		mac, err := p.hear(turn, addr, ours)
 		cancel()
+		switch {
+		case err == nil:
+			return mac, true, nil
+		case !errors.Is(err, errOver):
+			return MAC{}, false, fmt.Errorf("ask who has %s: %w", addr, err)
+		}
 	}
 	return MAC{}, false, nil
+}
+
+// hear waits for somebody to claim the address.
+func (p *Port) hear(ctx context.Context, addr netip.Addr, ours []MAC) (MAC, error) {
+	buf := make([]byte, maxFrame)
+	for {
+		n, err := p.socket.receive(ctx, buf)
+		if err != nil {
+			return MAC{}, err
+		}
+		if mac, ok := claims(buf[:n], addr, ours); ok {
+			return mac, nil
+		}
+	}
 }
 
 // errOver ends the wait for an answer.

@@ -23,6 +23,33 @@ func FindAddresses(ctx context.Context, addrs ...netip.Addr) ([]Present, error) 
 	return r.find(addrs)
 }
 
+// AddressesOf gives what addresses an interface of the calling thread's network namespace has. ENODEV: there is no such interface.
+func AddressesOf(ctx context.Context, name string) ([]Present, error) {
+	r, err := openRTNL(0)
+	if err != nil {
+		return nil, err
+	}
+	defer r.close()
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
+	}
+	s, err := r.lookup(name)
+	if err != nil {
+		return nil, fmt.Errorf("find interface %q: %w", name, err)
+	}
+	all, err := r.addresses()
+	if err != nil {
+		return nil, fmt.Errorf("list addresses: %w", err)
+	}
+	var found []Present
+	for _, k := range all {
+		if k.index == s.Index {
+			found = append(found, Present{name, k.index, k.prefix, k.leased()})
+		}
+	}
+	return found, nil
+}
+
 // find is FindAddresses by this socket.
 func (r *rtnl) find(addrs []netip.Addr) (found []Present, err error) {
 	all, err := r.addresses()

@@ -11,6 +11,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"kvmctl/ha/carp"
 )
 
 // EnsureVMAC gives the name of a macvlan on the parent with the virtual host's MAC, which is made if it is not there, and is up. Everything
@@ -62,7 +64,7 @@ func createVMAC(v VMAC) error {
 	if err != nil {
 		return err
 	}
-	mac := VirtualMAC(v.VHID)
+	mac := carp.VirtualMAC(v.VHID)
 	attrs := netlink.LinkAttrs{Name: v.Interface, ParentIndex: up.Attrs().Index, HardwareAddr: net.HardwareAddr(mac[:]), Alias: v.alias()}
 	if err := netlink.LinkAdd(&netlink.Macvlan{LinkAttrs: attrs, Mode: netlink.MACVLAN_MODE_PRIVATE}); err != nil {
 		return err
