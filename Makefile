@@ -7,6 +7,7 @@ SHELL := /bin/bash
 PREFIX  ?= /usr/local
 DESTDIR ?=
 BIN     ?= bin
+PROGRAMS = kvmctl kvmha
 UNITS   ?= $(PREFIX)/lib/systemd/system
 
 # A Go that `make deps` had to fetch comes first; one in the usual place is found even where PATH lacks it.
@@ -26,12 +27,14 @@ build: ## build bin/kvmctl and bin/kvmha: static, without cgo
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o $(BIN)/kvmctl ./cmd/kvmctl
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o $(BIN)/kvmha ./cmd/kvmha
 
-check: ## conflict marks, gofmt, vet, staticcheck, tidy go.mod, the import rule
+check: ## conflict marks, gofmt, vet, staticcheck, tidy go.mod, the import rule, kvmha for FreeBSD
 	@if git rev-parse --git-dir >/dev/null 2>&1; then \
 		if git grep -nE '^(<{7}|>{7}|\|{7}) ' -- .; then echo 'a merge left conflict marks'; exit 1; fi; fi
 	@out=$$(gofmt -s -l $(ROOMS)); if [ -n "$$out" ]; then echo "not formatted (gofmt -s -w):"; echo "$$out"; exit 1; fi
 	go vet ./...
 	go tool staticcheck ./...
+	GOOS=freebsd GOARCH=amd64 CGO_ENABLED=0 go build -o /dev/null ./cmd/kvmha
+	GOOS=freebsd GOARCH=amd64 CGO_ENABLED=0 go vet ./ha/... ./configs/kvmha/... ./cmd/internal/agentcmd ./cmd/kvmha
 	go mod tidy -diff
 	go mod verify
 	go test ./internal/archtest
@@ -58,29 +61,33 @@ bench: ## measure against raw QEMU and libvirt, which it installs
 	@$(MAKE) --no-print-directory build
 	go run ./test/bench
 
-install: ## install into $(DESTDIR)$(PREFIX): program, manual, units, init script, completions, reference files
-	@test -x $(BIN)/kvmctl || $(MAKE) --no-print-directory build
-	install -D -m 755 $(BIN)/kvmctl $(DESTDIR)$(PREFIX)/bin/kvmctl
-	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/,bash-completion/completions zsh/site-functions fish/vendor_completions.d doc/kvmctl/examples)
-	$(BIN)/kvmctl completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/kvmctl
-	$(BIN)/kvmctl completion zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_kvmctl
-	$(BIN)/kvmctl completion fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/kvmctl.fish
-	install -m 644 $(wildcard configs/*.toml) $(DESTDIR)$(PREFIX)/share/doc/kvmctl/examples/
+install: ## install into $(DESTDIR)$(PREFIX): programs, manual, units, init scripts, completions, reference files
+	@test -x $(BIN)/kvmctl -a -x $(BIN)/kvmha || $(MAKE) --no-print-directory build
+	install -d $(DESTDIR)$(PREFIX)/bin $(addprefix $(DESTDIR)$(PREFIX)/share/,bash-completion/completions zsh/site-functions fish/vendor_completions.d doc/kvmctl/examples)
+	install -m 755 $(addprefix $(BIN)/,$(PROGRAMS)) $(DESTDIR)$(PREFIX)/bin/
+	for p in $(PROGRAMS); do \
+		$(BIN)/$$p completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$p && \
+		$(BIN)/$$p completion zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_$$p && \
+		$(BIN)/$$p completion fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/$$p.fish || exit; \
+	done
+	install -m 644 $(wildcard configs/*.toml configs/kvmha/*.toml) $(DESTDIR)$(PREFIX)/share/doc/kvmctl/examples/
 	install -m 644 LICENSE $(wildcard README.md CHANGELOG.md) $(DESTDIR)$(PREFIX)/share/doc/kvmctl/
 	for s in 5 8; do install -d $(DESTDIR)$(PREFIX)/share/man/man$$s && install -m 644 man/*.$$s $(DESTDIR)$(PREFIX)/share/man/man$$s/ || exit; done
 	install -d $(DESTDIR)$(UNITS) $(DESTDIR)/etc/init.d $(DESTDIR)/etc/needrestart/conf.d
 	for u in contrib/systemd/*; do sed 's|@BINDIR@|$(PREFIX)/bin|' $$u | install -m 644 /dev/stdin $(DESTDIR)$(UNITS)/$${u##*/} || exit; done
 	install -m 755 contrib/kvm.init $(DESTDIR)/etc/init.d/kvm
+	install -m 755 contrib/kvmha.init $(DESTDIR)/etc/init.d/kvmha
 	install -m 644 contrib/needrestart.conf $(DESTDIR)/etc/needrestart/conf.d/kvmctl.conf
-	@[ -n '$(DESTDIR)' ] || [ ! -d /run/systemd/system ] || { systemctl daemon-reload && echo 'start guests at boot, stop them at shutdown: systemctl enable --now kvm.service'; }
+	@[ -n '$(DESTDIR)' ] || [ ! -d /run/systemd/system ] || { systemctl daemon-reload && echo 'start guests at boot, stop them at shutdown: systemctl enable --now kvm.service'; \
+		echo 'an HA member, once kvmha check is content: systemctl enable --now kvmha.service kvmha-tick.service'; }
 
 uninstall: ## remove what install put there; images, configuration and running guests stay
-	@[ -n '$(DESTDIR)' ] || [ ! -d /run/systemd/system ] || systemctl disable kvm.service 2>/dev/null || true
-	rm -f $(DESTDIR)$(PREFIX)/bin/kvmctl $(addprefix $(DESTDIR)$(PREFIX)/share/,bash-completion/completions/kvmctl zsh/site-functions/_kvmctl fish/vendor_completions.d/kvmctl.fish)
-	rm -f $(patsubst contrib/systemd/%,$(DESTDIR)$(UNITS)/%,$(wildcard contrib/systemd/*)) $(DESTDIR)/etc/init.d/kvm $(DESTDIR)/etc/needrestart/conf.d/kvmctl.conf
+	@[ -n '$(DESTDIR)' ] || [ ! -d /run/systemd/system ] || systemctl disable kvm.service kvmha.service kvmha-tick.service 2>/dev/null || true
+	rm -f $(foreach p,$(PROGRAMS),$(addprefix $(DESTDIR)$(PREFIX)/,bin/$(p) $(addprefix share/,bash-completion/completions/$(p) zsh/site-functions/_$(p) fish/vendor_completions.d/$(p).fish)))
+	rm -f $(patsubst contrib/systemd/%,$(DESTDIR)$(UNITS)/%,$(wildcard contrib/systemd/*)) $(DESTDIR)/etc/init.d/kvm $(DESTDIR)/etc/init.d/kvmha $(DESTDIR)/etc/needrestart/conf.d/kvmctl.conf
 	rm -f $(foreach s,5 8,$(patsubst man/%,$(DESTDIR)$(PREFIX)/share/man/man$(s)/%,$(wildcard man/*.$(s))))
 	rm -rf $(DESTDIR)$(PREFIX)/share/doc/kvmctl
-	@echo 'left as they are: $(DESTDIR)/etc/kvm, $(DESTDIR)/var/lib/kvm, and every guest that runs'
+	@echo 'left as they are: $(DESTDIR)/etc/kvm, $(DESTDIR)/var/lib/kvm, and every guest that runs; $(DESTDIR)/etc/kvmha.toml and $(DESTDIR)/var/lib/kvmha'
 	@[ -n '$(DESTDIR)' ] || ! ls /run/kvm/*/qemu.pid >/dev/null 2>&1 || echo 'guests run, and nothing shuts them down with the host any more: power them off from inside'
 
 man: ## write the manual pages in man/ again, from the commands' help and the reference files

@@ -2,6 +2,8 @@ package archtest
 
 import (
 	"debug/elf"
+	"io/fs"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -54,9 +56,43 @@ func TestMakeInstallPutsEverythingUnderDestdir(t *testing.T) {
 		"bin/kvmctl", "share/bash-completion/completions/kvmctl", "share/zsh/site-functions/_kvmctl",
 		"share/fish/vendor_completions.d/kvmctl.fish", "share/doc/kvmctl/LICENSE",
 		"share/doc/kvmctl/examples/kvm.reference.toml", "share/doc/kvmctl/examples/vm.reference.toml",
+		"bin/kvmha", "share/bash-completion/completions/kvmha", "share/zsh/site-functions/_kvmha", "share/fish/vendor_completions.d/kvmha.fish",
+		"share/doc/kvmctl/examples/kvmha.reference.toml", "lib/systemd/system/kvmha.service", "lib/systemd/system/kvmha-tick.service",
+		"../etc/init.d/kvmha", "../etc/needrestart/conf.d/kvmctl.conf",
 	} {
 		if found, err := filepath.Glob(filepath.Join(dest, "usr", name)); err != nil || len(found) != 1 {
 			t.Errorf("not installed: %s", name)
+		}
+	}
+	unit, err := os.ReadFile(filepath.Join(dest, "usr/lib/systemd/system/kvmha.service"))
+	if err != nil || !strings.Contains(string(unit), "\nExecStart=/usr/bin/kvmha run\n") {
+		t.Errorf("kvmha.service does not start what was installed: %v\n%s", err, unit)
+	}
+	makeVerb(t, "uninstall", "BIN="+dir, "DESTDIR="+dest, "PREFIX=/usr")
+	err = filepath.WalkDir(dest, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			t.Errorf("uninstall leaves %s", strings.TrimPrefix(path, dest))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestTheAgentLinksNothingOfTheHost: kvmha runs on members that are no hosts.
+func TestTheAgentLinksNothingOfTheHost(t *testing.T) {
+	for _, system := range []string{"linux", "freebsd"} {
+		cmd := exec.Command("go", "list", "-deps", module+"/cmd/kvmha")
+		cmd.Env = append(os.Environ(), "GOOS="+system, "GOARCH=amd64", "CGO_ENABLED=0")
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, dep := range strings.Fields(string(out)) {
+			if r := room(dep); r == "vm" || r == "netbridge" || dep == module+"/configs" {
+				t.Errorf("%s: kvmha links %s", system, dep)
+			}
 		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"kvmctl/configs/strict"
 	"kvmctl/ha"
 	"kvmctl/ha/explain"
+	"kvmctl/ha/link"
 	"kvmctl/ha/unit"
 )
 
@@ -123,6 +124,9 @@ func (a *app) facts(ctx context.Context, spec ha.Spec) explain.Facts {
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
 	f := explain.Facts{Interfaces: map[string]bool{}, AtBoot: map[string][]string{}, Missing: map[string]bool{}}
+	if ticking, err := link.Ticking(ctx); err == nil {
+		f.Tick = ticking
+	}
 	for _, g := range spec.Groups {
 		_, err := net.InterfaceByName(g.Interface)
 		f.Interfaces[g.Interface] = err == nil

@@ -116,8 +116,8 @@ func (im *Import) add(name, from string, o Options) error {
 	}
 	address, _ := o.Get("addr")
 	a, e := netip.ParseAddr(address)
-	if e != nil || !a.Is4() {
-		return fmt.Errorf("%s: --addr wants an IPv4 address", from)
+	if e != nil || !a.Is4() || a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
+		return fmt.Errorf("%s: --addr wants an IPv4 address that a node can have", from)
 	}
 	g.Addresses = []netip.Addr{a}
 	if name = strings.Trim(notInName().ReplaceAllString(name, "-"), "-_"); name == "" || name == "all" || len(name) > 30 {
