@@ -13,9 +13,11 @@ import (
 
 func newNotify(a *app) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "notify <command>",
-		Short: "Try how alerts reach people",
-		Args:  cobra.ArbitraryArgs,
+		Use:     "notify <command>",
+		Short:   "Try how alerts reach people",
+		Long:    "Try how alerts reach people: by mail, by webhook, by a program of yours.",
+		Example: `  kvmha notify test`,
+		Args:    cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, words []string) error {
 			if len(words) > 0 {
 				return unknownCommand(cmd, words[0])
