@@ -26,6 +26,16 @@ type Pusher interface {
 	Push(changed func())
 }
 
+// Glancer is a Probe that may know without waiting, at the cost of a system call or two, that all is well. Glance never blocks, and is never
+// called while Ask is under way; false: Ask has to.
+type Glancer interface {
+	Probe
+	Glance() bool
+}
+
+// glances is how many questions in a row a Glance may answer: what only Ask looks at, such as a pidfile that names another process, is seen then.
+const glances = 9
+
 // CertainError is a failure that is a fact, not only a missing answer: it makes the check red without waiting for Fall.
 type CertainError struct{ Reason string }
 

@@ -77,6 +77,15 @@ func (p *processProbe) Ask(context.Context) error {
 	return nil
 }
 
+// Glance implements Glancer.
+func (p *processProbe) Glance() bool {
+	if p.held == nil || p.held.Ended() {
+		return false
+	}
+	st, err := proc.ReadStat(p.held.PID)
+	return err == nil && st.State != 'T' && st.State != 'Z' && st.State != 'X'
+}
+
 // missing says that there is no process. That is a fact unless there was one a moment ago.
 func (p *processProbe) missing(err error) error {
 	p.mu.Lock()

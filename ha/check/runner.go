@@ -83,6 +83,7 @@ type entry struct {
 	removed bool      // closed when no question is under way
 	began   time.Time // of the question under way
 	overdue time.Time // when a question under way counts as failed although its probe has not come back
+	glanced int       // answers in a row that were glances
 	held    bool      // this process stood still while the question was under way
 	asked   time.Time
 	took    time.Duration

@@ -78,6 +78,12 @@ func (p *systemdProbe) Ask(ctx context.Context) error {
 	return err
 }
 
+// Glance implements Glancer.
+func (p *systemdProbe) Glance() bool {
+	s, ok := p.bus.Known(p.spec.Unit)
+	return ok && judge(p.spec.Unit, s) == nil && (s.MainPID == 0 || p.main != nil && p.main.PID == s.MainPID && !p.main.Ended())
+}
+
 // withoutSystemd judges by the main process alone.
 func (p *systemdProbe) withoutSystemd() error {
 	switch {

@@ -260,6 +260,15 @@ func (b *Bus) State(ctx context.Context, unit string) (UnitState, error) {
 	}
 }
 
+// Known gives the state of a unit that is watched when it needs no question: it was asked for, nothing was heard of it since, and PID 1 has
+// answered within the last second. It never waits.
+func (b *Bus) Known(unit string) (UnitState, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	u := b.unit(unit)
+	return u.state, b.conn != nil && time.Since(u.asked) < busAsk && time.Since(b.proved) < busProof
+}
+
 func silent(err error) error { return fmt.Errorf("%w: %w", ErrSilent, err) }
 
 // connection waits for one.
