@@ -156,11 +156,9 @@ func (l *Leases) take(ctx context.Context, r *rtnl, name string, addr netip.Addr
 func (l *Leases) Drop(ctx context.Context, name string, addr netip.Addr) error {
 	// Whatever becomes of the rest, no refresh of it begins from now on.
 	l.mu.Lock()
-	var indexes []int
 	for _, h := range l.book.Held() {
 		if h.Interface == name && h.Addr == addr {
 			l.book.Drop(h.Index, addr)
-			indexes = append(indexes, h.Index)
 		}
 	}
 	l.mu.Unlock()
