@@ -276,6 +276,31 @@ func TestWhatWaitsSurvivesARestartAndADeadRelay(t *testing.T) {
 	}
 }
 
+// What a relay refuses waits, and is tried once more when the agent ends.
+func TestARelayThatRefuses(t *testing.T) {
+	r := newRelay(t, "", nil, false, "")
+	r.setFail(&smtp.SMTPError{Code: 451, Message: "later"})
+	failed := make(chan bool, 10)
+	p := New(t.TempDir(), slog.New(slog.NewTextHandler(writer(func(line string) { failed <- strings.Contains(line, "later") }), nil)), byMail(r, ha.MailPlain))
+	stop := run(t, p)
+	p.Say(p.spec, group, takeover)
+	if !<-failed {
+		t.Error("the relay's words are not in the log")
+	}
+	select {
+	case m := <-r.mails:
+		t.Errorf("taken: %q", m)
+	default:
+	}
+	r.setFail(nil)
+	stop()
+	r.next(t)
+}
+
+type writer func(line string)
+
+func (w writer) Write(b []byte) (int, error) { w(string(b)); return len(b), nil }
+
 // A server that accepts and says nothing costs a try its timeout, and nobody else anything.
 func TestARelayThatNeverGreets(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")

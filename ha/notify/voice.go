@@ -187,7 +187,7 @@ func input(text []byte) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.Remove(f.Name()); err == nil {
+	if err = os.Remove(f.Name()); err == nil {
 		_, err = f.WriteAt(text, 0)
 	}
 	if err != nil {
