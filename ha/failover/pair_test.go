@@ -3,6 +3,7 @@ package failover
 import (
 	"cmp"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"strings"
@@ -497,4 +498,79 @@ func TestPairHungScript(t *testing.T) {
 			t.Errorf("%d adverts while its unit starts, addresses %v", len(b.sent), b.hold)
 		}
 	})
+}
+
+// Random histories: without a partition never two have the addresses, and when all is well again exactly one has them soon.
+func TestPairRandomHistories(t *testing.T) {
+	for seed := range uint64(60) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			random := rand.New(rand.NewPCG(seed, 4))
+			change := func(c *Config) { c.Preempt, c.Restarts = seed%2 == 0, int(seed/2%2) }
+			pair(t, change, func(t *testing.T, w *wire, a, b *node) {
+				var healed time.Time
+				pass := func(d time.Duration) {
+					w.dual = 0
+					w.until(d, func() bool { return false })
+					w.mu.Lock()
+					defer w.mu.Unlock()
+					// A heal may cost one advert, a preempt the time of one.
+					if w.dual > 10*time.Millisecond && !w.cut && time.Since(healed)-d > 2*time.Second {
+						t.Errorf("both for %v", w.dual)
+					}
+				}
+				cut := func(on bool) {
+					w.mu.Lock()
+					defer w.mu.Unlock()
+					if w.cut && !on {
+						healed = time.Now()
+					}
+					w.cut = on
+				}
+				thaw := func(n *node) {
+					n.set(func(n *node) {
+						if n.hung != nil {
+							close(n.hung)
+							n.hung = nil
+						}
+					})
+				}
+				for range 30 {
+					n := w.nodes[random.IntN(2)]
+					switch random.IntN(9) {
+					case 0:
+						cut(true)
+					case 1:
+						cut(false)
+					case 2:
+						n.set(func(n *node) {
+							if n.hung == nil {
+								n.hung = make(chan struct{})
+							}
+						})
+					case 3, 4:
+						thaw(n)
+					case 5:
+						n.in <- Carrier{random.IntN(3) > 0}
+					case 6:
+						n.in <- Switch{ID: 1}
+					case 7:
+						n.set(func(n *node) { n.sick = !n.sick })
+					case 8:
+						n.set(func(n *node) { n.hang = Kind(random.IntN(int(KindHookWaiting))) })
+					}
+					pass(time.Duration(random.IntN(5000)) * time.Millisecond)
+				}
+				cut(false)
+				for _, n := range w.nodes {
+					n.set(func(n *node) { n.sick, n.hang = false, KindNone })
+					thaw(n)
+					n.in <- Carrier{true}
+				}
+				time.Sleep(6 * time.Minute) // the longest cool-down
+				if _, ok := w.until(time.Minute, func() bool { return a.serves() != b.serves() && a.has() != b.has() }); !ok {
+					t.Errorf("all is well: 1 %+v, 2 %+v", a.group.Status(), b.group.Status())
+				}
+			})
+		})
+	}
 }
