@@ -17,8 +17,8 @@ var manualFiles = [][2]string{
 
 // Manual gives all manual pages of kvmctl.
 func Manual() []manual.Page {
-	pages := manual.Commands(New(&cli.Env{Prog: "kvmctl"}), manualFiles)
-	return append(pages,
-		manual.File("kvm.toml", "configuration of the host of kvmctl's guests", "/etc/kvm/kvm.toml", configs.HostReference),
-		manual.File("vm.toml", "configuration of one of kvmctl's guests", "/etc/kvm/<vm>/vm.toml", configs.GuestReference))
+	return manual.Program{Root: New(&cli.Env{Prog: "kvmctl"}), Files: manualFiles, Pages: []manual.FilePage{
+		{Name: "kvm.toml", What: "configuration of the host of kvmctl's guests", Path: "/etc/kvm/kvm.toml", Reference: configs.HostReference},
+		{Name: "vm.toml", What: "configuration of one of kvmctl's guests", Path: "/etc/kvm/<vm>/vm.toml", Reference: configs.GuestReference},
+	}}.Manual()
 }

@@ -15,13 +15,34 @@ type Page struct {
 	Text string
 }
 
-// Commands gives the pages of a command tree: the program's own and one for each command that people use.
-func Commands(root *cobra.Command, files [][2]string) []Page {
-	pages := []Page{overview(root, files)}
-	for _, c := range visible(root) {
-		pages = append(pages, commandPages(c)...)
+// Program is what the pages of a program are made of.
+type Program struct {
+	Root  *cobra.Command
+	Files [][2]string // places on disk and what they are
+	Pages []FilePage  // of its configuration
+}
+
+// Manual gives a program's pages: its own, one for each command that people use, and those of its files.
+func (g Program) Manual() []Page {
+	pages := []Page{g.overview()}
+	for _, c := range visible(g.Root) {
+		pages = append(pages, g.commandPages(c)...)
+	}
+	for _, f := range g.Pages {
+		pages = append(pages, g.file(f))
 	}
 	return pages
+}
+
+// filePages gives the references to the pages of the files but one.
+func (g Program) filePages(but string) []string {
+	var refs []string
+	for _, f := range g.Pages {
+		if f.Name != but {
+			refs = append(refs, f.Name+" 5")
+		}
+	}
+	return refs
 }
 
 // visible gives the commands below c that its help shows.
@@ -29,10 +50,10 @@ func visible(c *cobra.Command) []*cobra.Command {
 	return slices.DeleteFunc(slices.Clone(c.Commands()), func(c *cobra.Command) bool { return !c.IsAvailableCommand() && c.Name() != "help" })
 }
 
-func commandPages(c *cobra.Command) []Page {
-	pages := []Page{commandPage(c)}
+func (g Program) commandPages(c *cobra.Command) []Page {
+	pages := []Page{g.commandPage(c)}
 	for _, sub := range visible(c) {
-		pages = append(pages, commandPages(sub)...)
+		pages = append(pages, g.commandPages(sub)...)
 	}
 	return pages
 }
@@ -40,7 +61,7 @@ func commandPages(c *cobra.Command) []Page {
 // pageName joins the words of a command: kvmctl-image-create.
 func pageName(c *cobra.Command) string { return strings.ReplaceAll(c.CommandPath(), " ", "-") }
 
-func commandPage(c *cobra.Command) Page {
+func (g Program) commandPage(c *cobra.Command) Page {
 	name := pageName(c)
 	p := newPage(name, 8, name, lower(c.Short))
 	p.section("SYNOPSIS")
@@ -54,12 +75,12 @@ func commandPage(c *cobra.Command) Page {
 	if subs := visible(c); len(subs) > 0 {
 		p.commands(subs)
 	}
-	p.options(c.LocalFlags())
+	p.options(c.LocalNonPersistentFlags())
 	if c.Example != "" {
 		p.section("EXAMPLES")
 		p.display(strings.Split(strings.Trim(c.Example, "\n"), "\n"))
 	}
-	refs := []string{"kvm.toml 5", "vm.toml 5"}
+	refs := g.filePages("")
 	if c.HasParent() {
 		refs = append(refs, pageName(c.Parent())+" 8")
 	}
@@ -110,7 +131,7 @@ func (p *page) commands(cs []*cobra.Command) {
 func (p *page) options(flags *pflag.FlagSet) {
 	var shown []*pflag.Flag
 	flags.VisitAll(func(f *pflag.Flag) {
-		if !f.Hidden && f.Name != "help" && f.Name != "root" && f.Name != "verbose" {
+		if !f.Hidden && f.Name != "help" {
 			shown = append(shown, f)
 		}
 	})

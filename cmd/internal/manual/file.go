@@ -4,16 +4,24 @@ import (
 	"strings"
 )
 
-// File gives the page of a configuration file, written from its reference: each key with the comment above it.
-func File(name, what, path, reference string) Page {
-	p := newPage(name, 5, name, what)
+// FilePage is what the page of a configuration file is made of.
+type FilePage struct {
+	Name      string // "kvm.toml"
+	What      string // it is, in a line
+	Path      string
+	Reference string // the reference file's text
+}
+
+// file gives the page of a configuration file, written from its reference: each key with the comment above it.
+func (g Program) file(f FilePage) Page {
+	p := newPage(f.Name, 5, f.Name, f.What)
 	p.section("SYNOPSIS")
-	p.line(".Pa %s", arg(path))
+	p.line(".Pa %s", arg(f.Path))
 	p.section("DESCRIPTION")
 	first := true
 	table := ""
 	p2 := &page{}
-	for _, block := range strings.Split(strings.TrimSpace(reference), "\n\n") {
+	for _, block := range strings.Split(strings.TrimSpace(f.Reference), "\n\n") {
 		comment, rest := splitBlock(block)
 		if first { // the head of the file
 			first = false
@@ -30,14 +38,8 @@ func File(name, what, path, reference string) Page {
 	p.line(".Bl -tag -width Ds")
 	p.b.WriteString(p2.String())
 	p.line(".El")
-	refs := []string{"kvmctl 8", "kvmctl-check 8"}
-	for _, other := range []string{"kvm.toml", "vm.toml"} {
-		if other != name {
-			refs = append(refs, other+" 5")
-		}
-	}
-	p.seeAlso(refs...)
-	return Page{name + ".5", p.String()}
+	p.seeAlso(append([]string{g.Root.Name() + " 8", g.Root.Name() + "-check 8"}, g.filePages(f.Name)...)...)
+	return Page{f.Name + ".5", p.String()}
 }
 
 // splitBlock parts the comment at the top of a block from the lines below it.

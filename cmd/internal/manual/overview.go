@@ -4,27 +4,36 @@ import (
 	"strconv"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"kvmctl/cmd/internal/cli"
 )
 
 // overview is the program's own page.
-func overview(root *cobra.Command, files [][2]string) Page {
+func (g Program) overview() Page {
+	root := g.Root
 	p := newPage(root.Name(), 8, root.Name(), lower(root.Short))
 	p.section("SYNOPSIS")
 	p.line(".Nm")
-	p.line(".Op Fl \\-root Ar DIR")
-	p.line(".Op Fl v")
+	root.PersistentFlags().VisitAll(func(f *pflag.Flag) {
+		value, _ := pflag.UnquoteUsage(f)
+		switch {
+		case value != "":
+			p.line(".Op Fl \\-%s Ar %s", escape(f.Name), arg(value))
+		default:
+			p.line(".Op Fl %s", f.Shorthand)
+		}
+	})
 	p.line(".Ar command")
 	p.line(".Op Ar argument ...")
 	p.section("DESCRIPTION")
 	p.paragraphs(root.Long)
-	p.commonOptions()
-	for _, g := range root.Groups() {
-		p.line(".Ss %s", escape(trimColon(g.Title)))
+	p.commonOptions(root)
+	for _, group := range root.Groups() {
+		p.line(".Ss %s", escape(trimColon(group.Title)))
 		p.line(".Bl -tag -width Ds")
 		for _, c := range visible(root) {
-			if c.GroupID == g.ID {
+			if c.GroupID == group.ID {
 				p.line(".It Xo")
 				p.line(".Xr %s 8", pageName(c))
 				p.line(".Xc")
@@ -35,7 +44,7 @@ func overview(root *cobra.Command, files [][2]string) Page {
 	}
 	p.section("FILES")
 	p.line(".Bl -tag -width Ds")
-	for _, f := range files {
+	for _, f := range g.Files {
 		p.line(".It Pa %s", arg(f[0]))
 		p.prose(f[1])
 	}
@@ -47,19 +56,16 @@ func overview(root *cobra.Command, files [][2]string) Page {
 		p.prose(c.Meaning)
 	}
 	p.line(".El")
-	p.seeAlso("kvm.toml 5", "vm.toml 5")
+	p.seeAlso(g.filePages("")...)
 	return Page{root.Name() + ".8", p.String()}
 }
 
-// commonOptions tells of the two options that every command has.
-func (p *page) commonOptions() {
+// commonOptions tells of the options that every command has.
+func (p *page) commonOptions(root *cobra.Command) {
 	p.line(".Pp")
 	p.line("Every command has these options:")
 	p.line(".Bl -tag -width Ds")
-	p.line(".It Fl \\-root Ar DIR")
-	p.prose("Keep everything below DIR instead of /.")
-	p.line(".It Fl v , Fl \\-verbose")
-	p.prose("Say what is being done.")
+	root.PersistentFlags().VisitAll(func(f *pflag.Flag) { p.flag(f) })
 	p.line(".It Fl h , Fl \\-help")
 	p.prose("Show the help of the command.")
 	p.line(".El")

@@ -6,7 +6,9 @@ import (
 	"os"
 	"path/filepath"
 
+	"kvmctl/cmd/internal/agentcmd"
 	"kvmctl/cmd/internal/hostcmd"
+	"kvmctl/cmd/internal/manual"
 )
 
 func main() {
@@ -19,6 +21,9 @@ func main() {
 		os.Exit(1)
 	}
 }
+
+// pages gives those of both programs.
+func pages() []manual.Page { return append(hostcmd.Manual(), agentcmd.Manual()...) }
 
 // write replaces the pages in dir: those of commands that are no more go.
 func write(dir string) error {
@@ -34,7 +39,7 @@ func write(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	for _, p := range hostcmd.Manual() {
+	for _, p := range pages() {
 		if err := os.WriteFile(filepath.Join(dir, p.File), []byte(p.Text), 0o644); err != nil {
 			return err
 		}

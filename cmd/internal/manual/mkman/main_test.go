@@ -1,4 +1,4 @@
-package hostcmd_test
+package main
 
 import (
 	"os"
@@ -9,11 +9,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"kvmctl/cmd/internal/hostcmd"
 	"kvmctl/internal/testenv"
 )
 
-const manualDir = "../../../man"
+const manualDir = "../../../../man"
 
 func TestTheManualIsThatOfTheCommands(t *testing.T) {
 	left := map[string]bool{}
@@ -24,7 +23,7 @@ func TestTheManualIsThatOfTheCommands(t *testing.T) {
 	for _, f := range files {
 		left[filepath.Base(f)] = true
 	}
-	for _, p := range hostcmd.Manual() {
+	for _, p := range pages() {
 		delete(left, p.File)
 		got, err := os.ReadFile(filepath.Join(manualDir, p.File))
 		if err != nil {
@@ -44,7 +43,7 @@ func TestMandocHasNothingToSayOfTheManual(t *testing.T) {
 	testenv.Need(t, testenv.Netns, "mandoc")
 	var files []string
 	ours := map[string]bool{}
-	for _, p := range hostcmd.Manual() {
+	for _, p := range pages() {
 		files = append(files, filepath.Join(manualDir, p.File))
 		name, section := p.File[:len(p.File)-2], p.File[len(p.File)-1:]
 		ours["referenced manual not found: Xr "+name+" "+section] = true // they are not installed here
