@@ -33,8 +33,7 @@ check: ## conflict marks, gofmt, vet, staticcheck, tidy go.mod, the import rule,
 	@out=$$(gofmt -s -l $(ROOMS)); if [ -n "$$out" ]; then echo "not formatted (gofmt -s -w):"; echo "$$out"; exit 1; fi
 	go vet ./...
 	go tool staticcheck ./...
-	GOOS=freebsd GOARCH=amd64 CGO_ENABLED=0 go build -o /dev/null ./cmd/kvmha
-	GOOS=freebsd GOARCH=amd64 CGO_ENABLED=0 go vet ./ha/... ./configs/kvmha/... ./cmd/internal/agentcmd ./cmd/kvmha
+	GOOS=freebsd GOARCH=amd64 CGO_ENABLED=0 go build ./ha/... ./configs/kvmha/... ./cmd/internal/agentcmd ./cmd/kvmha
 	go mod tidy -diff
 	go mod verify
 	go test ./internal/archtest

@@ -81,6 +81,9 @@ func (l *loader) checkElection(path string, raw *rawGroup, g *ha.Group) {
 		l.Value(at, fmt.Sprintf("skew and peer_skew are both %d: both nodes would be master for a while whenever they start together", g.Skew),
 			fmt.Sprintf("skew = %d on the node that is to be the standby", min(g.Skew+100, ha.MaxSkew)))
 	}
+	if g.Peer == ha.PeerBSD && g.DeadRatio != 3 && !l.Bad[path+".peer"] {
+		l.Value(path+".dead_ratio", fmt.Sprintf("dead_ratio is %d: a BSD peer counts 3 intervals, and the two would not agree when a master is dead", g.DeadRatio), "dead_ratio = 3")
+	}
 	if l.Bad[path+".base"] || l.Bad[path+".peer"] || g.Base != 0 {
 		return
 	}
