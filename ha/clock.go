@@ -6,6 +6,8 @@ import "time"
 type Clock interface {
 	// Now gives the time since boot, which goes on while the machine is suspended and which nobody can set.
 	Now() time.Time
+	// Monotonic is CLOCK_MONOTONIC, which the service manager wants to hear of.
+	Monotonic() time.Duration
 	// Look reads the clocks that tell of a freeze. It may take a few milliseconds, and is not for the main loop.
 	Look() Reading
 }

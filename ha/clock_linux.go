@@ -30,12 +30,17 @@ func (c *SystemClock) Close() error {
 }
 
 // Now is CLOCK_BOOTTIME (clock_gettime(2)); reading it cannot fail.
-func (c *SystemClock) Now() time.Time {
+func (c *SystemClock) Now() time.Time { return sinceBoot(read(unix.CLOCK_BOOTTIME)) }
+
+// Monotonic is CLOCK_MONOTONIC.
+func (c *SystemClock) Monotonic() time.Duration { return read(unix.CLOCK_MONOTONIC) }
+
+func read(clock int32) time.Duration {
 	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
-		panic(fmt.Sprintf("read CLOCK_BOOTTIME: %v", err)) // since Linux 2.6.39
+	if err := unix.ClockGettime(clock, &ts); err != nil {
+		panic(fmt.Sprintf("read clock %d: %v", clock, err)) // every Linux since 2.6.39 has both
 	}
-	return sinceBoot(time.Duration(ts.Nano()))
+	return time.Duration(ts.Nano())
 }
 
 // Look reads the RTC (rtc(4), RTC_RD_TIME) between two looks at the others.

@@ -26,3 +26,6 @@ func (c *SystemClock) Now() time.Time { return sinceBoot(time.Since(c.start)) }
 
 // Look finds no RTC here.
 func (c *SystemClock) Look() Reading { return Reading{Boot: c.Now()} }
+
+// Monotonic is the same here.
+func (c *SystemClock) Monotonic() time.Duration { return time.Since(c.start) }

@@ -31,6 +31,7 @@ type GroupStatus struct {
 	Since     float64         `json:"since_seconds"`    // for how long
 	Cause     string          `json:"cause"`            // of the last change of role
 	CARP      CARPStatus      `json:"carp"`
+	Served    bool            `json:"served"` // here, or a master is heard
 	Addresses []AddressStatus `json:"addresses"`
 	Checks    []CheckStatus   `json:"checks,omitempty"`
 	Alarms    []string        `json:"alarms,omitempty"`

@@ -1,0 +1,174 @@
+package agentcmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"kvmctl/cmd/internal/cli"
+	"kvmctl/ha"
+	"kvmctl/internal/systemd"
+	"kvmctl/internal/version"
+)
+
+func newRun(a *app) *cobra.Command {
+	var debug bool
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Be the agent, in the foreground",
+		Long: `Be the agent of this node, in the foreground: what kvmha.service runs. It speaks CARP for every group of its
+file, takes the addresses of those that it is elected for, runs their units, and lets go when another
+node is better or a check fails.
+
+SIGTERM or SIGINT hands over what is active and ends. SIGHUP reads the file again; one with a mistake is
+refused. SIGUSR2 replaces the agent by the program on disk, in place. --debug logs every step too.`,
+		Example: "  kvmha run --debug",
+		Args:    args(cobra.NoArgs),
+		RunE:    func(cmd *cobra.Command, _ []string) error { return a.runAgent(cmd.Context(), debug) },
+	}
+	cmd.Flags().BoolVar(&debug, "debug", false, "log every step")
+	return cmd
+}
+
+func (a *app) runAgent(ctx context.Context, debug bool) error {
+	const act = "run"
+	if err := a.needRoot(act + " the agent"); err != nil {
+		return err
+	}
+	syscall.Umask(0o077)
+	hup, usr2 := make(chan os.Signal, 1), make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	signal.Notify(usr2, syscall.SIGUSR2)
+	defer signal.Stop(hup)
+	defer signal.Stop(usr2)
+	spec, err := a.load(a.configPath())
+	if err != nil {
+		return err
+	}
+	if len(spec.Groups) == 0 {
+		return cli.WithCode(fmt.Errorf("cannot %s the agent: %s has no group", act, a.configPath()), cli.ExitUsage)
+	}
+	clock := ha.OpenClock()
+	defer clock.Close()
+	log := slog.New(slog.NewTextHandler(a.env.Err, &slog.HandlerOptions{Level: level(debug), ReplaceAttr: a.untimed}))
+	resume, err := ha.TakeOver(clock.Now())
+	if err != nil {
+		log.Error("begins anew", "error", err)
+	}
+	boot, err := ha.BootID()
+	if err != nil {
+		return fmt.Errorf("cannot %s the agent: %w", act, err)
+	}
+	kernel, err := ha.OpenKernel(clock)
+	if err != nil {
+		return fmt.Errorf("cannot %s the agent: %w", act, err)
+	}
+	defer kernel.Close()
+	notifier, err := ha.OpenNotifier(a.env.Get)
+	if err != nil {
+		log.Warn("the service manager is not told", "error", err)
+	}
+	defer notifier.Close()
+	control, err := a.listen(ctx, resume)
+	if errors.Is(err, ha.ErrRunning) {
+		return cli.Refused("kvmha status", "cannot %s the agent: %w", act, err)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot %s the agent: %w", act, err)
+	}
+	kept, err := control.File() // outlives the listener, for the next program
+	if err != nil {
+		return fmt.Errorf("cannot %s the agent: %w", act, err)
+	}
+	defer kept.Close()
+	o := ha.Options{
+		Spec: spec, Clock: clock, Network: kernel, Notifier: notifier, Log: log, Control: control, Reload: hup, Restart: usr2,
+		Version: version.Version, BootID: boot, Resume: resume,
+		Load: func(context.Context) (ha.Spec, error) { return a.load(a.configPath()) },
+	}
+	besides, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	if systemd.Booted() {
+		o.Bus = systemd.NewBus("")
+		go func() { _ = o.Bus.Run(besides) }() // it comes back when besides ends, with nothing to say
+	}
+	j, post := a.voices(&o)
+	agent := ha.New(o)
+	j.log.Degrade = func(err error) { agent.Degrade("audit log", err) }
+	var writing, voices sync.WaitGroup
+	writing.Go(func() { j.log.Run(besides) })
+	voices.Go(func() { agent.Degrade("alerts", post.Run(besides)) })
+	err = agent.Run(ctx)
+	stop() // what was said last is written and sent
+	writing.Wait()
+	if !errors.Is(err, ha.ErrReplaced) {
+		voices.Wait() // the next program finds in the spool what is not sent yet
+	}
+	if errors.Is(err, ha.ErrReplaced) {
+		h := agent.Handover()
+		h.Control = int(kept.Fd())
+		return fmt.Errorf("cannot replace the agent: %w", a.replace(h, kernel))
+	}
+	os.Remove(a.socketPath())
+	switch {
+	case errors.Is(err, ha.ErrUnclean):
+		return cli.Unclean("the agent has ended: %w", err)
+	case err != nil:
+		return fmt.Errorf("cannot %s the agent: %w", act, err)
+	}
+	return nil
+}
+
+// replace makes this process the program on disk. When that fails the process ends, and its addresses with it: nobody refreshes them.
+func (a *app) replace(h *ha.Handover, kernel *ha.Kernel) error {
+	path, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	if err := kernel.Close(); err != nil {
+		return err
+	}
+	return ha.Replace(path, append([]string{"kvmha"}, a.env.Args...), os.Environ(), h)
+}
+
+// listen makes the control socket, or takes over that of the program before.
+func (a *app) listen(ctx context.Context, resume *ha.Handover) (*net.UnixListener, error) {
+	if resume != nil && resume.Control >= 0 {
+		f := os.NewFile(uintptr(resume.Control), "control socket")
+		l, err := net.FileListener(f)
+		f.Close()
+		if u, ok := l.(*net.UnixListener); err == nil && ok {
+			u.SetUnlinkOnClose(false)
+			return u, nil
+		}
+	}
+	l, err := ha.ListenControl(ctx, a.runPath(), a.socketPath())
+	if err != nil {
+		return nil, err
+	}
+	l.SetUnlinkOnClose(false)
+	return l, nil
+}
+
+func level(debug bool) slog.Level {
+	if debug {
+		return slog.LevelDebug
+	}
+	return slog.LevelInfo
+}
+
+// untimed leaves out the time where the journal has its own.
+func (a *app) untimed(groups []string, attr slog.Attr) slog.Attr {
+	if len(groups) == 0 && attr.Key == slog.TimeKey && a.env.Get("JOURNAL_STREAM") != "" {
+		return slog.Attr{}
+	}
+	return attr
+}

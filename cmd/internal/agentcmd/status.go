@@ -1,0 +1,168 @@
+package agentcmd
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"kvmctl/cmd/internal/cli"
+	"kvmctl/ha"
+)
+
+type statusOptions struct {
+	groups []string
+	watch  bool
+	json   bool
+}
+
+// watchEvery is the time between two tables of status --watch.
+const watchEvery = time.Second
+
+func newStatus(a *app) *cobra.Command {
+	var o statusOptions
+	cmd := &cobra.Command{
+		Use:   "status [<group>...] [--watch] [--json]",
+		Short: "Show each group's role, since when and why",
+		Long: `Show each group's role, since when and why, how long ago the other node was heard, and below the table
+what keeps a group from serving: checks that are red with their reasons, alarms, and the command that
+overrides. Exit code 1 if a group is active neither here nor on a node that is heard.
+
+--watch shows the table again each second until it is interrupted. --json prints everything the agent
+knows, its counters too.`,
+		Example: `  kvmha status
+  kvmha status web --json
+  kvmha status --watch`,
+		ValidArgsFunction: a.completeGroups,
+		RunE: func(cmd *cobra.Command, groups []string) error {
+			o.groups = groups
+			return a.runStatus(cmd.Context(), o)
+		},
+	}
+	cmd.Flags().BoolVarP(&o.watch, "watch", "w", false, "show it again each second")
+	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON")
+	cmd.MarkFlagsMutuallyExclusive("watch", "json")
+	return cmd
+}
+
+func (a *app) runStatus(ctx context.Context, o statusOptions) error {
+	for {
+		reply, err := a.ask(ctx, "show the status", ha.Request{Verb: ha.VerbStatus, Groups: o.groups})
+		if err != nil {
+			return err
+		}
+		if reply.Status == nil {
+			return cli.Failed("", "cannot show the status: the agent's answer holds none")
+		}
+		if o.json {
+			if err := a.env.JSON(reply.Status); err != nil {
+				return fmt.Errorf("cannot show the status: %w", err)
+			}
+			return unserved(reply.Status)
+		}
+		var page bytes.Buffer
+		if err := writeStatus(&page, reply.Status); err != nil {
+			return fmt.Errorf("cannot show the status: %w", err)
+		}
+		if _, terminal := a.env.OutTerminal(); o.watch && terminal {
+			a.env.Print("\x1b[H\x1b[2J")
+		}
+		a.env.Print("%s", page.String())
+		if !o.watch {
+			return unserved(reply.Status)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(watchEvery):
+		}
+	}
+}
+
+// unserved is exit code 1 for a group that nobody serves.
+func unserved(s *ha.Status) error {
+	if slices.ContainsFunc(s.Groups, func(g ha.GroupStatus) bool { return !g.Served }) {
+		return &cli.QuietError{ExitCode: cli.ExitFailed}
+	}
+	return nil
+}
+
+// writeStatus writes the table, and below it what is wrong.
+func writeStatus(w *bytes.Buffer, s *ha.Status) error {
+	var rows [][]string
+	for _, g := range s.Groups {
+		role := g.Role
+		if g.Reason != "" {
+			role += " (" + g.Reason + ")"
+		}
+		rows = append(rows, []string{g.Name, role, age(g.Since), strings.Join(addresses(g), ","), peer(g.CARP), g.Cause})
+	}
+	if err := cli.Table(w, []string{"GROUP", "ROLE", "SINCE", "ADDRESSES", "PEER", "WHY"}, rows); err != nil {
+		return err
+	}
+	for _, g := range s.Groups {
+		for _, c := range g.Checks {
+			if c.State == "red" {
+				fmt.Fprintf(w, "%s: check %s is red: %s\n", g.Name, c.Name, cli.Printable(c.Reason))
+			}
+		}
+		for _, alarm := range g.Alarms {
+			fmt.Fprintf(w, "%s: alarm: %s\n", g.Name, cli.Printable(alarm))
+		}
+		if g.Missing != "" && g.Role != "active" {
+			fmt.Fprintf(w, "%s: waits for: %s\n", g.Name, cli.Printable(g.Missing))
+		}
+		if g.Override != "" {
+			fmt.Fprintf(w, "%s: to override: %s\n", g.Name, g.Override)
+		}
+	}
+	for _, d := range s.Degraded {
+		fmt.Fprintf(w, "degraded: %s\n", cli.Printable(d))
+	}
+	return nil
+}
+
+// addresses lists a group's addresses; one in brackets is not held here.
+func addresses(g ha.GroupStatus) (all []string) {
+	for _, x := range g.Addresses {
+		if x.Held {
+			all = append(all, x.Address.String())
+		} else {
+			all = append(all, "("+x.Address.String()+")")
+		}
+	}
+	return all
+}
+
+func peer(c ha.CARPStatus) string {
+	if c.Heard == nil {
+		return "never heard"
+	}
+	return fmt.Sprintf("%s, %s ago", c.Peer, age(*c.Heard))
+}
+
+func age(seconds float64) string { return cli.Age(time.Duration(seconds * float64(time.Second))) }
+
+// completeGroups completes names of groups, as the running agent knows them.
+func (a *app) completeGroups(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+	ctx, cancel := context.WithTimeout(cmd.Context(), time.Second)
+	defer cancel()
+	if a.place(cmd) != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	reply, err := ha.Ask(ctx, a.socketPath(), ha.Request{Verb: ha.VerbStatus})
+	if err != nil || reply.Status == nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var names []string
+	for _, g := range reply.Status.Groups {
+		if strings.HasPrefix(g.Name, toComplete) && !slices.Contains(args, g.Name) {
+			names = append(names, cobra.CompletionWithDesc(g.Name, g.Role))
+		}
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}

@@ -1,0 +1,154 @@
+package main
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// The peer in all of these is Debian's ucarp 1.5.2. The figures that they are held to are FAILOVER.md's profile C and facts section 3.
+
+// backup makes a site where ucarp on b is master and the agent on a stands by.
+func backup(t *testing.T, more string) (*site, *agent) {
+	t.Helper()
+	s := start(t)
+	s.ucarp("b", 0, true)
+	s.held("b")
+	a := s.agent("a", group("web", s.vip, 100, more))
+	a.role("standby")
+	return s, a
+}
+
+// master makes a site where the agent on a is master and ucarp on b is its backup.
+func master(t *testing.T, more string) (*site, *agent) {
+	t.Helper()
+	s := start(t)
+	a := s.agent("a", group("web", s.vip, 0, "preempt = true\npreempt_delay = \"0s\"\n"+more))
+	a.role("active")
+	s.held("a")
+	s.ucarp("b", 100, false)
+	time.Sleep(1500 * time.Millisecond) // ucarp hears an advert before it may count as a backup
+	return s, a
+}
+
+// noDual says that the address was never on both nodes.
+func (s *site) noDual() {
+	s.t.Helper()
+	if d := s.holders.Dual(); d > 0 {
+		s.t.Errorf("on both nodes for %s: %+v", d, s.holders.Spans())
+	}
+}
+
+func TestUCARPMasterCrashes(t *testing.T) {
+	s, a := backup(t, "")
+	crash := time.Now()
+	s.must(s.lab.Node("b").Crash())
+	took := s.answers("a", crash)
+	t.Logf("takeover in %s", took)
+	if took > 3600*time.Millisecond { // 3 adverts and skew 100: 3.39 s after the last one
+		t.Errorf("takeover took %s", took)
+	}
+	a.role("active")
+	s.noDual()
+}
+
+func TestAgentYieldsToABetterUCARP(t *testing.T) {
+	s := start(t)
+	a := s.agent("a", group("web", s.vip, 100, ""))
+	a.role("active")
+	s.held("a")
+	back := time.Now()
+	s.ucarp("b", 0, true)
+	took := s.answers("b", back)
+	a.role("standby")
+	s.held("b")
+	outage := s.probe.Stop().Outage(back, time.Now())
+	t.Logf("ucarp answers after %s, outage %s, both for %s", took, outage, s.holders.Dual())
+	if outage > time.Second {
+		t.Errorf("outage %s", outage)
+	}
+}
+
+func TestUCARPMasterIsStopped(t *testing.T) {
+	s, a := backup(t, "")
+	_ = a
+	stop := time.Now()
+	s.must(s.ucarps["b"].Signal(unix.SIGTERM))
+	took := s.answers("a", stop)
+	t.Logf("takeover in %s", took)
+	if took > 3600*time.Millisecond {
+		t.Errorf("takeover took %s", took)
+	}
+	s.noDual()
+}
+
+func TestAgentMasterIsStoppedAndBowsOut(t *testing.T) {
+	s, a := master(t, "")
+	stop := time.Now()
+	s.must(a.Signal(unix.SIGTERM))
+	took := s.answers("b", stop)
+	t.Logf("ucarp took over in %s", took)
+	if took > 2*time.Second { // ucarp hears by polls of its own: 0.115 to 0.834 s, a busy machine more
+		t.Errorf("takeover took %s", took)
+	}
+	if err := a.Wait(s.ctx); err != nil {
+		t.Errorf("the agent ended with %v", err)
+	}
+	s.noDual()
+}
+
+func TestSwitchHandsOverToUCARP(t *testing.T) {
+	s, a := master(t, "")
+	begin := time.Now()
+	out, err := a.ask("switch", "web")
+	t.Logf("%s %v", out, err)
+	took := s.answers("b", begin)
+	t.Logf("ucarp took over in %s", took)
+	s.held("b")
+	a.role("standby")
+	s.noDual()
+}
+
+func TestCase01AgentIsKilled(t *testing.T) {
+	for i := range 6 {
+		t.Run(fmt.Sprint(i), func(t *testing.T) { deadAgent(t, i, unix.SIGKILL) })
+	}
+}
+
+func TestCase02AgentHangs(t *testing.T) {
+	for i := range 6 {
+		t.Run(fmt.Sprint(i), func(t *testing.T) { deadAgent(t, i, unix.SIGSTOP) })
+	}
+}
+
+// deadAgent kills or stops an active agent at some phase of its second, and sees that its address has gone before ucarp has it.
+func deadAgent(t *testing.T, i int, sig unix.Signal) {
+	s, a := master(t, "")
+	time.Sleep(time.Duration(i) * 170 * time.Millisecond) // another phase in each run
+	event := time.Now()
+	s.must(a.Signal(sig))
+	s.held("")
+	gone := time.Since(event)
+	took := s.answers("b", event)
+	s.held("b")
+	t.Logf("address gone after %s, ucarp answers after %s", gone, took)
+	s.noDual()
+	if sig != unix.SIGSTOP {
+		a.start() // it finds its address taken by a worse one, and preempts
+		a.role("active")
+		s.held("a")
+		return
+	}
+	thaw := time.Now()
+	s.must(a.Signal(unix.SIGCONT))
+	if err := s.settled(); err != nil {
+		t.Error(err)
+	}
+	for _, span := range s.holders.Spans() {
+		if span.Node == "a" && span.From.After(event) && span.From.Before(thaw) {
+			t.Errorf("it had the address while it was stopped: %+v", span)
+		}
+	}
+}

@@ -1,0 +1,293 @@
+package ha
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"kvmctl/ha/check"
+	"kvmctl/ha/failover"
+	"kvmctl/ha/link"
+	"kvmctl/internal/systemd"
+)
+
+// Options are what an agent is made of: everything by which it touches the world.
+type Options struct {
+	Spec     Spec
+	Clock    Clock
+	Network  Network
+	Notifier *Notifier // nil: nobody is told
+	Log      *slog.Logger
+	Journal  Journal                             // of roles; nil: only Log
+	Voices   Voices                              // for alerts; nil: only Log
+	Control  net.Listener                        // nil: nobody asks
+	Bus      *systemd.Bus                        // for checks; nil: no systemd here
+	Load     func(context.Context) (Spec, error) // of a reload
+	Reload   <-chan os.Signal                    // SIGHUP
+	Restart  <-chan os.Signal                    // SIGUSR2
+	Version  string
+	BootID   string
+	Resume   *Handover // what the program before left; nil: a start
+}
+
+// Journal takes one record a change of role. It does not wait.
+type Journal interface{ Record(Record) }
+
+// Record is one line of the audit log.
+type Record struct {
+	Node   string   `json:"node"`
+	Group  string   `json:"group"`
+	From   string   `json:"from"`
+	To     string   `json:"to"`
+	Reason string   `json:"reason,omitempty"` // of waiting
+	Event  string   `json:"event"`
+	Cause  string   `json:"cause"`
+	Facts  []string `json:"facts,omitempty"`
+}
+
+// Voices carries alerts to people. It does not wait.
+type Voices interface {
+	Say(Spec, Group, failover.Alert)
+	Use(Spec) // a reload has changed how people are reached
+}
+
+// Bounds of what waits for the main loop. A frame that finds no room is dropped and counted, as the kernel would.
+const (
+	framesWaiting  = 1024
+	linksWaiting   = 1024
+	resultsWaiting = 256
+	asksWaiting    = maxClients
+	actGrace       = 4 * time.Second // shorter than failover's, which waits 5 s longer than a step's timeout
+)
+
+// Agent runs the groups of one node. Its main loop alone touches the groups, refreshes the leases, sends the adverts and pets the watchdog;
+// whatever may wait runs beside it and reports by a bounded channel.
+type Agent struct {
+	Options
+	groups []*group
+	ports  map[string]*port
+	checks *check.Runner
+	freeze freezeWatch
+	queue  []event // decisions that follow from the one under way
+	began  time.Time
+	loop   LoopStatus
+	broken map[string]string // what works less well than it should, by subject
+
+	frames  chan heard
+	links   chan link.Event
+	results chan result
+	asks    chan asked
+	looks   chan Reading
+	specs   chan loaded
+	faults  chan fault
+
+	petted   time.Time
+	stopping bool
+	wanted   []Group          // by the last reload, while it is not done; nil: it is
+	wishes   map[uint64]asked // requests that a group's machine answers
+	lastWish uint64
+	end      *Handover // set when the agent is to be replaced
+
+	beside sync.WaitGroup // every goroutine that Run starts
+}
+
+// event is an input on its way to a group's machine.
+type event struct {
+	g  *group
+	in failover.Input
+}
+
+// asked is a request and where its answer goes.
+type asked struct {
+	Request
+	reply chan Reply // has room for one
+}
+
+// ErrReplaced says that Run ended because another program is to take the agent over, with what Agent.Handover gives.
+var ErrReplaced = errors.New("the agent is to be replaced in place")
+
+// New makes an agent; it starts nothing.
+func New(o Options) *Agent {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	a := &Agent{
+		Options: o, ports: map[string]*port{}, broken: map[string]string{}, wishes: map[uint64]asked{},
+		frames: make(chan heard, framesWaiting), links: make(chan link.Event, linksWaiting), results: make(chan result, resultsWaiting),
+		asks: make(chan asked, asksWaiting), looks: make(chan Reading, 1), specs: make(chan loaded, 1), faults: make(chan fault, 16),
+	}
+	a.checks = check.NewRunner(check.Env{Bus: o.Bus}, o.Clock.Now)
+	return a
+}
+
+// Run serves until ctx ends; then it hands over what is active, lets go of everything and gives nil. It gives ErrReplaced, with the groups as
+// they were, when a restart in place was asked for.
+func (a *Agent) Run(ctx context.Context) error {
+	now := a.Clock.Now()
+	a.began = now
+	if a.Resume != nil {
+		a.began = sinceBoot(a.Resume.Began)
+		a.loop.Restart = a.Resume.Restarts + 1
+	}
+	besides, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer a.beside.Wait()
+	defer stop()
+	if a.Resume != nil {
+		a.Network.Adopt(a.Resume.Held...)
+	}
+	for _, spec := range a.Spec.Groups {
+		if err := a.add(besides, spec, now); err != nil {
+			return errors.Join(err, a.closeAll())
+		}
+	}
+	a.dropOrphans()
+	a.Resume = nil // a group that a reload adds begins anew
+	a.startBeside(besides)
+	if err := a.tell("READY=1", "STATUS="+a.oneLine()); err != nil {
+		a.degrade("notify", err)
+	}
+	if err := a.turnUntil(ctx, besides); err != nil {
+		return errors.Join(err, a.closeAll())
+	}
+	return errors.Join(a.letGo(), a.closeAll())
+}
+
+// startBeside starts what waits on the loop's behalf.
+func (a *Agent) startBeside(ctx context.Context) {
+	a.beside.Go(func() {
+		if err := a.checks.Run(ctx); err != nil {
+			a.Log.Error("checks ended", "error", err)
+		}
+	})
+	a.beside.Go(func() { a.watchLinks(ctx) })
+	a.beside.Go(func() { a.readClocks(ctx) })
+	if a.Control != nil {
+		a.beside.Go(func() { serveControl(a.Control, func(r Request) Reply { return a.ask(ctx, r) }) })
+		context.AfterFunc(ctx, func() { a.Control.Close() })
+	}
+}
+
+// watchLinks follows the kernel's news, and begins again when the socket broke.
+func (a *Agent) watchLinks(ctx context.Context) {
+	for ctx.Err() == nil {
+		err := a.Network.Watch(ctx, func(e link.Event) {
+			select {
+			case a.links <- e:
+			case <-ctx.Done():
+			}
+		})
+		if ctx.Err() != nil {
+			return
+		}
+		a.Log.Warn("the kernel's news of interfaces ended", "error", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+			select {
+			case a.links <- link.Rescan{}:
+			case <-ctx.Done():
+			}
+		}
+	}
+}
+
+// readClocks looks at the RTC each second (lease.md: a guest whose QEMU stood still learns it from nothing else).
+func (a *Agent) readClocks(ctx context.Context) {
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			select {
+			case a.looks <- a.Clock.Look():
+			default: // the loop has not seen the last one yet
+			}
+		}
+	}
+}
+
+// ask brings a request to the loop and its answer back.
+func (a *Agent) ask(ctx context.Context, r Request) Reply {
+	q := asked{r, make(chan Reply, 1)}
+	late := time.After(controlWait)
+	select {
+	case a.asks <- q:
+	case <-late:
+		return Reply{Error: "the agent's loop does not turn"}
+	case <-ctx.Done():
+		return Reply{Error: "the agent ends"}
+	}
+	select {
+	case out := <-q.reply:
+		return out
+	case <-late:
+		return Reply{Error: "the agent's loop does not turn"}
+	case <-ctx.Done():
+		return Reply{Error: "the agent ends"}
+	}
+}
+
+func (a *Agent) tell(lines ...string) error {
+	if a.Notifier == nil {
+		return nil
+	}
+	return a.Notifier.Tell(lines...)
+}
+
+// fault is what somebody beside the loop has to say of his work; nil takes it back.
+type fault struct {
+	subject string
+	err     error
+}
+
+// Degrade notes, from any goroutine and without waiting, what does not work as it should; nil takes it back.
+func (a *Agent) Degrade(subject string, err error) {
+	select {
+	case a.faults <- fault{subject, err}:
+	default: // sixteen others are told of already
+	}
+}
+
+// degrade notes what does not work as it should; nil takes it back.
+func (a *Agent) degrade(subject string, err error) {
+	switch {
+	case err == nil && a.broken[subject] != "":
+		a.Log.Info("works again", "subject", subject)
+		delete(a.broken, subject)
+	case err != nil && a.broken[subject] == "":
+		a.Log.Warn("degraded", "subject", subject, "error", err)
+		fallthrough
+	case err != nil:
+		a.broken[subject] = fmt.Sprintf("%s: %v", subject, err)
+	}
+}
+
+func (a *Agent) closeAll() error {
+	var errs []error
+	for name, p := range a.ports {
+		errs = append(errs, p.Close())
+		delete(a.ports, name)
+	}
+	return errors.Join(errs...)
+}
+
+// ErrUnclean says that a group could not let go of everything at the stop.
+var ErrUnclean = errors.New("not everything was let go of")
+
+// letGo tells whether the stop was clean.
+func (a *Agent) letGo() error {
+	var errs []error
+	for _, g := range a.groups {
+		if g.unclean {
+			errs = append(errs, fmt.Errorf("group %s: %w", g.spec.Name, ErrUnclean))
+		}
+	}
+	return errors.Join(errs...)
+}

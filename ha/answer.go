@@ -1,0 +1,144 @@
+package ha
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"kvmctl/ha/failover"
+)
+
+// answer carries out a request, or has a group's machine answer it later.
+func (a *Agent) answer(besides context.Context, now time.Time, q asked) {
+	groups, err := a.named(q.Groups)
+	if err != nil {
+		q.reply <- Reply{Error: err.Error(), Hint: "kvmha status"}
+		return
+	}
+	if q.Verb != VerbStatus {
+		a.Log.Info("asked", "verb", q.Verb, "groups", strings.Join(q.Groups, " "), "on", q.On, "by", q.Who)
+	}
+	switch q.Verb {
+	case VerbStatus:
+		s := a.status(now, groups)
+		q.reply <- Reply{Status: &s}
+	case VerbMaintenance:
+		for _, g := range groups {
+			g.maintenance = q.On
+			a.push(g, failover.Maintenance{On: q.On})
+		}
+		q.reply <- Reply{}
+	case VerbSwitch:
+		if len(groups) != 1 {
+			q.reply <- Reply{Error: "one group is switched at a time", Hint: "kvmha switch <group>"}
+			return
+		}
+		a.push(groups[0], failover.Switch{ID: a.wish(q)})
+	case VerbReload:
+		a.reload(besides, now, &q)
+	case VerbRestart:
+		a.beginRestart(now, &q)
+	default:
+		q.reply <- Reply{Error: fmt.Sprintf("nobody here knows %q", q.Verb)}
+	}
+}
+
+// wish numbers a request that a group's machine is to answer.
+func (a *Agent) wish(q asked) uint64 {
+	a.lastWish++
+	a.wishes[a.lastWish] = q
+	return a.lastWish
+}
+
+// replied passes on what a machine answered.
+func (a *Agent) replied(r failover.Reply) {
+	q, ok := a.wishes[r.ID]
+	if !ok {
+		return
+	}
+	delete(a.wishes, r.ID)
+	out := Reply{Refused: r.Refused}
+	if r.Refused || r.Failed {
+		out.Error, out.Hint = r.Why, "kvmha status"
+	}
+	q.reply <- out
+}
+
+// named gives the groups of these names, or all.
+func (a *Agent) named(names []string) ([]*group, error) {
+	if len(names) == 0 {
+		return slices.Clone(a.groups), nil
+	}
+	var all []*group
+	for _, n := range names {
+		g := a.group(n)
+		if g == nil {
+			return nil, fmt.Errorf("there is no group %q", n)
+		}
+		if !slices.Contains(all, g) {
+			all = append(all, g)
+		}
+	}
+	return all, nil
+}
+
+// status describes the agent and some of its groups.
+func (a *Agent) status(now time.Time, groups []*group) Status {
+	s := Status{Node: a.Spec.Node, PID: os.Getpid(), Version: a.Version, Uptime: now.Sub(a.began).Seconds(), Loop: a.loop, Groups: []GroupStatus{}}
+	for _, subject := range slices.Sorted(mapsKeys(a.broken)) {
+		s.Degraded = append(s.Degraded, a.broken[subject])
+	}
+	checks := map[string]CheckStatus{}
+	for _, c := range a.checks.All() {
+		checks[c.Name] = CheckStatus{State: c.State.String(), Reason: c.Reason}
+	}
+	for _, g := range groups {
+		s.Groups = append(s.Groups, g.status(now, checks))
+	}
+	return s
+}
+
+func mapsKeys[V any](m map[string]V) func(func(string) bool) {
+	return func(yield func(string) bool) {
+		for k := range m {
+			if !yield(k) {
+				return
+			}
+		}
+	}
+}
+
+func (g *group) status(now time.Time, checks map[string]CheckStatus) GroupStatus {
+	f, c := g.fo.Status(), g.carp.Facts()
+	s := GroupStatus{
+		Name: g.spec.Name, Interface: g.iface(), VHID: g.spec.VHID, Role: f.Role.String(), Since: now.Sub(f.Since).Seconds(), Cause: f.Cause,
+		Alarms: f.Alerts, Missing: f.Missing, Moves: g.moves,
+		CARP: CARPStatus{State: c.State.String(), Sent: c.Sent, Received: c.Received, Failed: c.Failed, Late: c.Late.Seconds()},
+	}
+	if f.Role == failover.Waiting {
+		s.Reason = f.Reason.String()
+	}
+	if !c.Heard.IsZero() {
+		ago := now.Sub(c.Heard).Seconds()
+		s.CARP.Peer, s.CARP.PeerSkew, s.CARP.Heard = c.Peer.From.String(), int(c.Peer.Advert.Skew), &ago
+		s.Served = now.Sub(c.Heard) <= g.spec.carpConfig(g.station.IPv4).Dead() && !c.Peer.Advert.BowOut()
+	}
+	s.Served = s.Served || f.Role == failover.Active
+	for _, alarm := range g.alarms {
+		if alarm.Subject == failover.AboutNobody {
+			s.Override = alarm.Command
+		}
+	}
+	for _, addr := range g.spec.Addresses {
+		s.Addresses = append(s.Addresses, AddressStatus{addr, g.held})
+	}
+	for _, k := range g.spec.Checks {
+		one := checks[g.spec.CheckName(k)]
+		one.Name = k.Name
+		s.Checks = append(s.Checks, one)
+	}
+	return s
+}

@@ -1,0 +1,118 @@
+package ha
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"time"
+
+	"kvmctl/ha/failover"
+)
+
+// beginStop lets go of everything; Run ends when it is done.
+func (a *Agent) beginStop(now time.Time) {
+	a.stopping = true
+	if err := a.tell("STOPPING=1"); err != nil {
+		a.degrade("notify", err)
+	}
+	for _, g := range a.groups {
+		a.push(g, failover.Stop{})
+	}
+}
+
+// errNoLoad says that the agent was started without a file that it could read again.
+var errNoLoad = errors.New("there is no file to read again")
+
+// loaded is a file that was read again.
+type loaded struct {
+	spec Spec
+	err  error
+	q    *asked // who wants to know; nil: a signal
+}
+
+// reload reads the file beside the loop.
+func (a *Agent) reload(besides context.Context, now time.Time, q *asked) {
+	if a.Load == nil {
+		a.reloaded(now, loaded{err: errNoLoad, q: q})
+		return
+	}
+	if err := a.tell("RELOADING=1", a.monotonic()); err != nil {
+		a.degrade("notify", err)
+	}
+	a.beside.Go(func() {
+		spec, err := a.Load(besides)
+		select {
+		case a.specs <- loaded{spec, err, q}:
+		case <-besides.Done():
+		}
+	})
+}
+
+// reloaded takes a new file: groups that are the same in it notice nothing; one that changed in what its machines were built from is let go and
+// begun anew. A file that could not be used changes nothing.
+func (a *Agent) reloaded(now time.Time, l loaded) {
+	defer func() {
+		if err := a.tell("READY=1", "STATUS="+a.oneLine()); err != nil {
+			a.degrade("notify", err)
+		}
+	}()
+	if l.err != nil {
+		a.Log.Error("the file is not used; the agent goes on as it is", "error", l.err)
+		a.degrade("configuration", l.err)
+		if l.q != nil {
+			l.q.reply <- Reply{Error: l.err.Error(), Hint: "kvmha check"}
+		}
+		return
+	}
+	a.degrade("configuration", nil)
+	a.Log.Info("configuration loaded", "groups", len(l.spec.Groups))
+	a.Spec = l.spec
+	if a.Voices != nil {
+		a.Voices.Use(l.spec)
+	}
+	a.wanted = l.spec.Groups
+	for _, g := range a.groups {
+		if w := find(l.spec.Groups, g.spec.Name); w == nil || !reflect.DeepEqual(*w, g.spec) {
+			g.leaving = true
+			a.push(g, failover.Stop{})
+		}
+	}
+	if l.q != nil {
+		l.q.reply <- Reply{}
+	}
+}
+
+// follow brings the groups to what the last reload wants, as far as the old ones have let go.
+func (a *Agent) follow(besides context.Context, now time.Time) {
+	for _, g := range append([]*group(nil), a.groups...) {
+		if g.leaving && g.stopped {
+			a.remove(g)
+		}
+	}
+	if a.wanted == nil || a.stopping {
+		return
+	}
+	waits := false
+	for _, w := range a.wanted {
+		switch old := a.group(w.Name); {
+		case old == nil:
+			if err := a.add(besides, w, now); err != nil {
+				a.degrade("group "+w.Name, err)
+			}
+		case old.leaving:
+			waits = true
+		}
+	}
+	if !waits {
+		a.wanted = nil
+	}
+}
+
+func find(all []Group, name string) *Group {
+	for i := range all {
+		if all[i].Name == name {
+			return &all[i]
+		}
+	}
+	return nil
+}

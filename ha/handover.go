@@ -1,0 +1,86 @@
+package ha
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"kvmctl/ha/failover"
+	"kvmctl/ha/link"
+)
+
+// handoverVersion is that of the state that one program leaves to the next when an agent is replaced in place. A program that finds another
+// version begins anew: its groups are waiting, and what it finds of its own addresses is removed.
+const handoverVersion = 1
+
+// maxHandover bounds the state, in bytes.
+const maxHandover = 16 << 20
+
+// Handover is what outlives an exec: everything that a group's machines know, and the descriptors that stay open.
+type Handover struct {
+	Version  int             `json:"version"`
+	BootID   string          `json:"boot_id"`
+	Made     time.Duration   `json:"made"`  // since boot
+	Began    time.Duration   `json:"began"` // the first program, since boot
+	Restarts int             `json:"restarts"`
+	Control  int             `json:"control"` // the control socket's descriptor; -1: none
+	Held     []link.Held     `json:"held"`
+	Groups   []groupHandover `json:"groups"`
+}
+
+// groupHandover is one group's part.
+type groupHandover struct {
+	Name        string           `json:"name"`
+	Failover    failover.Resumed `json:"failover"`
+	Maintenance bool             `json:"maintenance"`
+	Moves       int              `json:"moves"`
+}
+
+// maxHandoverAge is how old a state may be: an exec takes a fraction of a second, and whoever holds an older one lost its lease.
+const maxHandoverAge = 10 * time.Second
+
+// Errors of a state that is not taken over.
+var (
+	errHandoverVersion = errors.New("it is of another version")
+	errHandoverBoot    = errors.New("it was made before the machine booted")
+	errHandoverAge     = errors.New("it is too old")
+)
+
+func (h *Handover) encode() ([]byte, error) {
+	b, err := json.Marshal(h)
+	if err != nil {
+		return nil, fmt.Errorf("encode the state: %w", err)
+	}
+	if len(b) > maxHandover {
+		return nil, fmt.Errorf("encode the state: %w", ErrTooLong)
+	}
+	return b, nil
+}
+
+// decodeHandover reads what encode wrote, on the same boot and a moment ago.
+func decodeHandover(b []byte, bootID string, now time.Time) (*Handover, error) {
+	if len(b) > maxHandover {
+		return nil, fmt.Errorf("take over the state: %w", ErrTooLong)
+	}
+	var v struct {
+		Version int `json:"version"`
+	}
+	if err := json.Unmarshal(b, &v); err != nil {
+		return nil, fmt.Errorf("take over the state: %w", err)
+	}
+	if v.Version != handoverVersion {
+		return nil, fmt.Errorf("take over the state: %w", errHandoverVersion)
+	}
+	var h Handover
+	if err := decodeStrict(b, &h); err != nil {
+		return nil, fmt.Errorf("take over the state: %w", err)
+	}
+	if h.BootID != bootID {
+		return nil, fmt.Errorf("take over the state: %w", errHandoverBoot)
+	}
+	if age := bootAge(now) - h.Made; age < 0 || age > maxHandoverAge {
+		return nil, fmt.Errorf("take over the state: %w", errHandoverAge)
+	}
+	return &h, nil
+}

@@ -1,0 +1,196 @@
+package ha
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"kvmctl/ha/carp"
+	"kvmctl/ha/link"
+)
+
+// Bounds of what the main loop asks the kernel: it answers in microseconds, unless somebody holds its lock.
+const (
+	turnWait  = 25 * time.Millisecond
+	leaseWait = 200 * time.Millisecond
+	probeWait = 40 * time.Millisecond // a LAN answers within a few
+)
+
+// Kernel is this machine's network.
+type Kernel struct{ leases *link.Leases }
+
+// OpenKernel begins in the calling thread's network namespace.
+func OpenKernel(clock Clock) (*Kernel, error) {
+	l, err := link.OpenLeases(clock.Now)
+	if err != nil {
+		return nil, fmt.Errorf("open the kernel's addresses: %w", err)
+	}
+	return &Kernel{l}, nil
+}
+
+// Close leaves what is held to its lifetime.
+func (k *Kernel) Close() error { return k.leases.Close() }
+
+// kernelPort is a CARP socket with the goroutine that reads it.
+type kernelPort struct {
+	*link.CARPSocket
+	stop func()
+	done chan struct{}
+}
+
+// Open implements Network.
+func (k *Kernel) Open(iface string, deliver func([]byte)) (Port, error) {
+	s, err := link.OpenCARP(iface)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	p := &kernelPort{s, cancel, make(chan struct{})}
+	go func() {
+		defer close(p.done)
+		buf := make([]byte, 128)
+		for ctx.Err() == nil {
+			n, err := s.Receive(ctx, buf)
+			switch {
+			case err == nil:
+				deliver(buf[:n])
+			case ctx.Err() == nil: // the interface is down: the watch tells of it, and of its end
+				select {
+				case <-ctx.Done():
+				case <-time.After(100 * time.Millisecond):
+				}
+			}
+		}
+	}()
+	return p, nil
+}
+
+// Close ends the reading and leaves the groups.
+func (p *kernelPort) Close() error {
+	p.stop()
+	<-p.done
+	return p.CARPSocket.Close()
+}
+
+// Station implements Network.
+func (k *Kernel) Station(iface string) (Station, error) {
+	state, err := link.Lookup(iface)
+	if err != nil {
+		return Station{}, err
+	}
+	if state.Gone {
+		return Station{}, fmt.Errorf("interface %s: %w", iface, errNoPort)
+	}
+	s := Station{Index: state.Index, Carrier: state.Carrier}
+	if len(state.MAC) == len(s.MAC) {
+		s.MAC = carp.MAC(state.MAC)
+	}
+	i, err := net.InterfaceByName(iface)
+	if err != nil {
+		return Station{}, fmt.Errorf("look at %s: %w", iface, err)
+	}
+	addrs, err := i.Addrs()
+	if err != nil {
+		return Station{}, fmt.Errorf("list the addresses of %s: %w", iface, err)
+	}
+	for _, a := range addrs {
+		p, err := netip.ParsePrefix(a.String())
+		if err != nil {
+			continue
+		}
+		addr := p.Addr().Unmap().WithZone("")
+		s.All = append(s.All, addr)
+		switch { // an address that is alone in its prefix is shared, ours or another's
+		case addr.Is4() && !p.IsSingleIP() && !s.IPv4.IsValid():
+			s.IPv4 = addr
+		case addr.Is6() && addr.IsLinkLocalUnicast() && !s.IPv6.IsValid():
+			s.IPv6 = addr
+		}
+	}
+	return s, nil
+}
+
+// Take implements Network.
+func (k *Kernel) Take(iface string, addr netip.Addr) error {
+	ctx, cancel := context.WithTimeout(context.Background(), leaseWait)
+	defer cancel()
+	return k.leases.Take(ctx, iface, addr)
+}
+
+// Drop implements Network. It deletes the address however it came there.
+func (k *Kernel) Drop(iface string, addr netip.Addr) error {
+	ctx, cancel := context.WithTimeout(context.Background(), leaseWait)
+	defer cancel()
+	err := k.leases.Drop(ctx, iface, addr)
+	found, findErr := link.FindAddresses(ctx, addr)
+	errs := []error{err, findErr}
+	for _, p := range found {
+		if p.Interface == iface {
+			errs = append(errs, link.RemoveAddress(ctx, p))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Turn implements Network.
+func (k *Kernel) Turn() ([]link.Lost, error) { return k.leases.Turn(turnWait) }
+
+// Next implements Network.
+func (k *Kernel) Next() time.Time { return k.leases.Next() }
+
+// Held implements Network.
+func (k *Kernel) Held() []link.Held { return k.leases.Held() }
+
+// Adopt implements Network.
+func (k *Kernel) Adopt(held ...link.Held) { k.leases.Adopt(held...) }
+
+// Find implements Network.
+func (k *Kernel) Find(addrs ...netip.Addr) ([]link.Present, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), leaseWait)
+	defer cancel()
+	return link.FindAddresses(ctx, addrs...)
+}
+
+// Leftovers implements Network.
+func (k *Kernel) Leftovers(addrs ...netip.Addr) ([]link.Present, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), leaseWait)
+	defer cancel()
+	return link.Leftovers(ctx, addrs...)
+}
+
+// Probe implements Network.
+func (k *Kernel) Probe(ctx context.Context, iface string, addr netip.Addr) (string, error) {
+	mac, taken, err := link.Probe(ctx, iface, addr, probeWait)
+	if err != nil || !taken {
+		return "", err
+	}
+	return mac.String(), nil
+}
+
+// Announce implements Network.
+func (k *Kernel) Announce(iface string, addr netip.Addr) error {
+	p, err := link.OpenPort(iface)
+	if err != nil {
+		return err
+	}
+	return errors.Join(p.Announce(p.MAC(), addr, false), p.Close())
+}
+
+// Watch implements Network.
+func (k *Kernel) Watch(ctx context.Context, deliver func(link.Event)) error {
+	w, err := link.Watch()
+	if err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = w.Close() })
+	for e := range w.Events {
+		deliver(e)
+	}
+	if !stop() {
+		return nil
+	}
+	return errors.Join(w.Err(), w.Close())
+}

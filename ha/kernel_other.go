@@ -1,0 +1,12 @@
+//go:build !linux
+
+package ha
+
+// Kernel is this machine's network.
+type Kernel struct{ Network }
+
+// OpenKernel gives ErrSystem.
+func OpenKernel(Clock) (*Kernel, error) { return nil, ErrSystem }
+
+// Close does nothing.
+func (*Kernel) Close() error { return nil }

@@ -1,0 +1,84 @@
+package ha
+
+import (
+	"strconv"
+	"time"
+
+	"kvmctl/ha/carp"
+	"kvmctl/ha/failover"
+)
+
+// beginRestart makes everything ready for the program that takes the agent over, unless a group moves at the moment.
+func (a *Agent) beginRestart(now time.Time, q *asked) {
+	refuse := func(why string) {
+		a.Log.Warn("no restart in place", "reason", why)
+		if q != nil {
+			q.reply <- Reply{Refused: true, Error: why, Hint: "kvmha status, and again when no group moves"}
+		}
+	}
+	if a.stopping || a.wanted != nil {
+		refuse("the agent is stopping, or takes a new file")
+		return
+	}
+	h := &Handover{Version: handoverVersion, BootID: a.BootID, Made: bootAge(now), Began: bootAge(a.began), Restarts: a.loop.Restart, Control: -1}
+	for _, g := range a.groups {
+		r, ok := g.fo.Handover(bootAge)
+		if !ok {
+			refuse("group " + g.spec.Name + " moves at the moment: it is " + g.fo.Status().Role.String())
+			return
+		}
+		h.Groups = append(h.Groups, groupHandover{Name: g.spec.Name, Failover: r, Maintenance: g.maintenance, Moves: g.moves})
+	}
+	h.Held = a.Network.Held()
+	if q != nil {
+		q.reply <- Reply{}
+	}
+	if err := a.tell("RELOADING=1", a.monotonic()); err != nil {
+		a.degrade("notify", err)
+	}
+	a.end = h
+}
+
+// Handover is what Run has left for the next program, when it gave ErrReplaced.
+func (a *Agent) Handover() *Handover { return a.end }
+
+// resume puts a group to where the program before had it: its addresses are there, and an advert is due at once.
+func (a *Agent) resume(g *group, now time.Time) {
+	for _, h := range a.Resume.Groups {
+		if h.Name != g.spec.Name {
+			continue
+		}
+		g.moves, g.maintenance = h.Moves, h.Maintenance
+		if h.Maintenance {
+			a.push(g, failover.Maintenance{On: true})
+		}
+		fo, effects := failover.Resume(g.spec.failoverConfig(), h.Failover, sinceBoot, now)
+		g.fo = fo
+		for _, e := range effects {
+			if _, ready := e.(failover.Ready); ready {
+				a.stepCARP(g, now, carp.Ready{Unelected: true})
+				continue
+			}
+			a.carryOut(g, now, e)
+		}
+		if h.Failover.Active {
+			g.held = true
+			a.activeChecks(g, true)
+		}
+		return
+	}
+}
+
+// monotonic is the line that sd_notify(3) wants beside RELOADING=1.
+func (a *Agent) monotonic() string {
+	return "MONOTONIC_USEC=" + strconv.FormatInt(a.Clock.Monotonic().Microseconds(), 10)
+}
+
+// dropOrphans deletes the addresses that the program before held and that no group of this one is about.
+func (a *Agent) dropOrphans() {
+	for _, h := range a.Network.Held() {
+		if g := a.holder(h.Interface, h.Addr); g == nil || !g.held {
+			a.degrade("address "+h.Addr.String(), a.Network.Drop(h.Interface, h.Addr))
+		}
+	}
+}
