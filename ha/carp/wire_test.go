@@ -170,6 +170,27 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
+// Both zeros of one's complement make the sum right; only the one that senders write is read, so that Append makes the same bytes again.
+func TestTheOtherZeroOfTheChecksum(t *testing.T) {
+	a := Advert{VHID: 1, Base: 1}
+	for n := 0; n <= 0xffff; n++ {
+		a.Digest[18], a.Digest[19] = byte(n>>8), byte(n)
+		b := a.Append(nil)
+		if b[6] != 0 || b[7] != 0 {
+			continue
+		}
+		if _, err := Parse(b); err != nil {
+			t.Error(err)
+		}
+		b[6], b[7] = 0xff, 0xff
+		if _, err := Parse(b); !errors.Is(err, ErrChecksum) {
+			t.Errorf("%x: %v", b, err)
+		}
+		return
+	}
+	t.Error("no advert has the sum 0")
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add(unhex(f, captured)[34:])
 	f.Add(Advert{VHID: 1, Base: 255, Skew: 255}.Append(nil))
