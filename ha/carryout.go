@@ -104,8 +104,8 @@ func (a *Agent) changedRole(g *group, t failover.Transition) {
 	if t.To == failover.Active {
 		g.moves++
 	}
-	if t.From == failover.Active || t.From == failover.Promoting {
-		a.activeChecks(g, false)
+	if t.To != failover.Active && t.To != failover.Promoting {
+		a.activeChecks(g, false) // what they ask runs on the active node only
 	}
 	if err := a.tell("STATUS=" + a.oneLine()); err != nil {
 		a.degrade("notify", err)

@@ -2,10 +2,13 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"kvmctl/ha/hatest"
 )
 
 // The peer in all of these is Debian's ucarp 1.5.2. The figures that they are held to are FAILOVER.md's profile C and facts section 3.
@@ -28,8 +31,10 @@ func master(t *testing.T, more string) (*site, *agent) {
 	a := s.agent("a", group("web", s.vip, 0, "preempt = true\npreempt_delay = \"0s\"\n"+more))
 	a.role("active")
 	s.held("a")
-	s.ucarp("b", 100, false)
-	time.Sleep(1500 * time.Millisecond) // ucarp hears an advert before it may count as a backup
+	u := s.ucarp("b", 100, false)
+	if err := hatest.Until(s.ctx, func() bool { return strings.Contains(u.Output(), "BACKUP") }); err != nil {
+		t.Fatalf("ucarp never listened: %s", u.Output())
+	}
 	return s, a
 }
 
@@ -102,8 +107,9 @@ func TestAgentMasterIsStoppedAndBowsOut(t *testing.T) {
 func TestSwitchHandsOverToUCARP(t *testing.T) {
 	s, a := master(t, "")
 	begin := time.Now()
-	out, err := a.ask("switch", "web")
-	t.Logf("%s %v", out, err)
+	if out, err := a.ask("switch", "web"); err != nil {
+		t.Errorf("switch: %v %s", err, out)
+	}
 	took := s.answers("b", begin)
 	t.Logf("ucarp took over in %s", took)
 	s.held("b")
@@ -151,4 +157,15 @@ func deadAgent(t *testing.T, i int, sig unix.Signal) {
 			t.Errorf("it had the address while it was stopped: %+v", span)
 		}
 	}
+}
+
+func TestLeftoversAreDeletedAtStart(t *testing.T) {
+	s, a := master(t, "")
+	s.must(a.Kill())
+	a.start() // within its own lease
+	a.role("standby")
+	if now := s.holders.Now(); len(now) > 0 {
+		t.Errorf("it stands by, and %q has the address", now)
+	}
+	s.noDual()
 }

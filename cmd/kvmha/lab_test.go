@@ -78,11 +78,15 @@ func (a *agent) write(text string) {
 // agent starts a kvmha with this file.
 func (s *site) agent(node, text string) *agent {
 	s.t.Helper()
-	n := s.lab.Node(node)
 	root, err := os.MkdirTemp("", "ha") // a socket's path has no room for the test's name
 	s.must(err)
 	s.t.Cleanup(func() { os.RemoveAll(root) })
-	a := &agent{s: s, node: n, root: root}
+	return s.agentAt(node, root, text)
+}
+
+func (s *site) agentAt(node, root, text string) *agent {
+	s.t.Helper()
+	a := &agent{s: s, node: s.lab.Node(node), root: root}
 	a.write(text)
 	a.start()
 	return a
