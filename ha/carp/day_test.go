@@ -3,6 +3,8 @@ package carp
 import (
 	"fmt"
 	"net/netip"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -10,12 +12,13 @@ import (
 
 // agent is a machine in a goroutine of its own, on the clock of a synctest bubble.
 type agent struct {
+	mu      sync.Mutex // of all that the test looks at
 	machine *Machine
 	name    string
 	in      chan Input
 	quit    chan struct{}
 	peer    *agent
-	down    bool // it can neither send nor hear; only changed while all are blocked
+	down    atomic.Bool // it can neither send nor hear
 	sent    int
 	last    time.Time // the last advert
 	changes []string
@@ -26,7 +29,7 @@ func (a *agent) run() {
 	timer := time.NewTimer(time.Hour)
 	a.step(Allow{})
 	for {
-		if next := a.machine.Next(); !next.IsZero() {
+		if next := a.next(); !next.IsZero() {
 			timer.Reset(time.Until(next))
 		} else {
 			timer.Stop()
@@ -42,13 +45,28 @@ func (a *agent) run() {
 	}
 }
 
+func (a *agent) next() time.Time {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.machine.Next()
+}
+
+// look gives what can be seen of it.
+func (a *agent) look() (f Facts, last, master time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.machine.Facts(), a.last, a.master
+}
+
 func (a *agent) step(in Input) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	now := time.Now()
 	for _, e := range a.machine.Step(now, in) {
 		switch e := e.(type) {
 		case Send:
 			a.sent++
-			if !a.down && !a.peer.down {
+			if !a.down.Load() && !a.peer.down.Load() {
 				a.last = now
 				a.peer.in <- Received{Claim{From: a.machine.cfg.Source, TTL: 255, Advert: e.Advert}}
 			}
@@ -79,19 +97,23 @@ func TestADay(t *testing.T) {
 		time.Sleep(time.Hour + phase)
 		for hour := 1; hour < 24; hour++ {
 			synctest.Wait()
-			if s := fmt.Sprint(a.machine.Facts().State, b.machine.Facts().State); s != "master backup" {
+			before, _, _ := a.look()
+			standby, _, _ := b.look()
+			if s := fmt.Sprint(before.State, standby.State); s != "master backup" {
 				t.Fatalf("hour %d: %s", hour, s)
 			}
-			a.down = true
+			a.down.Store(true)
 			time.Sleep(time.Minute)
 			synctest.Wait()
-			if took := b.master.Sub(a.last); took != 3390625*time.Microsecond {
+			_, last, _ := a.look()
+			after, _, since := b.look()
+			if took := since.Sub(last); took != 3390625*time.Microsecond {
 				t.Errorf("hour %d: took over %v after the last advert", hour, took)
 			}
-			if s := b.machine.Facts().State; s != Master {
-				t.Fatalf("hour %d: b is %v", hour, s)
+			if after.State != Master {
+				t.Fatalf("hour %d: b is %v", hour, after.State)
 			}
-			a.down = false
+			a.down.Store(false)
 			time.Sleep(59*time.Minute + time.Duration(hour)*time.Millisecond)
 		}
 		close(a.quit)
