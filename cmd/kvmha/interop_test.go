@@ -152,6 +152,9 @@ func deadAgent(t *testing.T, i int, sig unix.Signal) {
 	if err := s.settled(); err != nil {
 		t.Error(err)
 	}
+	if st, err := a.status(); err != nil || st.Loop.Freezes == 0 {
+		t.Errorf("it does not know that it stood still: %+v, %v", st.Loop, err)
+	}
 	for _, span := range s.holders.Spans() {
 		if span.Node == "a" && span.From.After(event) && span.From.Before(thaw) {
 			t.Errorf("it had the address while it was stopped: %+v", span)
