@@ -3,7 +3,6 @@ package vm
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -139,6 +138,7 @@ type starting struct {
 	cmd          *exec.Cmd
 	ended        chan struct{} // closed when QEMU has ended; it is our child until we leave
 	state        *State
+	record       *Record // written once QEMU is on its way: nobody reads that of a start that is not finished
 	launcher     *comingLauncher
 	marker       *flock.Lock   // of the file that says that the start is not finished
 	tapsMade     chan struct{} // closed when taps and tapsErr are set
@@ -258,16 +258,17 @@ func (s *starting) writeState(context.Context) error {
 		s.state.MACs = append(s.state.MACs, s.p.ABI.NICs[i].MAC.String())
 		s.state.Bridges = append(s.state.Bridges, n.Bridge)
 	}
-	err := errors.Join(s.h.saveArgv(s.spec.Name, s.p.Argv), s.h.saveRecord(s.spec.Name, rec),
-		s.h.saveState(s.spec.Name, s.state))
-	if err != nil {
+	s.record = rec
+	if err := s.h.saveState(s.spec.Name, s.state); err != nil {
 		return err
 	}
 	// From here on a process may exist that holds no lock on the pidfile yet. The launcher inherits this lock and loses it as it becomes
 	// QEMU: once it is free, whatever is left of an unfinished start runs as the guest's uid.
-	if s.marker, err = flock.TryLock(s.h.run(s.spec.Name, startingName)); err != nil {
+	marker, err := flock.TryLock(s.h.run(s.spec.Name, startingName))
+	if err != nil {
 		return fmt.Errorf("mark the start as unfinished: %w", err)
 	}
+	s.marker = marker
 	s.onUndo(func() { _ = s.marker.Leave() })
 	return nil
 }

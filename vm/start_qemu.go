@@ -41,7 +41,10 @@ func (s *starting) exec(ctx context.Context) error {
 	s.files.recorder = nil
 	s.files.close()
 	s.files.recorder = recorder
-	// The fact is written while QEMU gets ready; a start that fails writes its end behind it.
+	// These are written while QEMU gets ready; a start that fails writes its end behind the fact.
+	if err := errors.Join(s.h.saveArgv(s.spec.Name, s.p.Argv), s.h.saveRecord(s.spec.Name, s.record)); err != nil {
+		return err
+	}
 	facts := []Fact{{Time: s.state.Started, Run: s.state.Run, Kind: KindStart,
 		PID: s.cmd.Process.Pid, Boot: s.state.Boot, By: s.h.By, Reason: s.before.word()}}
 	if s.cd != "" {
