@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help deps build check test e2e demo bench install uninstall man clean
+.PHONY: help deps build check test e2e demo bench bench-ha install uninstall man clean
 
 PREFIX  ?= /usr/local
 DESTDIR ?=
@@ -18,7 +18,7 @@ LDFLAGS  = -s -w -X kvmctl/internal/version.Version=$(VERSION)
 ROOMS    = $(wildcard cmd configs vm netbridge ha internal test)
 
 help: ## show this list
-	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
 
 deps: ## install what is missing (apt-get; a Go that is new enough from the module proxy)
 	@contrib/deps.sh
@@ -59,6 +59,11 @@ bench: ## measure against raw QEMU and libvirt, which it installs
 	@contrib/deps.sh bench
 	@$(MAKE) --no-print-directory build
 	go run ./test/bench
+
+bench-ha: ## measure kvmha against ucarp and keepalived (about twenty minutes)
+	@contrib/deps.sh bench-ha
+	@$(MAKE) --no-print-directory build
+	go run ./test/benchha
 
 install: ## install into $(DESTDIR)$(PREFIX): programs, manual, units, init scripts, completions, reference files
 	@test -x $(BIN)/kvmctl -a -x $(BIN)/kvmha || $(MAKE) --no-print-directory build

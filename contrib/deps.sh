@@ -1,6 +1,6 @@
 #!/bin/bash
 # Installs what building, testing, the demo or the benchmark needs and this machine lacks; says so first. With nothing
-# missing it does nothing, in a few milliseconds. Usage: contrib/deps.sh [bench|e2e]
+# missing it does nothing, in a few milliseconds. Usage: contrib/deps.sh [bench|bench-ha|e2e]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -55,6 +55,9 @@ if [[ ${1-} == bench ]]; then
 	need_program virsh libvirt-clients
 	need_program libvirtd libvirt-daemon-system
 	need_program strace strace
+fi
+if [[ ${1-} == bench-ha ]]; then
+	need_program named bind9 # runs beside the groups
 fi
 need_program mandoc mandoc # checks the manual
 if [[ ${1-} == e2e ]]; then

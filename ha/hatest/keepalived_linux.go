@@ -18,6 +18,7 @@ type Keepalived struct {
 	NoPreempt bool
 	UseVMAC   bool
 	Instance  string // further lines of the instance
+	Blocks    string // further blocks, such as a vrrp_script
 }
 
 // Keepalived starts a keepalived on the node, in the foreground.
@@ -35,6 +36,9 @@ func (n *Node) Keepalived(k Keepalived) (*Process, error) {
 func (k Keepalived) config(n *Node) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "global_defs {\n  router_id %s\n  vrrp_version 3\n}\n", n.Name)
+	if k.Blocks != "" {
+		b.WriteString(k.Blocks + "\n")
+	}
 	fmt.Fprintf(&b, "vrrp_instance lab {\n  state BACKUP\n  interface %s\n  virtual_router_id %d\n  priority %d\n  advert_int %g\n"+
 		"  garp_master_delay 1\n", n.Interface, k.VRID, k.Priority, k.Interval.Seconds())
 	if k.NoPreempt {

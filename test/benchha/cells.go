@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// act is one of a cell's events; its figures are rows of the table.
+type act struct {
+	what   string
+	node   string        // who is to answer
+	window time.Duration // watched at least; 0: until a second after the takeover
+	event  func(*rig) error
+	rule   rule
+}
+
+// rule says what is wanted of kvmha.
+type rule struct {
+	alone  bool          // the outage is bounded by outage instead of the others', and nobody may have the address twice
+	outage time.Duration // the longest
+	ahead  time.Duration // before ucarp by so much
+	noDual bool          // both nodes have the address by the nature of the event: nothing is wanted
+}
+
+// cell is a row of the bench: a lab in which the acts follow each other.
+type cell struct {
+	name, title string
+	checked     bool // with a check of a service
+	acts        []act
+}
+
+// dualWindow is how long dual ownership is counted after the end of an agent: that of the others has no end.
+const dualWindow = 6 * time.Second
+
+func cells() []cell {
+	restart := func(r *rig) error { return errors.Join(r.a.Join(), r.start(r.a)) }
+	return []cell{
+		{"crash", "host crash", false, []act{
+			{"host crash", "b", 0, func(r *rig) error { return r.a.Crash() }, rule{ahead: time.Second}},
+			{"failback after it", "a", 0, restart, rule{}}}},
+		{"kill", "kill −9 of the daemon", false, []act{
+			{"kill −9", "b", dualWindow, func(r *rig) error { return r.a.KillAll() }, rule{alone: true, outage: 3500 * time.Millisecond}}}},
+		{"stop", "clean stop", false, []act{
+			{"clean stop", "b", 0, func(r *rig) error { return r.procs["a"].Signal(unix.SIGTERM) }, rule{}}}},
+		{"link", "link down and up", false, []act{
+			{"link down", "b", 0, func(r *rig) error { return r.a.Unplug() }, rule{}},
+			{"link up", "a", 0, func(r *rig) error { return r.a.Plug() }, rule{}}}},
+		{"partition", "partition and its heal", false, []act{
+			{"partition", "b", dualWindow, func(r *rig) error { return r.a.Cut() }, rule{noDual: true}},
+			{"partition heals", "a", 4 * time.Second, func(r *rig) error { return r.a.Join() }, rule{}}}},
+		{"hang", "hang and thaw", false, []act{
+			{"hang", "b", dualWindow, func(r *rig) error { return r.signal(r.a, unix.SIGSTOP) }, rule{alone: true, outage: 3500 * time.Millisecond}},
+			{"thaw", "a", 4 * time.Second, func(r *rig) error { return r.signal(r.a, unix.SIGCONT) }, rule{}}}},
+		{"service", "failure of a service", true, []act{
+			{"service fails (1 s × 3)", "b", 0, func(r *rig) error { return os.WriteFile(badService(r.a), nil, 0o644) }, rule{}}}},
+	}
+}
+
+// cell runs a cell with all contenders: in each batch as many labs of each, which meet the same phases and the same noise.
+func (b *bench) cell(ctx context.Context, c cell) error {
+	all := b.contenders()
+	got := make([][][]sample, len(all)) // contender, act, run
+	for i := range got {
+		got[i] = make([][]sample, len(c.acts))
+	}
+	var mu sync.Mutex
+	for done := 0; done < b.o.runs; done += b.o.labs {
+		var wg sync.WaitGroup
+		var errs []error
+		for run := done; run < min(done+b.o.labs, b.o.runs); run++ {
+			phase := time.Duration(rand.Int64N(int64(time.Second)))
+			for i, who := range all {
+				if c.checked && !who.check {
+					continue
+				}
+				wg.Go(func() {
+					samples, err := b.once(ctx, c, who, phase, fmt.Sprintf("%s%d%d", c.name, run, i))
+					mu.Lock()
+					defer mu.Unlock()
+					if err != nil {
+						errs = append(errs, fmt.Errorf("%s, run %d: %w", who.name, run, err))
+						return
+					}
+					for j, s := range samples {
+						got[i][j] = append(got[i][j], s)
+					}
+				})
+			}
+		}
+		wg.Wait()
+		if err := errors.Join(errs...); err != nil {
+			return err
+		}
+	}
+	for j, a := range c.acts {
+		b.report.cell(a, got[0][j], got[1][j], got[2][j])
+	}
+	return nil
+}
+
+// once runs a cell with one contender.
+func (b *bench) once(ctx context.Context, c cell, who contender, phase time.Duration, name string) (samples []sample, err error) {
+	r, err := newRig(ctx, filepath.Join(b.dir, name), c, who)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, r.lab.Close(), os.RemoveAll(filepath.Join(b.dir, name))) }()
+	for i, a := range c.acts {
+		if i == 0 {
+			if err := r.phased(ctx, phase); err != nil {
+				return nil, err
+			}
+		}
+		s, err := r.act(ctx, a.node, a.window, func() error { return a.event(r) })
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", a.what, err)
+		}
+		if s.never && os.Getenv("BENCHHA_LOGS") != "" {
+			say("%s: nobody answered:\n%s\n%s", a.what, r.procs["a"].Output(), r.procs["b"].Output())
+		}
+		samples = append(samples, s)
+	}
+	return samples, nil
+}
+
+// duals ends the agent at any phase and sums the seconds in which both nodes had the address.
+func (b *bench) duals(ctx context.Context) error {
+	who := b.contenders()[0]
+	for _, c := range cells() {
+		if c.name != "kill" && c.name != "hang" {
+			continue
+		}
+		var mu sync.Mutex
+		var all []sample
+		var errs []error
+		next := make(chan int)
+		var wg sync.WaitGroup
+		for range 3 * b.o.labs {
+			wg.Go(func() {
+				for run := range next {
+					s, err := b.once(ctx, c, who, time.Duration(rand.Int64N(int64(time.Second))), fmt.Sprintf("d%s%d", c.name, run))
+					mu.Lock()
+					if err != nil {
+						errs = append(errs, fmt.Errorf("run %d: %w", run, err))
+					} else {
+						all = append(all, s...)
+					}
+					mu.Unlock()
+				}
+			})
+		}
+		for run := range b.o.dual {
+			if ctx.Err() == nil {
+				next <- run
+			}
+		}
+		close(next)
+		wg.Wait()
+		if err := errors.Join(append(errs, context.Cause(ctx))...); err != nil {
+			return err
+		}
+		b.report.dual(c.title, b.o.dual, all)
+	}
+	return nil
+}

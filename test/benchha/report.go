@@ -1,0 +1,276 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"text/template"
+	"time"
+
+	"kvmctl/internal/atomicfile"
+)
+
+// series is what one figure's runs gave.
+type series []time.Duration
+
+// median of an even number of runs lies between the two in the middle.
+func (s series) median() time.Duration {
+	if len(s) == 0 {
+		return 0
+	}
+	t := slices.Sorted(slices.Values(s))
+	return (t[(len(t)-1)/2] + t[len(t)/2]) / 2
+}
+
+func (s series) max() time.Duration {
+	if len(s) == 0 {
+		return 0
+	}
+	return slices.Max(s)
+}
+
+// String is the median and the worst run.
+func (s series) String() string {
+	if len(s) == 0 {
+		return "not offered"
+	}
+	return fmt.Sprintf("%.3f [%.3f]", s.median().Seconds(), s.max().Seconds())
+}
+
+// noise is by how much two medians may differ that are still the same: the client asks every 5 ms, a phase is kept within that of a busy
+// scheduler, and the better of two others has had two tries.
+const noise = 50 * time.Millisecond
+
+// row is a line of a table; the columns are the contenders.
+type row struct {
+	what, figure string
+	values       [3]string
+	wanted       string // "": nothing was promised
+	ok           bool
+}
+
+// report collects what was measured.
+type report struct {
+	machine []string
+	cells   []row
+	duals   []row
+	costs   []row
+	notes   []string
+}
+
+func (r *report) note(format string, args ...any) {
+	r.notes = append(r.notes, fmt.Sprintf(format, args...))
+}
+
+// missed counts the wanted figures that were not reached.
+func (r *report) missed() int {
+	n := 0
+	for _, x := range slices.Concat(r.cells, r.duals, r.costs) {
+		if x.wanted != "" && !x.ok {
+			n++
+		}
+	}
+	return n
+}
+
+func pick(all []sample, f func(sample) time.Duration) series {
+	var s series
+	for _, x := range all {
+		s = append(s, f(x))
+	}
+	return s
+}
+
+// cell adds the rows of an act and judges them.
+func (r *report) cell(a act, ours, ucarp, keepalived []sample) {
+	all := [3][]sample{ours, ucarp, keepalived}
+	names := [3]string{"kvmha", "ucarp", "keepalived"}
+	for i, s := range all {
+		never := 0
+		for _, x := range s {
+			if x.never {
+				never++
+			}
+		}
+		if never > 0 {
+			r.note("%s: %s did not take over within %s in %d of %d runs; they count as %s.", a.what, names[i], limit, never, len(s), limit)
+		}
+	}
+	figures := func(f func(sample) time.Duration) (s [3]series, v [3]string) {
+		for i := range all {
+			s[i] = pick(all[i], f)
+			v[i] = s[i].String()
+		}
+		return s, v
+	}
+	take, takeV := figures(func(s sample) time.Duration { return s.takeover })
+	out, outV := figures(func(s sample) time.Duration { return s.outage })
+	dual, dualV := figures(func(s sample) time.Duration { return s.dual })
+
+	x := row{what: a.what, figure: "first answer", values: takeV}
+	x.wanted, x.ok = "≤ the better", notWorse(take)
+	if a.rule.ahead > 0 {
+		x.wanted += fmt.Sprintf(", %s before ucarp", a.rule.ahead)
+		x.ok = x.ok && take[0].median()+a.rule.ahead <= take[1].median()
+	}
+	r.cells = append(r.cells, x)
+
+	x = row{what: a.what, figure: "client outage", values: outV}
+	if x.wanted, x.ok = "≤ the better", notWorse(out); a.rule.alone {
+		x.wanted, x.ok = fmt.Sprintf("every run ≤ %s", a.rule.outage), out[0].max() <= a.rule.outage
+	}
+	r.cells = append(r.cells, x)
+
+	x = row{what: a.what, figure: "on both nodes", values: dualV}
+	switch {
+	case a.rule.alone:
+		x.wanted, x.ok = "0 in every run", dual[0].max() == 0
+	case !a.rule.noDual:
+		x.wanted, x.ok = "≤ the better", notWorse(dual)
+	}
+	r.cells = append(r.cells, x)
+}
+
+// notWorse compares our median with the better one of those that offer it.
+func notWorse(s [3]series) bool {
+	better := time.Duration(-1)
+	for _, x := range s[1:] {
+		if len(x) > 0 && (better < 0 || x.median() < better) {
+			better = x.median()
+		}
+	}
+	return better < 0 || s[0].median() <= better+noise
+}
+
+// dual adds the row of a way to end the agent.
+func (r *report) dual(what string, runs int, all []sample) {
+	dual := pick(all, func(s sample) time.Duration { return s.dual })
+	with := 0
+	for _, d := range dual {
+		if d > 0 {
+			with++
+		}
+	}
+	out := pick(all, func(s sample) time.Duration { return s.outage })
+	r.duals = append(r.duals, row{what: fmt.Sprintf("%s, %d runs", what, runs), figure: "on both nodes",
+		values: [3]string{fmt.Sprintf("%.3f s in all, in %d runs; outage %s", total(dual).Seconds(), with, out)}, wanted: "0 in every run", ok: with == 0 && len(dual) > 0})
+}
+
+func total(s series) (sum time.Duration) {
+	for _, d := range s {
+		sum += d
+	}
+	return sum
+}
+
+func table(b *strings.Builder, rows []row) {
+	if len(rows) == 0 {
+		return
+	}
+	b.WriteString("| event | figure | kvmha | ucarp | keepalived | wanted of kvmha | |\n|---|---|--:|--:|--:|---|---|\n")
+	for _, x := range rows {
+		verdict := ""
+		if x.wanted != "" {
+			verdict = "**missed**"
+			if x.ok {
+				verdict = "ok"
+			}
+		}
+		fmt.Fprintf(b, "| %s | %s | %s | %s | %s |\n", x.what, x.figure, strings.Join(x.values[:], " | "), x.wanted, verdict)
+	}
+	b.WriteString("\n")
+}
+
+// markdown gives the tables and what belongs to them.
+func (r *report) markdown() string {
+	var b strings.Builder
+	for _, m := range r.machine {
+		fmt.Fprintf(&b, "- %s\n", m)
+	}
+	if len(r.cells) > 0 {
+		b.WriteString("\nSeconds, median [worst run]:\n\n")
+		table(&b, r.cells)
+	}
+	if len(r.duals) > 0 {
+		b.WriteString("The agent's end at any phase, kvmha alone:\n\n| event | got | wanted | |\n|---|---|---|---|\n")
+		for _, x := range r.duals {
+			verdict := "**missed**"
+			if x.ok {
+				verdict = "ok"
+			}
+			fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", x.what, x.values[0], x.wanted, verdict)
+		}
+		b.WriteString("\n")
+	}
+	if len(r.costs) > 0 {
+		b.WriteString("What it costs:\n\n")
+		table(&b, r.costs)
+	}
+	for _, n := range r.notes {
+		fmt.Fprintf(&b, "%s\n\n", n)
+	}
+	return strings.TrimRight(b.String(), "\n") + "\n"
+}
+
+//go:embed page.md
+var pageText string
+
+var page = template.Must(template.New("page").Parse(pageText))
+
+// writePage writes the page of the documentation.
+func (r *report) writePage(path string) error {
+	var b bytes.Buffer
+	if err := page.Execute(&b, map[string]any{"Figures": r.markdown()}); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return atomicfile.Write(path, b.Bytes(), 0o644)
+}
+
+// describe says what was measured, with what, on what.
+func describe(ctx context.Context, b *bench) []string {
+	version := func(pattern string, argv ...string) string {
+		out, _ := exec.CommandContext(ctx, argv[0], argv[1:]...).CombinedOutput() // dpkg-query tells one that is missing by its exit code
+		line, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
+		return fmt.Sprintf(pattern, line)
+	}
+	debian := func(p string) string { return version(p+" %s", "dpkg-query", "-W", "-f", "${Version}", p) }
+	return []string{
+		fmt.Sprintf("command: `go run ./test/benchha -n %d -dual %d -labs %d`; %s", b.o.runs, b.o.dual, b.o.labs, time.Now().UTC().Format(time.DateOnly)),
+		fmt.Sprintf("machine: %s, %d CPUs, Linux %s; load before: %s", cpuModel(), runtime.NumCPU(),
+			strings.TrimSpace(read("/proc/sys/kernel/osrelease")), load()),
+		fmt.Sprintf("%s; %s; %s; %s", version("%s", b.bin, "version"), debian("ucarp"), debian("keepalived"), runtime.Version()),
+	}
+}
+
+func read(path string) string {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return "unknown"
+	}
+	return string(text)
+}
+
+func cpuModel() string {
+	for line := range strings.Lines(read("/proc/cpuinfo")) {
+		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
+			return strings.TrimSpace(value)
+		}
+	}
+	return "unknown CPU"
+}
+
+// load is the machine's load average of the last minute.
+func load() string {
+	first, _, _ := strings.Cut(read("/proc/loadavg"), " ")
+	return first
+}
