@@ -285,6 +285,7 @@ var ErrUnclean = errors.New("not everything was let go of")
 func (a *Agent) letGo() error {
 	var errs []error
 	for _, g := range a.groups {
+		a.dropVirtualMAC(g)
 		if g.unclean {
 			errs = append(errs, fmt.Errorf("group %s: %w", g.spec.Name, ErrUnclean))
 		}

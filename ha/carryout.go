@@ -20,7 +20,7 @@ func (a *Agent) carryOut(g *group, now time.Time, f failover.Effect) {
 	case failover.LeaseDrop:
 		a.stepDone(g, f.ID, a.drop(g))
 	case failover.Announce:
-		a.announce(g)
+		a.announce(g, now)
 	case failover.Transition:
 		a.changedRole(g, f)
 	case failover.Alert:
@@ -38,7 +38,7 @@ func (a *Agent) carryOut(g *group, now time.Time, f failover.Effect) {
 func (a *Agent) hold(g *group) error {
 	g.held = true
 	for _, addr := range g.spec.Addresses {
-		if err := a.Network.Take(g.iface(), addr); err != nil {
+		if err := a.Network.Take(g.home, addr); err != nil {
 			return err
 		}
 	}
@@ -50,15 +50,35 @@ func (a *Agent) drop(g *group) error {
 	g.held = false
 	var errs []error
 	for _, addr := range g.spec.Addresses {
-		errs = append(errs, a.Network.Drop(g.iface(), addr))
+		errs = append(errs, a.Network.Drop(g.home, addr))
 	}
 	return errors.Join(errs...)
 }
 
-// announce tells the network where they are.
-func (a *Agent) announce(g *group) {
+// Gratuitous ARP and unsolicited NA are sent so often: a frame may get lost, and nobody answers it.
+const (
+	announceTimes = 3
+	announceEvery = 300 * time.Millisecond
+)
+
+// announce tells the network where they are, now and a few times again.
+func (a *Agent) announce(g *group, now time.Time) {
+	g.announces, g.announceAt = announceTimes, now
+	a.announceAgain(g, now)
+}
+
+// announceAgain is one time of it.
+func (a *Agent) announceAgain(g *group, now time.Time) {
+	if g.announces == 0 || now.Before(g.announceAt) {
+		return
+	}
+	if g.announces--; !g.held {
+		g.announces = 0
+		return
+	}
+	g.announceAt = now.Add(announceEvery)
 	for _, addr := range g.spec.Addresses {
-		a.degrade("announcement of "+addr.String(), a.Network.Announce(g.iface(), addr))
+		a.degrade("announcement of "+addr.String(), a.Network.Announce(g.home, addr))
 	}
 }
 
@@ -82,7 +102,7 @@ func (a *Agent) stepEnded(_ time.Time, r result) {
 	}
 	out := failover.Result{ID: r.id}
 	switch {
-	case errors.Is(r.err, errActTimeout):
+	case errors.Is(r.err, errActTimeout) && !errors.Is(r.err, errTaken):
 		out.Outcome, out.Why = failover.TimedOut, oneLine(r.err)
 	case r.err != nil:
 		out.Outcome, out.Why = failover.Failed, oneLine(r.err)

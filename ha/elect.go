@@ -62,13 +62,13 @@ func (a *Agent) stepCARP(g *group, now time.Time, in carp.Input) {
 				todo = append(todo, carp.SendResult{Failed: err != nil})
 				continue
 			}
-			a.carried(g, e)
+			a.carried(g, now, e)
 		}
 	}
 }
 
 // carried carries out what CARP decided, but for its adverts.
-func (a *Agent) carried(g *group, e carp.Effect) {
+func (a *Agent) carried(g *group, now time.Time, e carp.Effect) {
 	log := a.Log.With("group", g.spec.Name)
 	switch e := e.(type) {
 	case carp.Changed:
@@ -86,7 +86,7 @@ func (a *Agent) carried(g *group, e carp.Effect) {
 		a.push(g, failover.Deposed{By: e.By.String(), Cause: string(e.Cause)})
 	case carp.Announce:
 		if g.held {
-			a.announce(g)
+			a.announce(g, now)
 		}
 	case carp.Misconfigured:
 		a.push(g, failover.Misconfigured{Why: e.String()})

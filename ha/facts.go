@@ -79,6 +79,10 @@ func (a *Agent) lookAt(g *group, now time.Time) {
 		}
 		a.degrade("CARP on "+g.iface(), nil)
 	}
+	if err := a.ensureVirtualMAC(g); err != nil {
+		a.push(g, failover.Interface{Present: false})
+		return
+	}
 	if changed := s.IPv4 != g.station.IPv4 || s.IPv6 != g.station.IPv6; changed {
 		a.stepCARP(g, now, carp.Reload{Config: g.spec.carpConfig(s.source(g.spec))})
 	}
@@ -91,6 +95,26 @@ func (a *Agent) lookAt(g *group, now time.Time) {
 		a.push(g, failover.Carrier{Up: s.Carrier})
 	case g.carrier.Step(now, s.Carrier):
 		a.push(g, failover.Carrier{Up: g.carrier.Up()})
+	}
+}
+
+// ensureVirtualMAC makes the interface of a group that wants CARP's own MAC. One that was there is found again.
+func (a *Agent) ensureVirtualMAC(g *group) error {
+	if !g.spec.VirtualMAC {
+		return nil
+	}
+	name, err := a.Network.VirtualMAC(g.iface(), g.spec.VHID)
+	a.degrade("virtual MAC of "+g.spec.Name, err)
+	if err == nil {
+		g.home = name
+	}
+	return err
+}
+
+// dropVirtualMAC removes it.
+func (a *Agent) dropVirtualMAC(g *group) {
+	if g.spec.VirtualMAC {
+		a.degrade("virtual MAC of "+g.spec.Name, a.Network.DropVirtualMAC(g.spec.VHID))
 	}
 }
 
@@ -136,10 +160,13 @@ func (a *Agent) closeUnused() {
 
 // findAddresses tells the group of its addresses that somebody else configured here.
 func (a *Agent) findAddresses(g *group) {
+	if g.held {
+		return // they are ours
+	}
 	found, err := a.Network.Find(g.spec.Addresses...)
 	a.degrade("look for addresses", err)
 	for _, f := range found {
-		if !g.held && f.Interface == g.iface() {
+		if f.Interface == g.home {
 			a.push(g, failover.AddressFound{Addr: f.Prefix.Addr()})
 		}
 	}

@@ -27,7 +27,10 @@ type group struct {
 	worker  *worker
 	stop    func() // ends the worker
 
-	held        bool // the addresses are refreshed
+	home        string // where the addresses are: the interface, or the one of its virtual MAC
+	held        bool   // the addresses are refreshed
+	announces   int    // that are to come
+	announceAt  time.Time
 	maintenance bool
 	moves       int
 	alarms      map[alarmKey]failover.Alert
@@ -41,7 +44,7 @@ type alarmKey struct {
 	name    string
 }
 
-// iface is where the group's addresses live.
+// iface is where the group's adverts go.
 func (g *group) iface() string { return g.spec.Interface }
 
 // next is when one of the group's machines wants its turn.
@@ -55,6 +58,9 @@ func (g *group) next() time.Time {
 			at = t
 		}
 	}
+	if g.announces > 0 {
+		at = earlier(at, g.announceAt)
+	}
 	return at
 }
 
@@ -66,6 +72,7 @@ func (g *group) turn(a *Agent, now time.Time) {
 	if g.carrier != nil && g.carrier.Step(now, g.raw) {
 		a.push(g, failover.Carrier{Up: g.carrier.Up()})
 	}
+	a.announceAgain(g, now)
 	if t := g.fo.Next(); !t.IsZero() && !now.Before(t) {
 		a.push(g, failover.Turn{})
 	}
@@ -78,7 +85,7 @@ func (a *Agent) add(ctx context.Context, spec Group, now time.Time) error {
 		return fmt.Errorf("group %s: %w", spec.Name, err)
 	}
 	g := &group{
-		spec: spec, fo: failover.New(spec.failoverConfig(), now), units: map[string]unit.Unit{}, worker: newWorker(a.results, actGrace),
+		spec: spec, home: spec.Interface, fo: failover.New(spec.failoverConfig(), now), units: map[string]unit.Unit{}, worker: newWorker(a.results, actGrace),
 		filter: carp.Filter{VHID: spec.VHID, Auth: auth, Unicast: spec.Unicast}, alarms: map[alarmKey]failover.Alert{},
 	}
 	g.carp = carp.New(spec.carpConfig(netip.Addr{}), now)
@@ -103,10 +110,10 @@ func (a *Agent) add(ctx context.Context, spec Group, now time.Time) error {
 			return fmt.Errorf("group %s: %w", spec.Name, err)
 		}
 	}
+	a.lookAt(g, now)
 	if a.Resume != nil {
 		a.resume(g, now)
 	}
-	a.lookAt(g, now)
 	a.findAddresses(g)
 	a.settle(now)
 	return nil
@@ -120,6 +127,7 @@ func (a *Agent) remove(g *group) {
 		}
 	}
 	g.stop()
+	a.dropVirtualMAC(g)
 	a.groups = slices.DeleteFunc(a.groups, func(x *group) bool { return x == g })
 	a.closeUnused()
 }
@@ -136,7 +144,7 @@ func (a *Agent) group(name string) *group {
 // holder gives the group that an address belongs to.
 func (a *Agent) holder(iface string, addr netip.Addr) *group {
 	for _, g := range a.groups {
-		if g.iface() == iface && slices.Contains(g.spec.Addresses, addr) {
+		if g.home == iface && slices.Contains(g.spec.Addresses, addr) {
 			return g
 		}
 	}
@@ -151,10 +159,13 @@ func (g Group) carpConfig(source netip.Addr) carp.Config {
 	}
 }
 
+// probeTimeout is far more than a probe takes: one that a busy machine broke off would count as one that nobody answered.
+const probeTimeout = 500 * time.Millisecond
+
 // failoverConfig gives the group in the terms of its failover machine.
 func (g Group) failoverConfig() failover.Config {
 	c := failover.Config{
-		Name: g.Name, Units: g.stepUnits(), Probe: g.Probe, Dead: g.carpConfig(netip.Addr{}).Dead(), Preempt: g.Preempt, PreemptDelay: g.PreemptDelay,
+		Name: g.Name, Units: g.stepUnits(), Probe: g.Probe, ProbeWait: probeTimeout, Dead: g.carpConfig(netip.Addr{}).Dead(), Preempt: g.Preempt, PreemptDelay: g.PreemptDelay,
 		IgnoreCarrier: g.IgnoreCarrier, Restarts: g.Restarts, RestartWindow: g.RestartWindow, Stay: g.OnFailure == FailureStay, Remind: g.Remind,
 		Damping: failover.Damping(g.Damping),
 		Hooks: failover.Hooks{Active: len(g.Hooks.Active) > 0, Standby: len(g.Hooks.Standby) > 0, Waiting: len(g.Hooks.Waiting) > 0,

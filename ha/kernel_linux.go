@@ -16,7 +16,7 @@ import (
 const (
 	turnWait  = 25 * time.Millisecond
 	leaseWait = 200 * time.Millisecond
-	probeWait = 40 * time.Millisecond // a LAN answers within a few
+	probeWait = 100 * time.Millisecond // a LAN answers within a few, a busy machine on it later
 )
 
 // Kernel is this machine's network.
@@ -146,6 +146,20 @@ func (k *Kernel) Held() []link.Held { return k.leases.Held() }
 
 // Adopt implements Network.
 func (k *Kernel) Adopt(held ...link.Held) { k.leases.Adopt(held...) }
+
+// VirtualMAC implements Network.
+func (k *Kernel) VirtualMAC(iface string, vhid uint8) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), leaseWait)
+	defer cancel()
+	return link.EnsureVMAC(ctx, iface, vhid)
+}
+
+// DropVirtualMAC implements Network.
+func (k *Kernel) DropVirtualMAC(vhid uint8) error {
+	ctx, cancel := context.WithTimeout(context.Background(), leaseWait)
+	defer cancel()
+	return link.RemoveVMAC(ctx, vhid)
+}
 
 // Find implements Network.
 func (k *Kernel) Find(addrs ...netip.Addr) ([]link.Present, error) {

@@ -158,6 +158,9 @@ func (n *modelNode) Find(addrs ...netip.Addr) (all []link.Present, err error) {
 	return all, nil
 }
 
+func (n *modelNode) VirtualMAC(iface string, _ uint8) (string, error) { return iface, nil }
+func (n *modelNode) DropVirtualMAC(uint8) error                       { return nil }
+
 func (n *modelNode) Leftovers(...netip.Addr) ([]link.Present, error) { return nil, nil }
 
 func (n *modelNode) Probe(ctx context.Context, _ string, addr netip.Addr) (string, error) {

@@ -27,6 +27,9 @@ type Network interface {
 	// Held and Adopt carry the leases over a restart in place.
 	Held() []link.Held
 	Adopt(...link.Held)
+	// VirtualMAC makes the interface that carries CARP's own MAC, or finds it, and gives its name. DropVirtualMAC removes it.
+	VirtualMAC(iface string, vhid uint8) (name string, err error)
+	DropVirtualMAC(vhid uint8) error
 	// Find gives where addresses are on this machine.
 	Find(addrs ...netip.Addr) ([]link.Present, error)
 	// Leftovers deletes the leases that an agent which is gone has left.

@@ -66,6 +66,9 @@ func (a *Agent) actOf(g *group, s failover.Step) (func(context.Context) error, e
 	}, nil
 }
 
+// errTaken says that a stranger has an address. However late it is known, it is known.
+var errTaken = errors.New("answers")
+
 // probe asks for each address.
 func (a *Agent) probe(spec Group) func(context.Context) error {
 	return func(ctx context.Context) error {
@@ -75,7 +78,7 @@ func (a *Agent) probe(spec Group) func(context.Context) error {
 				return fmt.Errorf("ask for %s: %w", addr, err)
 			}
 			if owner != "" {
-				return fmt.Errorf("%s answers for %s", owner, addr)
+				return fmt.Errorf("%s %w for %s", owner, errTaken, addr)
 			}
 		}
 		return nil

@@ -133,8 +133,9 @@ func (a *Agent) next(now time.Time) time.Time {
 	return at
 }
 
+// earlier gives the earlier of two times of which the zero one is none.
 func earlier(a, b time.Time) time.Time {
-	if !b.IsZero() && b.Before(a) {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
 		return b
 	}
 	return a

@@ -167,8 +167,8 @@ func TestLeftoversAreDeletedAtStart(t *testing.T) {
 	s.must(a.Kill())
 	a.start() // within its own lease
 	a.role("standby")
-	if now := s.holders.Now(); len(now) > 0 {
-		t.Errorf("it stands by, and %q has the address", now)
+	if has, err := a.node.Holds(s.vip); err != nil || has {
+		t.Errorf("it stands by, and has the address: %v %v", has, err)
 	}
 	s.noDual()
 }

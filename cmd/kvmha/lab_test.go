@@ -36,7 +36,7 @@ func start(t *testing.T) *site {
 	testenv.Need(t, testenv.Netns, "ucarp", "ip")
 	lab := hatest.Start(t, "a", "b")
 	v4, _ := hatest.Shared(0)
-	ctx, cancel := context.WithTimeout(t.Context(), 25*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	t.Cleanup(cancel)
 	s := &site{t: t, lab: lab, vip: v4, holders: lab.Holders(v4), ctx: ctx, ucarps: map[string]*hatest.Process{}}
 	probe, err := lab.Probe(v4)

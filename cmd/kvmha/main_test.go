@@ -1,6 +1,7 @@
 package main
 
 import (
+	"flag"
 	"os"
 	"runtime"
 	"testing"
@@ -16,6 +17,10 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asAgent) == "1" {
 		runtime.UnlockOSThread()
 		main()
+	}
+	flag.Parse()
+	if err := flag.Set("test.parallel", "8"); err != nil { // labs wait most of the time
+		panic(err)
 	}
 	os.Exit(m.Run())
 }
