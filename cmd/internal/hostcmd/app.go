@@ -41,7 +41,7 @@ const (
 	groupThings  = "things"
 )
 
-// New builds the command tree.
+// New builds the command tree, as far as env.Args need it.
 func New(env *cli.Env) *cobra.Command {
 	a := &app{env: env}
 	root := &cobra.Command{
@@ -99,32 +99,9 @@ func New(env *cli.Env) *cobra.Command {
 	root.SetHelpCommand(newHelp(a))
 	root.AddGroup(&cobra.Group{ID: groupGuests, Title: "Guests:"}, &cobra.Group{ID: groupScreens, Title: "Screens, consoles, monitors:"},
 		&cobra.Group{ID: groupThings, Title: "Images, networks, this program:"})
-	a.addCommands(root)
-	env.IsCommand = func(word string) bool {
-		return word == "…" || slices.ContainsFunc(root.Commands(), func(c *cobra.Command) bool { return c.Name() == word })
-	}
+	a.addCommands(root, env.Args)
+	env.IsCommand = func(word string) bool { return word == "…" || word == "help" || isCommand(word) }
 	return root
-}
-
-func (a *app) addCommands(root *cobra.Command) {
-	groups := []struct {
-		id       string
-		commands []*cobra.Command
-	}{
-		{groupGuests, []*cobra.Command{newCreate(a), newCheck(a), newList(a), newShow(a), newStart(a), newStop(a), newRestart(a),
-			newStatus(a), newEnded(a), newDelete(a)}},
-		{groupGuests, []*cobra.Command{newSet(a), newDiff(a), newUpgradeMachine(a)}},
-		{groupGuests, a.stateCommands()},
-		{groupGuests, []*cobra.Command{newEvents(a), newDoctor(a)}},
-		{groupScreens, a.screenCommands()},
-		{groupThings, a.thingCommands()},
-	}
-	for _, g := range groups {
-		for _, c := range g.commands {
-			c.GroupID = g.id
-			root.AddCommand(c)
-		}
-	}
 }
 
 func unknownCommand(cmd *cobra.Command, name string) error {

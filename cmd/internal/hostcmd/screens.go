@@ -7,18 +7,10 @@ import (
 	"os"
 	"slices"
 
-	"github.com/spf13/cobra"
-
 	"kvmctl/cmd/internal/cli"
 	"kvmctl/configs"
 	"kvmctl/vm"
 )
-
-// screenCommands are those that show or talk to a running guest.
-func (a *app) screenCommands() []*cobra.Command {
-	return []*cobra.Command{newMonitors(a), newMonitor(a), newConsole(a), newVNC(a), newScreenshot(a), newSendkey(a), newExec(a),
-		newLog(a), newWait(a)}
-}
 
 // known makes sure that there is such a guest: configured, running although its file is gone, or at least remembered.
 func (a *app) known(s *configs.Site, name, act string) error {

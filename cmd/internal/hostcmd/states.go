@@ -12,11 +12,6 @@ import (
 	"kvmctl/vm"
 )
 
-// stateCommands are those that hold, keep and turn back what a guest is doing.
-func (a *app) stateCommands() []*cobra.Command {
-	return []*cobra.Command{newPause(a), newResume(a), newReset(a), newSave(a), newRestore(a), newInstall(a), newSnapshot(a)}
-}
-
 // oneState is what save and restore begin with: the guest that is named first, and the file that may be named second, absolute.
 func (a *app) oneState(ctx context.Context, act string, args []string) (g *configs.Guest, h *vm.Host, file string, err error) {
 	if err := a.needRoot(act + " a guest"); err != nil {

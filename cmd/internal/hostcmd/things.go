@@ -2,11 +2,6 @@ package hostcmd
 
 import "github.com/spf13/cobra"
 
-// thingCommands are those for images, networks and this program.
-func (a *app) thingCommands() []*cobra.Command {
-	return []*cobra.Command{newImage(a), newNet(a), newCompletion(a)}
-}
-
 // family gives a command that only holds others its help, and a word for what is none of them.
 func family(cmd *cobra.Command, members ...*cobra.Command) *cobra.Command {
 	cmd.Args = cobra.ArbitraryArgs
