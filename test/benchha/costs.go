@@ -123,14 +123,16 @@ func (b *bench) crowd(ctx context.Context, dir string, c contender, hasNamed boo
 	if err != nil {
 		return nil, 0, 0, err
 	}
-	within, cancel := context.WithTimeout(ctx, time.Minute)
+	within, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	var held int
-	if err := hatest.Until(within, func() bool { held = holds(a, addrs); return held == len(addrs) }); err != nil {
-		return nil, 0, 0, fmt.Errorf("only %d of %d addresses came: %w\n%.2000s", held, len(addrs), err, procs[0].Output())
-	}
+	_ = hatest.Until(within, func() bool { return holds(a, addrs) == len(addrs) })
 	if err := pause(ctx, 8*time.Second); err != nil { // until what is announced more than once is
 		return nil, 0, 0, err
+	}
+	if held := holds(a, addrs); held < len(addrs) && c.name == "kvmha" {
+		return nil, 0, 0, fmt.Errorf("only %d of %d addresses came\n%.2000s", held, len(addrs), procs[0].Output())
+	} else if held < len(addrs) {
+		b.report.note("%s had %d of %d addresses after half a minute.", c.name, held, len(addrs))
 	}
 	var pids []int
 	for _, p := range procs {
@@ -138,9 +140,6 @@ func (b *bench) crowd(ctx context.Context, dir string, c contender, hasNamed boo
 	}
 	if used, err = usage(ctx, pids, dns); err != nil {
 		return nil, 0, 0, err
-	}
-	if held = holds(a, addrs); held != len(addrs) {
-		return nil, 0, 0, fmt.Errorf("only %d of %d addresses stayed", held, len(addrs))
 	}
 	rss, pss, err = memoryOf(pids)
 	return used, rss, pss, err

@@ -117,11 +117,17 @@ func measure(ctx context.Context, o options) (missed int, err error) {
 			continue
 		}
 		say("%s", step.say)
-		if err := step.do(ctx); err != nil {
-			return 0, fmt.Errorf("%s: %w", step.say, err)
+		if e := step.do(ctx); e != nil {
+			err = errors.Join(err, fmt.Errorf("%s: %w", step.say, e))
+		}
+		if ctx.Err() != nil {
+			break
 		}
 	}
 	fmt.Print(b.report.markdown())
+	if err != nil {
+		return 0, err
+	}
 	if o.out != "" {
 		if err := b.report.writePage(o.out); err != nil {
 			return 0, err
