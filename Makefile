@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help deps build check test e2e demo bench bench-ha install uninstall man clean
+.PHONY: help deps build check test e2e demo demo-ha bench bench-ha install uninstall man clean
 
 PREFIX  ?= /usr/local
 DESTDIR ?=
@@ -54,6 +54,11 @@ demo: ## show the main job on a guest of its own (KEEP=1 leaves it running)
 	@contrib/deps.sh
 	@$(MAKE) --no-print-directory build
 	KEEP=$(KEEP) go run ./test/demo
+
+demo-ha: ## show kvmha beside a ucarp: a service breaks, the address moves, a mail comes, it moves back
+	@contrib/deps.sh
+	@$(MAKE) --no-print-directory build
+	go run ./test/demoha
 
 bench: ## measure against raw QEMU and libvirt, which it installs
 	@contrib/deps.sh bench
