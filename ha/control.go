@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -85,7 +86,12 @@ func (e *NotRunningError) Hint() string {
 // Ask sends one request to the agent at a socket and gives its answer, or a *NotRunningError.
 func Ask(ctx context.Context, path string, r Request) (Reply, error) {
 	r.Version = ControlVersion
-	c, err := (&net.Dialer{}).DialContext(ctx, "unix", path)
+	short, done, err := shortSocket(path)
+	if err != nil {
+		return Reply{}, &NotRunningError{path, err}
+	}
+	defer done()
+	c, err := (&net.Dialer{}).DialContext(ctx, "unix", short)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrPermission) {
 		return Reply{}, &NotRunningError{path, err}
 	}
@@ -148,14 +154,19 @@ func ListenControl(ctx context.Context, dir, path string) (*net.UnixListener, er
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make %s: %w", dir, err)
 	}
-	if c, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "unix", path); err == nil {
+	short, done, err := shortSocket(path)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	if c, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "unix", short); err == nil {
 		c.Close()
 		return nil, ErrRunning
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("remove the old socket: %w", err)
 	}
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: short, Net: "unix"})
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
 	}
@@ -163,6 +174,21 @@ func ListenControl(ctx context.Context, dir, path string) (*net.UnixListener, er
 		return nil, errors.Join(fmt.Errorf("make %s root's: %w", path, err), l.Close())
 	}
 	return l, nil
+}
+
+// maxSocket is the longest path that fits in a socket's address, in bytes (unix(7)).
+const maxSocket = 100
+
+// shortSocket gives a name for a socket whose path may be too long for an address: through a descriptor of its directory, until done is called.
+func shortSocket(path string) (short string, done func(), err error) {
+	if len(path) <= maxSocket {
+		return path, func() {}, nil
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return "", nil, fmt.Errorf("open the socket's directory: %w", err)
+	}
+	return fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), filepath.Base(path)), func() { dir.Close() }, nil
 }
 
 // ErrRunning says that another agent runs with the same directory.

@@ -172,3 +172,36 @@ func TestLeftoversAreDeletedAtStart(t *testing.T) {
 	}
 	s.noDual()
 }
+
+func TestMaintenanceAndWhatStatusSays(t *testing.T) {
+	s, a := master(t, "")
+	if out, err := a.ask("status"); err != nil || !strings.Contains(out, "web    active  ") || !strings.Contains(out, "  "+s.vip.String()+"  ") {
+		t.Errorf("status: %v\n%s", err, out)
+	}
+	begin := time.Now()
+	if out, err := a.ask("maintenance", "on", "web"); err != nil {
+		t.Fatal(err, out)
+	}
+	s.answers("b", begin)
+	if err := hatest.Until(s.ctx, func() bool { // b is heard: served, although not here
+		out, err := a.ask("status")
+		return err == nil && strings.Contains(out, "waiting (maintenance)") && strings.Contains(out, "10.77.0.2, ")
+	}); err != nil {
+		t.Error("status never says that b serves")
+	}
+	s.must(s.lab.Node("b").Crash())
+	if err := hatest.Until(s.ctx, func() bool { _, err := a.ask("status"); return err != nil }); err != nil {
+		t.Error("nobody is active, and status exits with 0")
+	}
+	if out, err := a.ask("switch", "web"); err == nil || !strings.Contains(err.Error(), "not active here") {
+		t.Errorf("switch of what is not here: %v %s", err, out)
+	}
+	if out, err := a.ask("maintenance", "off"); err != nil {
+		t.Fatal(err, out)
+	}
+	a.role("active")
+	s.noDual()
+	if out, err := a.ask("log", "--explain"); err != nil || !strings.Contains(out, "maintenance") {
+		t.Errorf("log: %v\n%s", err, out)
+	}
+}
