@@ -101,11 +101,7 @@ func (d *demo) show(n *hatest.Node, line string) { fmt.Printf("%s$ %s\n", n.Name
 
 // full and short write out what the lines leave away: where kvmha and the demo's files are.
 func (d *demo) full(line string) string {
-	line = strings.ReplaceAll(line, "DIR", d.dir)
-	if rest, ok := strings.CutPrefix(line, "kvmha "); ok {
-		line = d.bin + " --root " + d.dir + " " + rest
-	}
-	return line
+	return strings.NewReplacer("DIR", d.dir, "kvmha ", d.bin+" --root "+d.dir+" ").Replace(line)
 }
 
 func (d *demo) short(text string) string { return strings.ReplaceAll(text, d.dir, "DIR") }

@@ -134,6 +134,9 @@ func (d *demo) play(ctx context.Context) error {
 		return err
 	}
 	fmt.Printf("  after %.1f s it runs again\n", time.Since(killed).Seconds())
+	if err := d.until(ctx, "! kvmha status | grep -q alarm", func() bool { return true }); err != nil { // its check has to be green twice
+		return err
+	}
 	if err := d.sh(ctx, d.varda1, "kvmha status"); err != nil {
 		return err
 	}
