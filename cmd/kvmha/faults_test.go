@@ -183,6 +183,7 @@ func TestCase19RestartInPlaceAndReload(t *testing.T) {
 	pid := a.Pid()
 	begin := time.Now()
 	for i := range 3 {
+		asked := time.Now()
 		if i == 1 {
 			s.must(a.Signal(unix.SIGUSR2))
 		} else if out, err := a.ask("restart"); err != nil {
@@ -194,6 +195,7 @@ func TestCase19RestartInPlaceAndReload(t *testing.T) {
 		}); err != nil {
 			t.Fatalf("restart %d did not come to an end", i+1)
 		}
+		t.Logf("restart %d: answers again after %s", i+1, time.Since(asked))
 	}
 	second := group("dns", s.vip.Next(), 0, "")
 	second = strings.Replace(second, fmt.Sprintf("vhid = %d", vhid), "vhid = 43", 1)
@@ -207,12 +209,31 @@ func TestCase19RestartInPlaceAndReload(t *testing.T) {
 	}); err != nil {
 		t.Fatal("the second group is not active")
 	}
+	first := group("web", s.vip, 0, "preempt = true\npreempt_delay = \"0s\"\n")
+	a.write(first + strings.Replace(second, "skew = 0", "skew = 50", 1)) // one that changed is let go and begun anew
+	if out, err := a.ask("reload"); err != nil {
+		t.Fatal(out, err)
+	}
+	if err := hatest.Until(s.ctx, func() bool {
+		st, err := a.status()
+		return err == nil && len(st.Groups) == 2 && st.Groups[1].Role == "active" && st.Groups[1].Moves == 1 && st.Groups[1].Since < 1 && st.Groups[0].Since > 2
+	}); err != nil {
+		t.Fatal("the changed group is not active again")
+	}
 	a.write("[group.web]\nnonsense = 1\n")
 	if out, err := a.ask("reload"); err == nil || !strings.Contains(err.Error(), "nonsense") {
 		t.Errorf("a bad file: %v %s", err, out)
 	}
 	if st, err := a.status(); err != nil || len(st.Groups) != 2 || len(st.Degraded) != 1 {
 		t.Errorf("after a bad file: %+v, %v", st, err)
+	}
+	a.write(first)
+	s.must(a.Signal(unix.SIGHUP))
+	if err := hatest.Until(s.ctx, func() bool { st, err := a.status(); return err == nil && len(st.Groups) == 1 && len(st.Degraded) == 0 }); err != nil {
+		t.Fatal("the group that was taken out is still there")
+	}
+	if has, err := a.node.Holds(s.vip.Next()); err != nil || has {
+		t.Errorf("its address is still there: %v, %v", has, err)
 	}
 	longest, n := count()
 	outage := s.probe.Stop().Outage(begin, time.Now())
