@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"sync"
 	"syscall"
 
@@ -20,7 +21,7 @@ import (
 )
 
 func newRun(a *app) *cobra.Command {
-	var debug bool
+	var verbose bool
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Be the agent, in the foreground",
@@ -32,18 +33,20 @@ SIGTERM or SIGINT hands over what is active and ends. SIGHUP reads the file agai
 refused. SIGUSR2 replaces the agent by the program on disk, in place. --debug logs every step too.`,
 		Example: "  kvmha run --debug",
 		Args:    args(cobra.NoArgs),
-		RunE:    func(cmd *cobra.Command, _ []string) error { return a.runAgent(cmd.Context(), debug) },
+		RunE:    func(cmd *cobra.Command, _ []string) error { return a.runAgent(cmd.Context(), verbose) },
 	}
-	cmd.Flags().BoolVar(&debug, "debug", false, "log every step")
+	cmd.Flags().BoolVar(&verbose, "debug", false, "log every step")
 	return cmd
 }
 
-func (a *app) runAgent(ctx context.Context, debug bool) error {
+func (a *app) runAgent(ctx context.Context, verbose bool) error {
 	const act = "run"
 	if err := a.needRoot(act + " the agent"); err != nil {
 		return err
 	}
 	syscall.Umask(0o077)
+	// A panic, or the watchdog's SIGABRT, ends the process by a signal: Go's own exit code 2 would mean a bad file, and nobody would start it again.
+	debug.SetTraceback("crash")
 	hup, usr2 := make(chan os.Signal, 1), make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	signal.Notify(usr2, syscall.SIGUSR2)
@@ -58,7 +61,7 @@ func (a *app) runAgent(ctx context.Context, debug bool) error {
 	}
 	clock := ha.OpenClock()
 	defer clock.Close()
-	log := slog.New(slog.NewTextHandler(a.env.Err, &slog.HandlerOptions{Level: level(debug), ReplaceAttr: a.untimed}))
+	log := slog.New(slog.NewTextHandler(a.env.Err, &slog.HandlerOptions{Level: level(verbose), ReplaceAttr: a.untimed}))
 	resume, err := ha.TakeOver(clock.Now())
 	if err != nil {
 		log.Error("begins anew", "error", err)
@@ -97,7 +100,7 @@ func (a *app) runAgent(ctx context.Context, debug bool) error {
 	besides, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	if systemd.Booted() {
-		o.Bus = systemd.NewBus("")
+		o.Bus = systemd.NewBus(systemd.PrivateSocket)
 		go func() { _ = o.Bus.Run(besides) }() // it comes back when besides ends, with nothing to say
 	}
 	j, post := a.voices(&o)
@@ -158,8 +161,8 @@ func (a *app) listen(ctx context.Context, resume *ha.Handover) (*net.UnixListene
 	return l, nil
 }
 
-func level(debug bool) slog.Level {
-	if debug {
+func level(verbose bool) slog.Level {
+	if verbose {
 		return slog.LevelDebug
 	}
 	return slog.LevelInfo
