@@ -6,15 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"kvmctl/internal/atomicfile"
+	"kvmctl/internal/smallfile"
 )
 
 // hooksDue is what the end of a run owes to hooks. It is on disk from before the start's first hook until the last hook after the end has
@@ -201,21 +199,19 @@ func (l Layout) saveDue(name string, d *hooksDue) error {
 
 // loadDue reads what is due; nil: nothing.
 func (l Layout) loadDue(name string) (*hooksDue, error) {
-	f, err := os.OpenFile(l.HooksDue(name), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if errors.Is(err, fs.ErrNotExist) {
+	path := l.HooksDue(name)
+	b, err := smallfile.Read(path, maxDue)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil
-	}
-	if err != nil {
+	case errors.Is(err, smallfile.ErrTooLong):
+		return nil, &DueError{path, fmt.Errorf("more than %d bytes", maxDue)}
+	case err != nil:
 		return nil, err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxDue+1))
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", f.Name(), err)
 	}
 	d, err := decodeDue(b)
 	if err != nil {
-		return nil, &DueError{f.Name(), err}
+		return nil, &DueError{path, err}
 	}
 	return d, nil
 }

@@ -1,16 +1,15 @@
 package vm
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"io"
-	"os"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"kvmctl/internal/atomicfile"
+	"kvmctl/internal/smallfile"
 )
 
 // readiness is what the last one who looked at a running guest's readiness saw. Nobody looks all the time: what is not written down
@@ -32,12 +31,11 @@ const (
 
 // loadReadiness gives what is known of a run; false: nothing.
 func (l Layout) loadReadiness(name, run string) (readiness, bool) {
-	f, err := os.OpenFile(l.run(name, readyName), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	b, err := smallfile.Read(l.run(name, readyName), maxReadiness)
 	if err != nil {
 		return readiness{}, false
 	}
-	defer f.Close()
-	return decodeReadiness(io.LimitReader(f, maxReadiness), run)
+	return decodeReadiness(bytes.NewReader(b), run)
 }
 
 func decodeReadiness(from io.Reader, run string) (r readiness, known bool) {

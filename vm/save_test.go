@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -45,6 +46,27 @@ func TestSameHardware(t *testing.T) {
 		if got != tt.want {
 			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
 		}
+	}
+}
+
+// A guest that runs has its hardware until it starts anew: for a state of it, that is what is to be typed, not what to take back.
+func TestAGuestThatRunsIsToBeRestartedForItsNewHardware(t *testing.T) {
+	t.Parallel()
+	started, file := []string{"qemu", "-m", "1"}, []string{"qemu", "-m", "2"}
+	for _, tt := range []struct {
+		err  error
+		want string
+	}{
+		{asStarted("vm-a", started, file), "kvmctl restart vm-a; then the same again"},
+		{sameHardware("vm-a", started, file), "take back what changed in vm.toml (kvmctl show vm-a)"},
+	} {
+		e, ok := errors.AsType[*ChangedError](tt.err)
+		if !ok || e.Hint() != tt.want {
+			t.Errorf("%v: want the hint %q", tt.err, tt.want)
+		}
+	}
+	if err := asStarted("vm-a", started, started); err != nil {
+		t.Error(err)
 	}
 }
 
