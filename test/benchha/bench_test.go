@@ -43,7 +43,7 @@ func TestWhatIsMissed(t *testing.T) {
 func TestOneRunOfAHundredOnBothNodesIsAMiss(t *testing.T) {
 	var r report
 	all := append(runs(0, 0, 0), sample{dual: 5 * time.Millisecond})
-	r.dual("kill", 3, all)
+	r.dual(act{what: "kill", rule: rule{alone: true}}, all)
 	if r.missed() != 1 || !strings.Contains(r.markdown(), "0.005 s in all, in 1 runs") {
 		t.Error(r.markdown())
 	}

@@ -139,7 +139,7 @@ func (b *bench) duals(ctx context.Context) error {
 			continue
 		}
 		var mu sync.Mutex
-		var all []sample
+		all := make([][]sample, len(c.acts))
 		var errs []error
 		next := make(chan int)
 		var wg sync.WaitGroup
@@ -151,7 +151,9 @@ func (b *bench) duals(ctx context.Context) error {
 					if err != nil {
 						errs = append(errs, fmt.Errorf("run %d: %w", run, err))
 					} else {
-						all = append(all, s...)
+						for i, x := range s {
+							all[i] = append(all[i], x)
+						}
 					}
 					mu.Unlock()
 				}
@@ -167,7 +169,9 @@ func (b *bench) duals(ctx context.Context) error {
 		if err := errors.Join(append(errs, context.Cause(ctx))...); err != nil {
 			return err
 		}
-		b.report.dual(c.title, b.o.dual, all)
+		for i, a := range c.acts {
+			b.report.dual(a, all[i])
+		}
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -263,6 +264,9 @@ func percent(perSecond time.Duration) string {
 func memoryOf(pids []int) (rss, pss int, err error) {
 	for _, pid := range pids {
 		f, err := os.Open(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // a script that ended meanwhile
+		}
 		if err != nil {
 			return 0, 0, err
 		}
