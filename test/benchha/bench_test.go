@@ -49,6 +49,14 @@ func TestOneRunOfAHundredOnBothNodesIsAMiss(t *testing.T) {
 	}
 }
 
+func TestAnAgentThatNobodyReplacesIsAMiss(t *testing.T) {
+	var r report
+	r.dual(act{what: "kill", rule: rule{alone: true}}, append(runs(0, 0, 0), sample{never: true}))
+	if r.missed() != 1 {
+		t.Error(r.markdown())
+	}
+}
+
 func TestMedianLiesInTheMiddleOfSortedRuns(t *testing.T) {
 	for _, tt := range []struct {
 		runs series
