@@ -25,7 +25,7 @@ const (
 var packages = []string{
 	"systemd", "systemd-sysv", "systemd-container", "dbus", "udev", "libpam-systemd", "linux-image-amd64", "initramfs-tools", "busybox-static", "kmod",
 	"qemu-guest-agent", "qemu-system-x86", "qemu-utils", "openssh-server", "openssh-client", "iproute2", "iputils-ping", "procps",
-	"util-linux", "login", "needrestart", "zstd",
+	"util-linux", "login", "needrestart", "zstd", "ucarp",
 }
 
 // excluded keeps out what no test needs and every image would have to carry. The kernel's modules stay but for hardware nobody has.

@@ -20,6 +20,8 @@ type report struct {
 	t     *testing.T
 	began time.Time
 	rows  []string
+	// failures are the rows among them that are not as promised.
+	failures []string
 }
 
 // saw notes a fact, and whether it is what was promised.
@@ -33,6 +35,9 @@ func (r *report) saw(ok bool, what, seen string) {
 	row := fmt.Sprintf("%5s  %-4s%-62s %.300s", time.Since(r.began).Round(time.Second), verdict, what, strings.Join(strings.Fields(seen), " "))
 	r.t.Log(row) // now, for who waits; and all together at the end
 	r.rows = append(r.rows, row)
+	if !ok {
+		r.failures = append(r.failures, row)
+	}
 }
 
 func (r *report) print() {
