@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"kvmctl/ha/carp"
@@ -26,10 +27,24 @@ func (a *Agent) receive(now time.Time, f heard) {
 		if !mine {
 			continue
 		}
-		if r, ok := in.(carp.Received); ok && !r.Claim.Advert.BowOut() {
-			a.push(g, failover.PeerActive{By: r.Claim.From.String()})
-		}
+		before, at := g.carp.Facts(), len(a.queue)
 		a.stepCARP(g, now, in)
+		r, ok := in.(carp.Received)
+		if ok && !r.Claim.Advert.BowOut() && g.carp.Facts().Fresh > before.Fresh { // a captured advert says nothing of who serves now
+			a.queue = slices.Insert(a.queue, at, event{g, failover.PeerActive{By: r.Claim.From.String()}}) // known before what follows from it
+		}
+	}
+}
+
+// receiveAll gives the groups what has come in by now. It ends although somebody floods the wire.
+func (a *Agent) receiveAll(now time.Time) {
+	for range framesWaiting {
+		select {
+		case f := <-a.frames:
+			a.receive(now, f)
+		default:
+			return
+		}
 	}
 }
 

@@ -109,6 +109,7 @@ func (a *Agent) looked(r Reading) {
 
 // runDue gives every machine whose time has come its turn.
 func (a *Agent) runDue(now time.Time) {
+	a.receiveAll(now) // a master whose advert lies here unread is not gone, however late the loop is
 	for _, g := range a.groups {
 		g.turn(a, now)
 	}

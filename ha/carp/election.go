@@ -90,6 +90,9 @@ func (m *Machine) received(c Claim) {
 		m.heard, m.counter = true, a.Counter
 		m.proven()
 	}
+	if known == fresh {
+		m.facts.Fresh++
+	}
 	m.facts.Received++
 	m.facts.Peer, m.facts.Heard = c, m.now
 	switch {

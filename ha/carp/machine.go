@@ -44,6 +44,7 @@ type Facts struct {
 	Sent          uint64    // handed over to be sent, Failed included
 	Failed        uint64    // to be sent
 	Received      uint64    // good ones
+	Fresh         uint64    // of these, not heard before
 	Rejected      [reasons]uint64
 	Late          time.Duration // the latest of its adverts was asked for so long after its time
 	Hampered      bool          // sending fails
