@@ -14,7 +14,8 @@ import (
 	"kvmctl/internal/smallfile"
 )
 
-// handoverFD, in the environment, is the descriptor of the state that the program before has left.
+// handoverFD, in the environment, is the descriptor of the state that the program before has left, and behind a colon that of the control
+// socket: it has to be closed by a program that cannot read the state, or that would find itself listening there.
 const handoverFD = "KVMHA_HANDOVER"
 
 // BootID tells this boot of the machine from all others (random(4)).
@@ -45,7 +46,7 @@ func Replace(path string, argv, env []string, h *Handover) error {
 			return errors.Join(os.NewSyscallError("keep the control socket", err), f.Close())
 		}
 	}
-	clean := []string{handoverFD + "=" + strconv.Itoa(fd)}
+	clean := []string{handoverFD + "=" + strconv.Itoa(fd) + ":" + strconv.Itoa(h.Control)}
 	for _, v := range env {
 		if !strings.HasPrefix(v, handoverFD+"=") {
 			clean = append(clean, v)
@@ -56,14 +57,19 @@ func Replace(path string, argv, env []string, h *Handover) error {
 }
 
 // TakeOver gives what the program before left to this one; nil: this is a start. The environment forgets it, so that no child sees it.
-func TakeOver(now time.Time) (*Handover, error) {
-	word := os.Getenv(handoverFD)
+func TakeOver(now time.Time) (h *Handover, err error) {
+	word, control, _ := strings.Cut(os.Getenv(handoverFD), ":")
 	if word == "" {
 		return nil, nil
 	}
 	if err := os.Unsetenv(handoverFD); err != nil {
 		return nil, fmt.Errorf("take over the state: %w", err)
 	}
+	defer func() {
+		if fd, cerr := strconv.Atoi(control); err != nil && cerr == nil && fd >= 3 {
+			_ = unix.Close(fd)
+		}
+	}()
 	fd, err := strconv.Atoi(word)
 	if err != nil || fd < 3 {
 		return nil, fmt.Errorf("take over the state: %s=%q is no descriptor", handoverFD, word)
