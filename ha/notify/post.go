@@ -204,6 +204,9 @@ func (p *Post) deliver(ctx, last context.Context, name string) {
 	}
 }
 
+// Kept waits, once Run's context has ended, until all that was said is in the spools.
+func (p *Post) Kept() { <-p.ended }
+
 // more reports whether something waits.
 func (p *Post) more(name string) bool {
 	_, ok, _ := p.spools[name].oldest()

@@ -112,6 +112,7 @@ func (a *app) runAgent(ctx context.Context, verbose bool) error {
 	err = agent.Run(ctx)
 	stop() // what was said last is written and sent
 	writing.Wait()
+	post.Kept() // also where this process ends by an exec: what is only in memory would be lost
 	if !errors.Is(err, ha.ErrReplaced) {
 		voices.Wait() // the next program finds in the spool what is not sent yet
 	}
