@@ -533,3 +533,22 @@ func FuzzMessage(f *testing.F) {
 		}
 	})
 }
+
+// A restart in place ends the process as soon as Kept comes back.
+func TestWhatWasSaidLastIsInTheSpoolWhenKeptComesBack(t *testing.T) {
+	dir := t.TempDir()
+	spec := ha.Spec{Node: "a", Command: ha.Command{Argv: []string{"/bin/false"}, Timeout: time.Second}}
+	p := New(dir, slog.New(slog.DiscardHandler), spec)
+	ctx, stop := context.WithCancel(t.Context())
+	for range 20 {
+		p.Say(spec, ha.Group{Name: "web"}, failover.Alert{Kind: failover.AlertNotice, Subject: failover.AboutHandOver, Facts: []string{"x"}})
+	}
+	done := make(chan error, 1)
+	stop()
+	go func() { done <- p.Run(ctx) }()
+	p.Kept()
+	if left, err := filepath.Glob(filepath.Join(dir, voiceCommand, "*.json")); err != nil || len(left) != 20 {
+		t.Errorf("%d messages are in the spool, %v", len(left), err)
+	}
+	<-done
+}
