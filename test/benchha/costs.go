@@ -113,12 +113,12 @@ func (b *bench) crowd(ctx context.Context, dir string, c contender, hasNamed boo
 		addrs = append(addrs, netip.AddrFrom4([4]byte{10, 77, 1, byte(i + 1)}))
 	}
 	var dns []int
+	var server *hatest.Process
 	if hasNamed {
-		p, err := named(a)
-		if err != nil {
+		if server, err = named(a); err != nil {
 			return nil, 0, 0, err
 		}
-		dns = []int{p.Pid()}
+		dns = []int{server.Pid()}
 	}
 	procs, err := c.many(&rig{}, a, addrs)
 	if err != nil {
@@ -141,6 +141,13 @@ func (b *bench) crowd(ctx context.Context, dir string, c contender, hasNamed boo
 	}
 	if used, err = usage(ctx, pids, dns); err != nil {
 		return nil, 0, 0, err
+	}
+	if server != nil {
+		select {
+		case <-server.Ended(): // it would have cost nothing
+			return nil, 0, 0, fmt.Errorf("named ended: %s", server.Output())
+		default:
+		}
 	}
 	rss, pss, err = memoryOf(pids)
 	return used, rss, pss, err
