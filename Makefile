@@ -15,6 +15,8 @@ export PATH := $(CURDIR)/.cache/go/bin:$(PATH):/usr/local/go/bin
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS  = -s -w -X kvmctl/internal/version.Version=$(VERSION)
+# Tests that measure time run one package after the other.
+ALONE    = ./cmd/kvmctl,./cmd/kvmha,./ha/...,./netbridge/...,./internal/...
 ROOMS    = $(wildcard cmd configs vm netbridge ha internal test)
 
 help: ## show this list
@@ -42,7 +44,7 @@ test: ## install, build, check, then run every test; the last line counts them
 	@contrib/deps.sh
 	@$(MAKE) --no-print-directory build check
 	@go run ./test/guest/cmd/mkguest >/dev/null # before any test needs it where no network is
-	KVM_TEST_TIERS=all go run ./test/runtests -race -shuffle=on -timeout 20m ./...
+	KVM_TEST_TIERS=all go run ./test/runtests -alone=$(ALONE) -race -shuffle=on -timeout 20m ./...
 
 e2e: ## boot Debian under QEMU and see there what needs systemd or a whole kernel (about ten minutes)
 	@contrib/deps.sh e2e

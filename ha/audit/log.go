@@ -18,6 +18,7 @@ import (
 const (
 	maxFile = 1 << 20 // bytes; then the file becomes FILE.1, whose place it takes
 	waiting = 1024    // entries between the agent's loop and the disk
+	atOnce  = 64      // entries of one write: much less than a file may hold
 	retry   = 10 * time.Second
 )
 
@@ -83,9 +84,12 @@ func (l *Log) Run(ctx context.Context) {
 			}
 		}
 		if len(kept) > 0 {
-			err := l.write(kept)
-			if err == nil {
-				kept = nil
+			var err error
+			for len(kept) > 0 && err == nil {
+				some := kept[:min(len(kept), atOnce)]
+				if err = l.write(some); err == nil {
+					kept = kept[len(some):]
+				}
 			}
 			if l.Degrade != nil && (err != nil || failing) {
 				l.Degrade(err)

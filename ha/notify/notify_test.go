@@ -41,12 +41,12 @@ var takeover = failover.Alert{Kind: failover.AlertNotice, Subject: failover.Abou
 
 // relay is a real SMTP server.
 type relay struct {
-	addr   string
-	server *smtp.Server
-	user   string // empty: no authentication
-	mails  chan string
-	fail   error // of DATA
-	mu     sync.Mutex
+	addr  string
+	close func()
+	user  string // empty: no authentication
+	mails chan string
+	fail  error // of DATA
+	mu    sync.Mutex
 }
 
 func (r *relay) NewSession(*smtp.Conn) (smtp.Session, error) { return &session{r: r}, nil }
@@ -101,7 +101,7 @@ func newRelay(t *testing.T, addr string, cert *tls.Certificate, implicit bool, u
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.addr, r.server = l.Addr().String(), s
+	r.addr = l.Addr().String()
 	if cert != nil {
 		s.TLSConfig = &tls.Config{Certificates: []tls.Certificate{*cert}}
 		if implicit {
@@ -110,7 +110,8 @@ func newRelay(t *testing.T, addr string, cert *tls.Certificate, implicit bool, u
 	}
 	done := make(chan struct{})
 	go func() { defer close(done); _ = s.Serve(l) }()
-	t.Cleanup(func() { s.Close(); <-done })
+	r.close = func() { s.Close(); l.Close(); <-done } // Close alone misses a listener that Serve has not taken yet
+	t.Cleanup(r.close)
 	return r
 }
 
@@ -256,7 +257,7 @@ func TestEveryWayToARelay(t *testing.T) {
 func TestWhatWaitsSurvivesARestartAndADeadRelay(t *testing.T) {
 	dir := t.TempDir()
 	r := newRelay(t, "", nil, false, "")
-	r.server.Close()
+	r.close()
 	s := byMail(r, ha.MailPlain)
 	p := newPost(t, dir, s)
 	stop := run(t, p)

@@ -184,6 +184,7 @@ func (p *Post) deliver(ctx, last context.Context, name string) {
 			}
 			continue
 		}
+		final := ctx.Err() != nil
 		if err = v.send(last, m); err == nil {
 			if failed {
 				p.Log.Info("messages are delivered again", "voice", name, "to", v.to)
@@ -197,7 +198,7 @@ func (p *Post) deliver(ctx, last context.Context, name string) {
 		}
 		p.Log.Warn("a message could not be delivered and waits", "voice", name, "to", v.to, "headline", m.Headline, "again_in", pause, "error", err)
 		failed = true
-		if ctx.Err() != nil || last.Err() != nil || !p.rest(ctx, last, pause) {
+		if final || !p.rest(ctx, last, pause) {
 			return
 		}
 		pause = min(2*pause, tryRarely)

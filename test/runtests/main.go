@@ -11,6 +11,8 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 )
 
@@ -21,8 +23,75 @@ func main() {
 	os.Exit(code)
 }
 
-// run returns the exit code: 0 when go test and our own count both say that all is well.
+// run returns the exit code: 0 when go test and our own count both say that all is well. With -alone=PATTERN[,PATTERN]... as the first
+// argument the packages of these patterns wait for all others and then run one after the other: what they promise is a matter of milliseconds,
+// which they cannot keep while another package starts twenty QEMUs.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	var c count
+	code := 0
+	rounds := [][]string{args}
+	if len(args) > 0 {
+		if patterns, ok := strings.CutPrefix(args[0], "-alone="); ok {
+			var err error
+			if rounds, err = split(ctx, args[1:], strings.Split(patterns, ",")); err != nil {
+				fmt.Fprintf(stderr, "runtests: error: cannot list packages: %v\n", err)
+				return 1
+			}
+		}
+	}
+	for _, round := range rounds {
+		if got := goTest(ctx, &c, round, stdout, stderr); got != 0 && code == 0 {
+			code = got
+		}
+	}
+	io.WriteString(stdout, c.summary())
+	if code == 0 && (c.failed > 0 || c.unfinished() > 0) {
+		code = 1
+	}
+	return code
+}
+
+// split gives the arguments of two rounds: of all packages that args name but those of the patterns, and of these.
+func split(ctx context.Context, args, patterns []string) ([][]string, error) {
+	var flags, named []string
+	for _, a := range args {
+		if strings.HasPrefix(a, ".") {
+			named = append(named, a)
+		} else {
+			flags = append(flags, a)
+		}
+	}
+	all, err := list(ctx, named)
+	if err != nil {
+		return nil, err
+	}
+	alone, err := list(ctx, patterns)
+	if err != nil {
+		return nil, err
+	}
+	rest := slices.DeleteFunc(slices.Clone(all), func(p string) bool { return slices.Contains(alone, p) })
+	alone = slices.DeleteFunc(alone, func(p string) bool { return !slices.Contains(all, p) })
+	var rounds [][]string
+	if len(rest) > 0 {
+		rounds = append(rounds, slices.Concat(flags, rest))
+	}
+	if len(alone) > 0 {
+		rounds = append(rounds, slices.Concat([]string{"-p=1"}, flags, alone))
+	}
+	return rounds, nil
+}
+
+func list(ctx context.Context, patterns []string) ([]string, error) {
+	out, err := exec.CommandContext(ctx, "go", append([]string{"list"}, patterns...)...).Output()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return nil, fmt.Errorf("%w: %s", err, exit.Stderr)
+	}
+	return strings.Fields(string(out)), err
+}
+
+// goTest runs one go test, counts, and gives its exit code.
+func goTest(ctx context.Context, c *count, args []string, stdout, stderr io.Writer) int {
 	cmd := exec.CommandContext(ctx, "go", append([]string{"test", "-json"}, args...)...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.Stderr = stderr
@@ -34,7 +103,6 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "runtests: error: cannot run go test: %v\n", err)
 		return 1
 	}
-	var c count
 	lines := bufio.NewReaderSize(pipe, 1<<20)
 	for {
 		line, readErr := lines.ReadBytes('\n')
@@ -46,10 +114,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		}
 	}
 	waitErr := cmd.Wait()
-	io.WriteString(stdout, c.summary())
 	var exit *exec.ExitError
 	switch {
-	case waitErr == nil && c.failed == 0 && c.unfinished() == 0:
+	case waitErr == nil:
 		return 0
 	case errors.As(waitErr, &exit) && exit.ExitCode() > 0:
 		return exit.ExitCode()
