@@ -28,3 +28,6 @@ func (a *app) socketPath() string { return filepath.Join(a.root, ha.RunDir, sock
 
 // auditPath is the record of every change of role.
 func (a *app) auditPath() string { return filepath.Join(a.statePath(), "audit.jsonl") }
+
+// lockPath is held by the agent that runs.
+func (a *app) lockPath() string { return filepath.Join(a.runPath(), "lock") }

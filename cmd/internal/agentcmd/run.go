@@ -11,11 +11,13 @@ import (
 	"runtime/debug"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"kvmctl/cmd/internal/cli"
 	"kvmctl/ha"
+	"kvmctl/internal/flock"
 	"kvmctl/internal/systemd"
 	"kvmctl/internal/version"
 )
@@ -80,6 +82,14 @@ func (a *app) runAgent(ctx context.Context, verbose bool) error {
 		log.Warn("the service manager is not told", "error", err)
 	}
 	defer notifier.Close()
+	lock, err := a.alone(ctx)
+	if errors.Is(err, flock.ErrLocked) {
+		return cli.Refused("kvmha status", "cannot %s the agent: %w", act, ha.ErrRunning)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot %s the agent: %w", act, err)
+	}
+	defer lock.Unlock() // an exec ends it, too: the next program takes it again
 	control, err := a.listen(ctx, resume)
 	if errors.Is(err, ha.ErrRunning) {
 		return cli.Refused("kvmha status", "cannot %s the agent: %w", act, err)
@@ -141,6 +151,17 @@ func (a *app) replace(h *ha.Handover, kernel *ha.Kernel) error {
 		return err
 	}
 	return ha.Replace(path, append([]string{"kvmha"}, a.env.Args...), os.Environ(), h)
+}
+
+// alone makes sure that no other agent runs here: two would both hold the addresses. The socket alone does not tell, because two that start at
+// once find nobody at it.
+func (a *app) alone(ctx context.Context) (*flock.Lock, error) {
+	if err := os.MkdirAll(a.runPath(), 0o700); err != nil {
+		return nil, fmt.Errorf("make %s: %w", a.runPath(), err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 500*time.Millisecond) // one that ends at this moment
+	defer cancel()
+	return flock.Wait(ctx, a.lockPath())
 }
 
 // listen makes the control socket, or takes over that of the program before.
