@@ -84,3 +84,12 @@ func TestEveryCommandHasAHelpAndAnExampleThatParses(t *testing.T) {
 	}
 	visit(New(env))
 }
+
+func TestGroupsComplete(t *testing.T) {
+	for _, line := range []string{"status", "switch", "log", "maintenance on"} {
+		_, out, _ := said(t, append(append([]string{"__complete"}, strings.Fields(line)...), "")...)
+		if out != ":4\n" { // no files, where no agent answers
+			t.Errorf("%s: completes %q", line, out)
+		}
+	}
+}

@@ -35,7 +35,8 @@ that is an object a line, without -f an array.`,
   kvmha log dns --explain
   kvmha log -n 10 -f
   kvmha log --json`,
-		Args: args(cobra.MaximumNArgs(1)),
+		Args:              args(cobra.MaximumNArgs(1)),
+		ValidArgsFunction: a.completeGroups,
 		RunE: func(cmd *cobra.Command, words []string) error {
 			if len(words) > 0 {
 				o.group = words[0]
