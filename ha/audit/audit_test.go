@@ -45,7 +45,7 @@ func read(t *testing.T, path string) []Entry {
 }
 
 func TestWhatIsRecordedIsRead(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "audit.jsonl")
+	path := filepath.Join(t.TempDir(), "not", "yet", "audit.jsonl")
 	also := filepath.Join(t.TempDir(), "kvmha.log")
 	l := &Log{Path: path, Also: File{also}}
 	var want []Entry

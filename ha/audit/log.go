@@ -145,6 +145,9 @@ func (l *Log) write(entries []Entry) error {
 
 // appendTo adds whole lines to the file, or nothing.
 func appendTo(path string, lines []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil { // the first start of all
+		return fmt.Errorf("make the audit log's directory: %w", err)
+	}
 	if st, err := os.Lstat(path); err == nil && st.Size()+int64(len(lines)) > maxFile && st.Size() > 0 {
 		if err := os.Rename(path, path+".1"); err != nil {
 			return fmt.Errorf("rotate %s: %w", path, err)
