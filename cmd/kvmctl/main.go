@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 
 	"golang.org/x/sys/unix"
 
@@ -28,6 +29,7 @@ func run() int {
 		return env.Report(fmt.Errorf("cannot begin: %w", err))
 	}
 	unix.Umask(0o077)
+	debug.SetGCPercent(400) // most commands are over before 16 MiB are allocated
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	defer stop()
 	return hostcmd.Main(ctx, env)
