@@ -84,12 +84,13 @@ func FuzzClaims(f *testing.F) {
 }
 
 func TestVMACAlias(t *testing.T) {
-	v := VMAC{Interface: "kvha42", VHID: 42, arpIgnore: "0"}
+	v := VMAC{Interface: "kvha42", VHID: 42, arpIgnore: "0", arpAnnounce: "1"}
 	if got, ok := parseVMACAlias(v.alias()); !ok || got != v {
 		t.Errorf("%q is %+v, %v", v.alias(), got, ok)
 	}
-	for _, alias := range []string{"", "uplink", "kvmha:vmac:", "kvmha:vmac:42", "kvmha:vmac:256:arp_ignore=0", "kvmha:vmac:42:arp_ignore=x",
-		"kvmha:vmac:042:arp_ignore=0", "kvmha:vmac:42:arp_ignore=9", "kvmha:vmac:42:arp_ignore=0\n"} {
+	for _, alias := range []string{"", "uplink", "kvmha:vmac:", "kvmha:vmac:42", "kvmha:vmac:256:arp_ignore=0:arp_announce=0",
+		"kvmha:vmac:42:arp_ignore=x:arp_announce=0", "kvmha:vmac:42:arp_ignore=0", "kvmha:vmac:042:arp_ignore=0:arp_announce=0",
+		"kvmha:vmac:42:arp_ignore=9:arp_announce=0", "kvmha:vmac:42:arp_ignore=0:arp_announce=3", "kvmha:vmac:42:arp_ignore=0:arp_announce=0\n"} {
 		if got, ok := parseVMACAlias(alias); ok {
 			t.Errorf("%q is taken for %+v", alias, got)
 		}

@@ -19,7 +19,7 @@ import (
 // is of the calling thread's network namespace. EEXIST: something else has its name.
 //
 // As in keepalived (doc/NOTE_vrrp_vmac.txt): the macvlan is private; the parent answers ARP only for its own addresses, or it would give its
-// own MAC for those of the macvlan; and packets may come in there although the way back is the parent's.
+// own MAC for those of the macvlan, and it asks as itself, or its question would tell the neighbour the same; and packets may come in there although the way back is the parent's.
 func EnsureVMAC(ctx context.Context, parent string, vhid uint8) (name string, err error) {
 	name = VMACName(vhid)
 	wrap := func(err error) error { return fmt.Errorf("make %s on %s: %w", name, parent, err) }
@@ -31,7 +31,7 @@ func EnsureVMAC(ctx context.Context, parent string, vhid uint8) (name string, er
 	there := false
 	for _, o := range ours {
 		if o.Parent == parent {
-			v.arpIgnore = o.arpIgnore // the first of ours found it so
+			v.arpIgnore, v.arpAnnounce = o.arpIgnore, o.arpAnnounce // the first of ours found it so
 		}
 		if o.Interface == name && o.Parent == parent {
 			there = true
@@ -39,6 +39,9 @@ func EnsureVMAC(ctx context.Context, parent string, vhid uint8) (name string, er
 	}
 	if v.arpIgnore == "" {
 		if v.arpIgnore, err = readSysctl("ipv4", parent, "arp_ignore"); err != nil {
+			return "", wrap(err)
+		}
+		if v.arpAnnounce, err = readSysctl("ipv4", parent, "arp_announce"); err != nil {
 			return "", wrap(err)
 		}
 	}
@@ -83,6 +86,7 @@ func createVMAC(v VMAC) error {
 func settleVMAC(v VMAC) error {
 	for _, s := range []struct{ family, name, key, value string }{
 		{"ipv4", v.Parent, "arp_ignore", "1"},
+		{"ipv4", v.Parent, "arp_announce", "2"},
 		{"ipv4", v.Interface, "arp_ignore", "1"},
 		{"ipv4", v.Interface, "arp_filter", "0"},
 		{"ipv4", v.Interface, "rp_filter", "2"}, // loose: what holds is the greater of this and "all"
@@ -124,8 +128,10 @@ func RemoveVMAC(ctx context.Context, vhid uint8) error {
 			}
 		}
 		if siblings == 1 { // before the macvlan, which alone knows what to put back
-			if err := writeSysctl("ipv4", v.Parent, "arp_ignore", v.arpIgnore); err != nil && !errors.Is(err, os.ErrNotExist) {
-				return fmt.Errorf("remove %s: %w", name, err)
+			for key, was := range map[string]string{"arp_ignore": v.arpIgnore, "arp_announce": v.arpAnnounce} {
+				if err := writeSysctl("ipv4", v.Parent, key, was); err != nil && !errors.Is(err, os.ErrNotExist) {
+					return fmt.Errorf("remove %s: %w", name, err)
+				}
 			}
 		}
 		link, err := netlink.LinkByName(name)

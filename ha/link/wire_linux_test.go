@@ -359,7 +359,8 @@ func TestVMAC(t *testing.T) {
 	ignore := func() string {
 		return on(t, a, func() (string, error) {
 			b, err := os.ReadFile("/proc/sys/net/ipv4/conf/eth0/arp_ignore")
-			return strings.TrimSpace(string(b)), err
+			c, errAnnounce := os.ReadFile("/proc/sys/net/ipv4/conf/eth0/arp_announce")
+			return strings.TrimSpace(string(b)) + " " + strings.TrimSpace(string(c)), errors.Join(err, errAnnounce)
 		})
 	}
 	ensure := func(vhid uint8) string {
@@ -402,15 +403,15 @@ func TestVMAC(t *testing.T) {
 	if lost := stop(); len(lost) > 0 {
 		t.Errorf("lost %v", lost)
 	}
-	if got := ignore(); got != "1" {
-		t.Errorf("arp_ignore of eth0 is %s", got)
+	if got := ignore(); got != "1 2" {
+		t.Errorf("arp_ignore and arp_announce of eth0 are %s", got)
 	}
 	for i, vhid := range []uint8{42, 43, 43} {
 		if err := a.Do(func() error { return link.RemoveVMAC(ctx, vhid) }); err != nil {
 			t.Fatal(err)
 		}
-		if got, want := ignore(), []string{"1", "0", "0"}[i]; got != want {
-			t.Errorf("after the end of %d arp_ignore of eth0 is %s, want %s", vhid, got, want)
+		if got, want := ignore(), []string{"1 2", "0 0", "0 0"}[i]; got != want {
+			t.Errorf("after the end of %d arp_ignore and arp_announce of eth0 are %s, want %s", vhid, got, want)
 		}
 	}
 	if own := on(t, a, func() ([]link.VMAC, error) { return link.OwnVMACs(ctx) }); len(own) > 0 {
