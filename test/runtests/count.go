@@ -27,7 +27,14 @@ type count struct {
 	builds   map[string][]string
 	failures map[string]int // by package
 	running  []string       // packages
-	faults   []string       // names of what failed, for the summary
+	faults   []fault        // what failed, for the summary
+	forgiven []key          // failed and passed when they were run again
+}
+
+// fault is a test that failed, or a package that did without one.
+type fault struct {
+	key
+	race bool // or a panic: no matter of time
 }
 
 type key struct{ pkg, test string }
@@ -69,7 +76,7 @@ func (c *count) endTest(e event, k key) string {
 	case "fail":
 		c.failed++
 		c.failures[e.Package]++
-		c.faults = append(c.faults, e.Package+" "+e.Test)
+		c.faults = append(c.faults, fault{key: k, race: strings.Contains(out, "DATA RACE") || strings.Contains(out, "panic: ")})
 		return out
 	}
 	return ""
@@ -82,7 +89,7 @@ func (c *count) endPackage(e event) string {
 		b.WriteString(strings.Join(c.builds[e.FailedBuild], ""))
 		if c.failures[e.Package] == 0 {
 			c.failed++
-			c.faults = append(c.faults, e.Package)
+			c.faults = append(c.faults, fault{key: key{pkg: e.Package}})
 			// Tests that never ended hold the reason: a panic, or the stacks of a timeout.
 			for _, k := range c.pending(e.Package) {
 				b.WriteString(strings.Join(c.output[k], ""))
@@ -111,13 +118,45 @@ func (c *count) pending(pkg string) []key {
 	return keys
 }
 
+// mostAgain is how many tests may fail and be run again: with more of them it is not the machine that is to blame.
+const mostAgain = 3
+
+// secondChances are the top-level tests to run again: none when one of them met a data race or panicked, when a package failed as a whole, or
+// when they are many.
+func (c *count) secondChances() []key {
+	var tests []key
+	for _, f := range c.faults {
+		if f.test == "" || f.race {
+			return nil
+		}
+		top, _, _ := strings.Cut(f.test, "/")
+		if k := (key{f.pkg, top}); !slices.Contains(tests, k) {
+			tests = append(tests, k)
+		}
+	}
+	if len(tests) > mostAgain || c.unfinished() > 0 {
+		return nil
+	}
+	return tests
+}
+
+// forgive takes the failures of the tests back.
+func (c *count) forgive(tests []key) {
+	c.failed -= len(c.faults)
+	c.passed += len(c.faults)
+	c.faults, c.forgiven = nil, tests
+}
+
 // unfinished is the number of packages that began and never ended: go test was killed.
 func (c *count) unfinished() int { return len(c.running) }
 
 func (c *count) summary() string {
 	var b strings.Builder
-	for _, name := range c.faults {
-		fmt.Fprintf(&b, "failed: %s\n", name)
+	for _, f := range c.faults {
+		fmt.Fprintf(&b, "failed: %s\n", strings.TrimSpace(f.pkg+" "+f.test))
+	}
+	for _, k := range c.forgiven {
+		fmt.Fprintf(&b, "flaky, passed only when run again: %s %s\n", k.pkg, k.test)
 	}
 	for _, pkg := range c.running {
 		fmt.Fprintf(&b, "never ended: %s\n", pkg)
