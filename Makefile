@@ -65,6 +65,7 @@ demo-ha: ## show kvmha beside a ucarp: a service breaks, the address moves, a ma
 bench: ## measure against raw QEMU and libvirt, which it installs
 	@contrib/deps.sh bench
 	@$(MAKE) --no-print-directory build
+	@go run ./test/guest/cmd/mkguest >/dev/null # the bench has a network of its own, without a way out
 	go run ./test/bench
 
 bench-ha: ## measure kvmha against ucarp and keepalived (about twenty minutes)
