@@ -63,7 +63,9 @@ func (a *app) runAgent(ctx context.Context, verbose bool) error {
 	}
 	clock := ha.OpenClock()
 	defer clock.Close()
-	log := slog.New(slog.NewTextHandler(a.env.Err, &slog.HandlerOptions{Level: level(verbose), ReplaceAttr: a.untimed}))
+	lines := newLogQueue(a.env.Err)
+	defer lines.Close()
+	log := slog.New(slog.NewTextHandler(lines, &slog.HandlerOptions{Level: level(verbose), ReplaceAttr: a.untimed}))
 	resume, err := ha.TakeOver(clock.Now())
 	if err != nil {
 		log.Error("begins anew", "error", err)
@@ -129,6 +131,7 @@ func (a *app) runAgent(ctx context.Context, verbose bool) error {
 	if errors.Is(err, ha.ErrReplaced) {
 		h := agent.Handover()
 		h.Control = int(kept.Fd())
+		lines.Close() // an exec takes what is not written yet with it
 		return fmt.Errorf("cannot replace the agent: %w", a.replace(h, kernel))
 	}
 	os.Remove(a.socketPath())
