@@ -97,7 +97,7 @@ func (m *Machine) received(c Claim) {
 	m.facts.Peer, m.facts.Heard = c, m.now
 	switch {
 	case m.claims:
-		m.asMaster(c)
+		m.asMaster(c, known == fresh)
 	case !m.cfg.Authoritative:
 		return
 	case m.facts.State == Backup:
@@ -120,8 +120,8 @@ func (m *Machine) received(c Claim) {
 	}
 }
 
-// asMaster heeds an advert while it advertises itself.
-func (m *Machine) asMaster(c Claim) {
+// asMaster heeds an advert while it advertises itself. fresh: it was not heard before.
+func (m *Machine) asMaster(c Claim, fresh bool) {
 	why, yes := yields(m.cfg, m.skew(), c.From, c.Advert)
 	switch {
 	case yes && m.cfg.Authoritative:
@@ -129,8 +129,24 @@ func (m *Machine) asMaster(c Claim) {
 			m.advertise()
 		}
 		m.depose(why, c)
-	case !yes && m.facts.State == Master && !m.now.Before(m.announce):
-		m.announce = m.now.Add(announceEvery)
-		m.emit(Announce{c.From})
+	case !yes && m.facts.State == Master:
+		if fresh && m.cfg.Authoritative && !c.Advert.BowOut() {
+			m.answer()
+		}
+		if !m.now.Before(m.announce) {
+			m.announce = m.now.Add(announceEvery)
+			m.emit(Announce{c.From})
+		}
+	}
+}
+
+// answer tells a worse master at once that it is not alone, so that after a partition the two serve together for a round trip and not until the
+// next advert is due. It is VRRP's rule (RFC 9568, 6.4.3: "send an ADVERTISEMENT immediately to assert the Active state"); CARP has none
+// against it, for an advert that comes early restarts a timer and no more (facts 1.4). One between two that were due anyway: a last advert, which
+// ucarp sends when it yields, or two that never yield to each other, must not become a conversation.
+func (m *Machine) answer() {
+	if !m.answered {
+		m.answered = true
+		m.send(m.cfg.Base, m.skew())
 	}
 }

@@ -47,6 +47,7 @@ func TestElectionTable(t *testing.T) {
 		better   = "send advert 1/100\nmaster -> backup: a better master advertises (10.77.0.9)\ndeposed by 10.77.0.9: a better master advertises"
 		quietly  = "master -> backup: a better master advertises (10.77.0.9)\ndeposed by 10.77.0.9: a better master advertises"
 		announce = "announce against 10.77.0.9"
+		answers  = "send advert 1/100\nannounce against 10.77.0.9"
 		preempts = "backup -> candidate: the master is worse (10.77.0.9)\nelected silently: the master is worse"
 		bowsOut  = "send advert 1/100\nbackup -> candidate: the master bows out (10.77.0.9)\nelected: the master bows out"
 		demoted  = "backup -> candidate: the master is demoted (10.77.0.9)\nelected silently: the master is demoted"
@@ -71,14 +72,14 @@ func TestElectionTable(t *testing.T) {
 			map[Profile]string{UCARP: better, BSD: quietly, KVMHA: better}},
 		{"master, peer better by base", Master, "", [3]uint8{0, 200, 0}, false, map[Profile]string{UCARP: better, BSD: quietly, KVMHA: better}},
 		{"master, peer better but demoted (O: BACKUP unless peer's demote > ours; U, F ignore the byte)", Master, "", [3]uint8{1, 99, 1}, false,
-			map[Profile]string{UCARP: better, BSD: announce, KVMHA: better}},
+			map[Profile]string{UCARP: better, BSD: answers, KVMHA: better}},
 		{"master, equal, 10.77.0.2 (U measured: 10.77.1.1 stays against it; F yields always)", Master, "10.77.0.2", [3]uint8{1, 100, 0}, false,
-			map[Profile]string{UCARP: "announce against 10.77.0.2", BSD: equal("10.77.0.2"), KVMHA: yieldsTo("10.77.0.2")}},
+			map[Profile]string{UCARP: "send advert 1/100\nannounce against 10.77.0.2", BSD: equal("10.77.0.2"), KVMHA: yieldsTo("10.77.0.2")}},
 		{"master, equal, 10.77.255.0 (U measured: 10.77.1.1 yields to it)", Master, "10.77.255.0", [3]uint8{1, 100, 0}, false,
-			map[Profile]string{UCARP: yieldsTo("10.77.255.0"), BSD: equal("10.77.255.0"), KVMHA: "announce against 10.77.255.0"}},
+			map[Profile]string{UCARP: yieldsTo("10.77.255.0"), BSD: equal("10.77.255.0"), KVMHA: "send advert 1/100\nannounce against 10.77.255.0"}},
 		{"master, equal but demoted (O: stays)", Master, "", [3]uint8{1, 100, 3}, false,
-			map[Profile]string{UCARP: announce, BSD: announce, KVMHA: yieldsTo("10.77.0.9")}},
-		{"master, peer worse (U: gratuitous ARP; F, O ignore it, we announce)", Master, "", [3]uint8{1, 101, 0}, false, all(announce)},
+			map[Profile]string{UCARP: answers, BSD: answers, KVMHA: yieldsTo("10.77.0.9")}},
+		{"master, peer worse (U: gratuitous ARP; F, O ignore it; RFC 9568, 6.4.3: an advert at once)", Master, "", [3]uint8{1, 101, 0}, false, all(answers)},
 		{"master, peer bows out", Master, "", [3]uint8{255, 255, 0}, false, all(announce)},
 		{"backup, peer worse and preempt (U; F sysctl; O demote >= ours)", Backup, "", [3]uint8{1, 101, 0}, true, all(preempts)},
 		{"backup, peer worse, no preempt: timer", Backup, "", [3]uint8{1, 101, 0}, false, all("")},

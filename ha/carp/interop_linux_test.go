@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -108,9 +109,10 @@ func (s *shell) loop(ctx context.Context) {
 
 func (s *shell) step(in carp.Input) {
 	s.mu.Lock()
-	effects := s.machine.Step(time.Now(), in)
+	now := time.Now()
+	effects := s.machine.Step(now, in)
 	for _, e := range effects {
-		s.log = append(s.log, fmt.Sprintf("%s %v", time.Now().Format("05.000"), e))
+		s.log = append(s.log, fmt.Sprintf("%s %v", now.Format("05.000"), e))
 	}
 	s.mu.Unlock()
 	for _, e := range effects {
@@ -232,6 +234,47 @@ func TestUCARPBacksKVMHA(t *testing.T) {
 	await(t, "ucarp takes over from the dead", holds(t, b))
 	if err := peer.Kill(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A partition heals: both are masters. kvmha answers the worse one's advert in the very step that heard it, ucarp obeys the answer as any advert,
+// and what it says when it yields begins no conversation.
+func TestUCARPYieldsToAnAnswer(t *testing.T) {
+	t.Parallel()
+	testenv.Need(t, testenv.Netns, "ip", "ucarp")
+	lab := hatest.Start(t, "a", "b")
+	a, b := lab.Node("a"), lab.Node("b")
+	s := run(t, a, 0, password)
+	await(t, "kvmha is master", s.is(carp.Master))
+	if err := b.Cut(); err != nil {
+		t.Fatal(err)
+	}
+	ucarp(t, b, 100, password)
+	await(t, "ucarp is master on its side", holds(t, b))
+	before := s.now()
+	if err := b.Join(); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "ucarp gives way", func() bool { return !holds(t, b)() })
+	took := s.now()
+	await(t, "three adverts of ours more", func() bool { return s.now().Sent >= took.Sent+3 })
+	if f := s.now(); f.State != carp.Master || f.Since != before.Since {
+		t.Errorf("%+v", f)
+	}
+	answers := 0
+	var last string
+	for _, l := range s.lines() {
+		at, what, _ := strings.Cut(l, " ")
+		if what == "announce against "+b.Addr.String() {
+			if last != at+" send advert 1/0" {
+				t.Errorf("%q follows %q, not an answer", l, last)
+			}
+			answers++
+		}
+		last = l
+	}
+	if answers < 1 || answers > 3 {
+		t.Errorf("%d answers: %v", answers, s.lines())
 	}
 }
 

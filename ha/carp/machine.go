@@ -20,6 +20,7 @@ type Machine struct {
 	deadAt   time.Time // the master counts as dead, while it listens
 	graced   bool      // deadAt was put off because nobody had called Step in time
 	announce time.Time // not again before
+	answered bool      // a worse master, since the last advert that was due
 
 	counter uint64
 	heard   bool // somebody's counter was adopted

@@ -156,13 +156,25 @@ func TestScripts(t *testing.T) {
 			{101 * second, hear("10.77.0.9", 1, 0, 0), ""},
 			{101 * second, hear("10.77.0.9", 1, 200, 0), "announce against 10.77.0.9"},
 		}},
-		{"a flood of worse adverts is answered ten times a second", config(UCARP, 1, 100), []move{
+		{"worse adverts are announced against ten times a second, and answered once between two adverts of our own", config(UCARP, 1, 100), []move{
 			{0, Allow{}, allowed},
 			{0, Ready{Unelected: true}, "send advert 1/100\nbackup -> master: the group is ready"},
-			{0, hear("10.77.0.9", 1, 200, 0), "announce against 10.77.0.9"},
+			{0, hear("10.77.0.9", 1, 200, 0), "send advert 1/100\nannounce against 10.77.0.9"},
 			{99 * ms, hear("10.77.0.9", 1, 200, 0), ""},
 			{100 * ms, hear("10.77.0.9", 1, 200, 0), "announce against 10.77.0.9"},
+			{every - 1, Turn{}, ""},
+			{every, Turn{}, "send advert 1/100"}, // an answer moves no beat
+			{every, hear("10.77.0.9", 1, 200, 0), "send advert 1/100\nannounce against 10.77.0.9"},
 		}},
+		{"a worse advert that was captured is not answered: a stranger must not make us talk", config(UCARP, 1, 100), func() []move {
+			captured := hear("10.77.0.9", 1, 200, 0)
+			return []move{
+				{0, Allow{}, allowed},
+				{0, captured, ""},
+				{0, Ready{Unelected: true}, "send advert 1/100\nbackup -> master: the group is ready"},
+				{100 * ms, captured, "announce against 10.77.0.9\n" + strings.Replace(reported(0, "1 replayed; the last (replayed)"), "advskew 0", "advskew 200", 1)},
+			}
+		}()},
 		{"a reload keeps what was waited, and takes the new interval", config(UCARP, 1, 100), []move{
 			{0, Allow{}, allowed},
 			{3 * second, Reload{config(UCARP, 1, 0)}, "send advert 1/0\nbackup -> candidate: no advert from a master\nelected: no advert from a master"},
@@ -313,11 +325,11 @@ func TestCounters(t *testing.T) {
 	note(m.Step(epoch.Add(2*second), Turn{}))
 	in := hear("10.77.0.9", 1, 200, 0)
 	in.Claim.Advert.Counter = 1<<64 - 1
-	note(m.Step(epoch.Add(2*second), in))
+	note(m.Step(epoch.Add(2*second), in)) // which is answered
 	note(m.Step(epoch.Add(4*second), Turn{}))
 	note(m.Step(epoch.Add(6*second), Turn{}))
 	random := count()
-	if d := cmp.Diff([]uint64{random(), random(), 0, 1}, got); d != "" {
+	if d := cmp.Diff([]uint64{random(), random(), 0, 1, 2}, got); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
 }

@@ -18,7 +18,7 @@ func (m *Machine) claim() {
 func (m *Machine) advertise() {
 	skew := m.skew()
 	m.send(m.cfg.Base, skew)
-	m.adAt = m.now.Add(m.cfg.Interval(skew))
+	m.adAt, m.answered = m.now.Add(m.cfg.Interval(skew)), false
 }
 
 // bowOut ends advertising, with OpenBSD's good-bye where it is wanted and was begun.
