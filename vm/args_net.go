@@ -8,11 +8,7 @@ import (
 func (b *builder) nics() {
 	for i, n := range b.spec.NICs {
 		b.arg("-netdev", b.netdev(i, n))
-		o := b.card(i, n, b.abi.NICs[i])
-		if b.bootIndex(BootNetwork, i) == 0 {
-			o.set("romfile", "") // no PXE ROM: it only costs time at boot
-		}
-		b.device(b.withBoot(o, BootNetwork, i))
+		b.device(b.withBoot(b.card(i, n, b.abi.NICs[i]), BootNetwork, i))
 	}
 }
 
@@ -23,6 +19,9 @@ func (b *builder) card(i int, n NIC, at ABINIC) *opt {
 	if n.Model == "virtio" && n.Queues > 1 {
 		// one vector per queue and direction, one for configuration, one for control
 		o.on("mq", true).set("vectors", strconv.Itoa(2*n.Queues+2))
+	}
+	if b.bootIndex(BootNetwork, i) == 0 {
+		o.set("romfile", "") // no PXE ROM: it only costs time at boot
 	}
 	return o
 }

@@ -150,6 +150,7 @@ func (p *prober) device(ctx context.Context, id, kind, bus string, port int) err
 	for i := range p.r.Disks {
 		if d := &p.r.Disks[i]; d.ID == id {
 			d.Port, d.SCSI = port, kind == "scsi-hd"
+			_ = p.get(ctx, id, "serial", &d.Serial) // QEMU gives none where there is none
 		}
 	}
 	if !strings.HasPrefix(id, "nic") || !slices.Contains([]string{"virtio-net-pci", "e1000", "rtl8139"}, kind) {

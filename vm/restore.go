@@ -187,7 +187,11 @@ func (s *starting) loadMemory(ctx context.Context) error {
 		}
 	}
 	if b.snapshot != "" {
-		return loadSnapshot(ctx, s.mon, s.spec, b.snapshot)
+		nodes, err := snapshotNodes(s.spec)
+		if err != nil {
+			return err
+		}
+		return loadSnapshot(ctx, s.mon, s.spec.Name, b.snapshot, nodes)
 	}
 	if err := setReturnPath(ctx, s.mon, true); err != nil {
 		return err

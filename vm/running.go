@@ -55,12 +55,13 @@ type CPU struct {
 
 // RunningDisk is an attached disk.
 type RunningDisk struct {
-	ID    string // QEMU's
-	Image string // path of its image: as vm.toml has it where it is the same file, else as the kernel has it
-	Port  int    // root port, 1 to 8; 0: none
-	SCSI  bool
-	Nodes []string // block nodes, the topmost first
-	Sets  []int    // descriptor sets of its files
+	ID     string // QEMU's
+	Image  string // path of its image: as vm.toml has it where it is the same file, else as the kernel has it
+	Port   int    // root port, 1 to 8; 0: none
+	SCSI   bool
+	Serial string
+	Nodes  []string // block nodes, the topmost first
+	Sets   []int    // descriptor sets of its files
 }
 
 // RunningCD is a CD drive.

@@ -101,17 +101,17 @@ func TestSameDisks(t *testing.T) {
 
 func TestSameDevices(t *testing.T) {
 	t.Parallel()
-	argv := []string{"qemu", "-device", "VGA,id=video0", "-device", "x,bus=y,id=disk0"}
+	started := []string{"video0", "extra0"}
 	for _, tt := range []struct {
 		have []string
 		want string
 	}{
-		{[]string{"disk0", "video0"}, ""},
-		{[]string{"disk0", "disk1", "video0"}, "it got the device disk1 since it was started: that cannot be restored"},
-		{[]string{"video0"}, "it lost the device disk0 since it was started: that cannot be restored"},
+		{[]string{"extra0", "video0"}, ""},
+		{[]string{"extra0", "extra1", "video0"}, "it got the device extra1 since it was started: that cannot be restored"},
+		{[]string{"video0"}, "it lost the device extra0 since it was started: that cannot be restored"},
 	} {
 		got := ""
-		if err := sameDevices(argv, tt.have); err != nil {
+		if err := sameDevices("vm-a", started, tt.have); err != nil {
 			got = err.Error()
 		}
 		if got != tt.want {

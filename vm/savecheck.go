@@ -5,13 +5,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"kvmctl/internal/units"
-	"kvmctl/vm/qmp"
 )
 
 // check refuses what could not be restored, before the guest is touched.
@@ -38,7 +36,7 @@ func (s *saving) check(ctx context.Context) error {
 	if was != "running" && was != "paused" {
 		return &UnsavableError{"it stands still (" + was + ")", "kvmctl status " + s.spec.Name}
 	}
-	past, now, err := s.h.presentMachine(ctx, c, s.spec)
+	past, now, _, err := s.h.presentMachine(ctx, c, s.spec)
 	if err != nil {
 		return err
 	}
@@ -49,47 +47,6 @@ func (s *saving) check(ctx context.Context) error {
 		return err
 	}
 	return enoughRoom(filepath.Dir(s.plan.File), s.limit)
-}
-
-// onlyKnownDevices refuses a guest that got a device since its start: a restore begins with the command line, which has it not. CPUs and
-// memory are no such: growCPUs brings the ones back, and QEMU the other.
-func onlyKnownDevices(ctx context.Context, c *qmp.Client, argv []string) error {
-	var devices []struct{ Name, Type string }
-	if err := c.Execute(ctx, "qom-list", map[string]any{"path": "/machine/peripheral"}, &devices); err != nil {
-		return fmt.Errorf("ask for the devices: %w", err)
-	}
-	var have []string
-	for _, d := range devices {
-		if strings.HasPrefix(d.Type, "child<") && !strings.HasSuffix(d.Type, "-cpu>") {
-			have = append(have, d.Name)
-		}
-	}
-	return sameDevices(argv, have)
-}
-
-// sameDevices compares the named devices of a command line with those that a guest has.
-func sameDevices(argv, have []string) error {
-	const hint = "take it back first, or shut the guest down: kvmctl stop"
-	var started []string
-	for i, a := range argv[:max(0, len(argv)-1)] {
-		if a != "-device" {
-			continue
-		}
-		if id := optOf(argv[i+1], "id"); id != "" {
-			started = append(started, id)
-		}
-	}
-	for _, name := range have {
-		if !slices.Contains(started, name) {
-			return &UnsavableError{fmt.Sprintf("it got the device %s since it was started: that cannot be restored", name), hint}
-		}
-	}
-	for _, name := range started {
-		if !slices.Contains(have, name) {
-			return &UnsavableError{fmt.Sprintf("it lost the device %s since it was started: that cannot be restored", name), hint}
-		}
-	}
-	return nil
 }
 
 // footprint is the most that a guest's state can become: what its QEMU has in memory. A page that the guest never touched takes nothing.

@@ -100,38 +100,6 @@ func (p *pastMachine) has(z machineSize) (units.Size, int) {
 	return memory, cpus
 }
 
-// presentMachine asks a running guest for what a state of its memory, made now, will need. It refuses a guest that got hardware since its
-// start that no command line gives back, and one whose file is another machine's.
-func (h *Host) presentMachine(ctx context.Context, c *qmp.Client, spec *Spec) (*pastMachine, *Prepared, error) {
-	argv, err := h.StartedArgv(spec.Name)
-	if err != nil {
-		return nil, nil, err
-	}
-	now, err := h.prepare(ctx, spec, argv)
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := asStarted(spec.Name, argv, now.Argv); err != nil {
-		return nil, nil, err
-	}
-	if err := onlyKnownDevices(ctx, c, argv); err != nil {
-		return nil, nil, err
-	}
-	live := &Running{}
-	p := prober{c: c, r: live}
-	if err := errors.Join(p.memory(ctx), p.cpus(ctx)); err != nil {
-		return nil, nil, fmt.Errorf("ask for memory and CPUs: %w", err)
-	}
-	if i := live.firstGap(); i >= 0 {
-		return nil, nil, &UnsavableError{fmt.Sprintf("its CPU %d is missing between others: that cannot be restored", i), "kvmctl set " + spec.Name}
-	}
-	past := &pastMachine{Argv: argv, Memory: live.Wanted(), CPUs: live.CPUCount()}
-	if rec, err := h.LoadRecord(spec.Name); err == nil {
-		past.Unseen = rec.Unseen
-	}
-	return past, now, nil
-}
-
 // firstGap gives the first CPU that is not plugged in and has one behind it that is; -1: none.
 func (r *Running) firstGap() int {
 	for i := range r.CPUs {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -85,10 +86,26 @@ func snapshotNodes(spec *Spec) ([]string, error) {
 	return nodes, nil
 }
 
-// atSnapshots opens the monitor of a running guest for work on its snapshots, and names the block nodes of its disks.
-func (h *Host) atSnapshots(ctx context.Context, spec *Spec, work func(c *qmp.Client, nodes []string) error) error {
-	nodes, err := snapshotNodes(spec)
+// liveNodes names the block nodes of a guest's disks as they are while it runs: a disk that came meanwhile has the first name that was free.
+func liveNodes(spec *Spec, live *Running) ([]string, error) {
+	disks, err := writable(spec)
 	if err != nil {
+		return nil, err
+	}
+	var nodes []string
+	for _, d := range disks {
+		i := slices.IndexFunc(live.Disks, func(x RunningDisk) bool { return x.Image == spec.Disks[d].Image })
+		if i < 0 {
+			return nil, &NoSnapshotError{fmt.Sprintf("disk %d (%s) is in its vm.toml, and it runs without", d, spec.Disks[d].Image), "kvmctl set " + spec.Name}
+		}
+		nodes = append(nodes, live.Disks[i].ID+".0")
+	}
+	return nodes, nil
+}
+
+// atSnapshots opens the monitor of a running guest for work on its snapshots.
+func (h *Host) atSnapshots(ctx context.Context, spec *Spec, work func(c *qmp.Client) error) error {
+	if _, err := writable(spec); err != nil {
 		return err
 	}
 	c, closeMonitor, err := h.Monitor(ctx, spec.Name)
@@ -96,12 +113,16 @@ func (h *Host) atSnapshots(ctx context.Context, spec *Spec, work func(c *qmp.Cli
 		return err
 	}
 	defer closeMonitor()
-	return work(c, nodes)
+	return work(c)
 }
 
 func (h *Host) createOnline(ctx context.Context, tool image.Tool, spec *Spec, name string) error {
-	return h.atSnapshots(ctx, spec, func(c *qmp.Client, nodes []string) error {
-		machine, _, err := h.presentMachine(ctx, c, spec)
+	return h.atSnapshots(ctx, spec, func(c *qmp.Client) error {
+		machine, _, live, err := h.presentMachine(ctx, c, spec)
+		if err != nil {
+			return err
+		}
+		nodes, err := liveNodes(spec, live)
 		if err != nil {
 			return err
 		}
@@ -167,8 +188,12 @@ func (e *HaltedError) Hint() string {
 }
 
 func (h *Host) loadOnline(ctx context.Context, spec *Spec, name string) error {
-	return h.atSnapshots(ctx, spec, func(c *qmp.Client, _ []string) error {
-		now, _, err := h.presentMachine(ctx, c, spec)
+	return h.atSnapshots(ctx, spec, func(c *qmp.Client) error {
+		now, _, live, err := h.presentMachine(ctx, c, spec)
+		if err != nil {
+			return err
+		}
+		nodes, err := liveNodes(spec, live)
 		if err != nil {
 			return err
 		}
@@ -179,7 +204,7 @@ func (h *Host) loadOnline(ctx context.Context, spec *Spec, name string) error {
 		if err := sameMachine(spec.Name, then, now); err != nil {
 			return err
 		}
-		if err := loadSnapshot(ctx, c, spec, name); err != nil {
+		if err := loadSnapshot(ctx, c, spec.Name, name, nodes); err != nil {
 			return err
 		}
 		h.step("snapshot loaded")
@@ -187,19 +212,23 @@ func (h *Host) loadOnline(ctx context.Context, spec *Spec, name string) error {
 	})
 }
 
-func loadSnapshot(ctx context.Context, c *qmp.Client, spec *Spec, name string) error {
-	nodes, err := snapshotNodes(spec)
-	if err != nil {
-		return err
-	}
+func loadSnapshot(ctx context.Context, c *qmp.Client, guest, name string, nodes []string) error {
 	if err := runJob(ctx, c, "snapshot-load", map[string]any{"tag": name, "vmstate": nodes[0], "devices": nodes}); err != nil {
-		return &HaltedError{spec.Name, err}
+		return &HaltedError{guest, err}
 	}
 	return nil
 }
 
 func (h *Host) deleteOnline(ctx context.Context, spec *Spec, name string) error {
-	return h.atSnapshots(ctx, spec, func(c *qmp.Client, nodes []string) error {
+	return h.atSnapshots(ctx, spec, func(c *qmp.Client) error {
+		live, err := h.liveOf(ctx, c, spec)
+		if err != nil {
+			return err
+		}
+		nodes, err := liveNodes(spec, live)
+		if err != nil {
+			return err
+		}
 		return runJob(ctx, c, "snapshot-delete", map[string]any{"tag": name, "devices": nodes}) // a disk without it is no error (snapshot-delete, qapi)
 	})
 }

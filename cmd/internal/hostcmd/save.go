@@ -22,8 +22,8 @@ all that the guest had in memory is in it. The room is measured first. The guest
 beginning to the end, and runs on if anything fails, on ^C, and if kvmctl is killed.
 
 A guest that was saved must get back the same hardware, and its disks must not be written to
-meanwhile: otherwise a restore is refused. Memory and CPUs that it got while it ran come back with it;
-one that got a disk or a card while it ran is refused. A paused guest goes on when it is restored.`,
+meanwhile: otherwise a restore is refused. Memory, CPUs, disks and cards that it got while it ran come
+back with it; what else was plugged in on a monitor is refused. A paused guest goes on when it is restored.`,
 		Example: `  kvmctl save vm-olorin
   kvmctl save vm-olorin /srv/olorin.state`,
 		Args:              args(cobra.RangeArgs(1, 2)),
