@@ -77,6 +77,8 @@ type Agent struct {
 	began  time.Time
 	loop   LoopStatus
 	broken map[string]string // what works less well than it should, by subject
+	seen   *seen             // of this turn; nil: each look asks the kernel
+	again  map[string]bool   // interfaces that could not be looked at
 
 	frames  chan heard
 	links   chan link.Event
@@ -117,7 +119,7 @@ func New(o Options) *Agent {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	a := &Agent{
-		Options: o, ports: map[string]*port{}, broken: map[string]string{}, wishes: map[uint64]asked{},
+		Options: o, ports: map[string]*port{}, broken: map[string]string{}, again: map[string]bool{}, wishes: map[uint64]asked{},
 		frames: make(chan heard, framesWaiting), links: make(chan link.Event, linksWaiting), results: make(chan result, resultsWaiting),
 		asks: make(chan asked, asksWaiting), looks: make(chan Reading, 1), specs: make(chan loaded, 1), faults: make(chan fault, 16),
 	}
@@ -140,10 +142,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	if a.Resume != nil {
 		a.Network.Adopt(a.Resume.Held...)
 	}
-	for _, spec := range a.Spec.Groups {
-		if err := a.add(besides, spec, now); err != nil {
-			return errors.Join(err, a.closeAll())
-		}
+	if err := a.addAll(besides, now); err != nil {
+		return errors.Join(err, a.closeAll())
 	}
 	a.dropOrphans()
 	a.Resume = nil // a group that a reload adds begins anew
@@ -155,6 +155,23 @@ func (a *Agent) Run(ctx context.Context) error {
 		return errors.Join(err, a.closeAll())
 	}
 	return errors.Join(a.letGo(), a.closeAll())
+}
+
+// addAll begins the groups of the file.
+func (a *Agent) addAll(besides context.Context, now time.Time) (err error) {
+	add := func() {
+		for _, spec := range a.Spec.Groups {
+			if err = a.add(besides, spec, now); err != nil {
+				return
+			}
+		}
+	}
+	if a.Resume == nil {
+		add() // each looks at what it has removed
+	} else {
+		a.atOnce(add) // the leases wait for it
+	}
+	return err
 }
 
 // startBeside starts what waits on the loop's behalf.

@@ -1,9 +1,11 @@
 package ha
 
 import (
+	"errors"
 	"net/netip"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"kvmctl/ha/carp"
@@ -18,49 +20,68 @@ type port struct {
 	index int
 }
 
-// linkChanged takes what happened to an interface or an address.
-func (a *Agent) linkChanged(now time.Time, e link.Event) {
+// linksChanged takes what happened to interfaces and addresses: all that has come in by now at once. Thousands of addresses that somebody else
+// configures are looked at a few times, then, and not once each.
+func (a *Agent) linksChanged(now time.Time, first link.Event) {
+	look, find := map[*group]bool{}, map[*group]bool{}
+	a.concerns(first, look, find)
+	for range len(a.links) {
+		a.concerns(<-a.links, look, find) // nobody else takes any
+	}
+	a.atOnce(func() {
+		for _, g := range a.groups {
+			if look[g] {
+				a.lookAt(g, now)
+			}
+			if find[g] && g.held {
+				a.missing(g)
+			} else if find[g] {
+				a.findAddresses(g)
+			}
+		}
+	})
+}
+
+// concerns notes the groups whose interface an event is about, and those whose addresses.
+func (a *Agent) concerns(e link.Event, look, find map[*group]bool) {
 	switch e := e.(type) {
 	case link.State:
 		for _, g := range a.groups {
-			if g.iface() == e.Interface {
-				a.lookAt(g, now)
-			}
+			look[g] = look[g] || g.iface() == e.Interface || g.home == e.Interface
 		}
 	case link.AddressAdded:
 		if g := a.holder(e.Interface, e.Prefix.Addr()); g != nil {
-			a.findAddresses(g)
+			find[g] = find[g] || !g.held
 		} else {
-			a.stationChanged(e.Interface, now)
+			a.stationChanged(e.Interface, look)
 		}
 	case link.AddressRemoved:
-		if g := a.holder(e.Interface, e.Prefix.Addr()); g != nil && g.held {
-			a.missing(g)
-		} else if g == nil {
-			a.stationChanged(e.Interface, now)
+		if g := a.holder(e.Interface, e.Prefix.Addr()); g != nil {
+			find[g] = find[g] || g.held
+		} else {
+			a.stationChanged(e.Interface, look)
 		}
 	case link.Rescan:
 		for _, g := range a.groups {
-			a.lookAt(g, now)
-			a.findAddresses(g)
-			if g.held {
-				a.missing(g)
-			}
+			look[g], find[g] = true, true
 		}
 	}
 }
 
-func (a *Agent) stationChanged(iface string, now time.Time) {
+func (a *Agent) stationChanged(iface string, look map[*group]bool) {
 	for _, g := range a.groups {
-		if g.iface() == iface {
-			a.lookAt(g, now)
-		}
+		look[g] = look[g] || g.iface() == iface
 	}
 }
 
 // lookAt sees what the group's interface is now, and opens its port when there is none.
 func (a *Agent) lookAt(g *group, now time.Time) {
-	s, err := a.Network.Station(g.iface())
+	s, err := a.station(g.iface())
+	if err != nil && !errors.Is(err, syscall.ENODEV) {
+		a.unseen(g.iface(), err) // it may be there as it was
+		return
+	}
+	a.unseen(g.iface(), nil)
 	if err != nil {
 		g.carrier, g.station, g.raw = nil, Station{}, false
 		a.closePort(g.iface())
@@ -163,7 +184,7 @@ func (a *Agent) findAddresses(g *group) {
 	if g.held {
 		return // they are ours
 	}
-	found, err := a.Network.Find(g.spec.Addresses...)
+	found, err := a.find(g.spec.Addresses)
 	a.degrade("look for addresses", err)
 	for _, f := range found {
 		if f.Interface == g.home {
@@ -174,7 +195,7 @@ func (a *Agent) findAddresses(g *group) {
 
 // missing tells the group which of its addresses are not there although it holds them.
 func (a *Agent) missing(g *group) {
-	found, err := a.Network.Find(g.spec.Addresses...)
+	found, err := a.find(g.spec.Addresses)
 	if err != nil {
 		a.degrade("look for addresses", err)
 		return

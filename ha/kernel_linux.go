@@ -4,9 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"kvmctl/ha/carp"
 	"kvmctl/ha/link"
@@ -82,29 +83,23 @@ func (k *Kernel) Station(iface string) (Station, error) {
 		return Station{}, err
 	}
 	if state.Gone {
-		return Station{}, fmt.Errorf("interface %s: %w", iface, errNoPort)
+		return Station{}, fmt.Errorf("interface %s: %w", iface, unix.ENODEV)
 	}
 	s := Station{Index: state.Index, Carrier: state.Carrier}
 	if len(state.MAC) == len(s.MAC) {
 		s.MAC = carp.MAC(state.MAC)
 	}
-	i, err := net.InterfaceByName(iface)
-	if err != nil {
-		return Station{}, fmt.Errorf("look at %s: %w", iface, err)
-	}
-	addrs, err := i.Addrs()
+	ctx, cancel := context.WithTimeout(context.Background(), leaseWait)
+	defer cancel()
+	addrs, err := link.AddressesOf(ctx, iface)
 	if err != nil {
 		return Station{}, fmt.Errorf("list the addresses of %s: %w", iface, err)
 	}
-	for _, a := range addrs {
-		p, err := netip.ParsePrefix(a.String())
-		if err != nil {
-			continue
-		}
-		addr := p.Addr().Unmap().WithZone("")
+	for _, p := range addrs {
+		addr := p.Prefix.Addr().Unmap().WithZone("")
 		s.All = append(s.All, addr)
 		switch { // an address that is alone in its prefix is shared, ours or another's
-		case addr.Is4() && !p.IsSingleIP() && !s.IPv4.IsValid():
+		case addr.Is4() && !p.Prefix.IsSingleIP() && !s.IPv4.IsValid():
 			s.IPv4 = addr
 		case addr.Is6() && addr.IsLinkLocalUnicast() && !s.IPv6.IsValid():
 			s.IPv6 = addr

@@ -30,6 +30,8 @@ type modelNode struct {
 	kernel map[netip.Addr]time.Time // until when; of what the kernel has
 	frozen time.Duration            // how long the machine stood still unseen by CLOCK_BOOTTIME
 	wall   time.Duration            // what somebody set the wall clock forward by
+	blind  error                    // of a look at the interface
+	news   func(link.Event)         // to whoever watches
 }
 
 type modelPort struct {
@@ -107,7 +109,20 @@ func (p *modelPort) Close() error {
 	return nil
 }
 
-func (n *modelNode) Station(string) (Station, error) { return n.station, nil }
+func (n *modelNode) Station(string) (Station, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.station, n.blind
+}
+
+// look has the agent look at the interface, which fails with err; nil: it does not.
+func (n *modelNode) look(err error) {
+	n.mu.Lock()
+	n.blind = err
+	news := n.news
+	n.mu.Unlock()
+	news(link.State{Interface: "eth0", Index: 2, Up: true, Carrier: true})
+}
 
 func (n *modelNode) Take(iface string, addr netip.Addr) error {
 	n.mu.Lock()
@@ -182,7 +197,10 @@ func (n *modelNode) Probe(ctx context.Context, _ string, addr netip.Addr) (strin
 
 func (n *modelNode) Announce(string, netip.Addr) error { return nil }
 
-func (n *modelNode) Watch(ctx context.Context, _ func(link.Event)) error {
+func (n *modelNode) Watch(ctx context.Context, news func(link.Event)) error {
+	n.mu.Lock()
+	n.news = news
+	n.mu.Unlock()
 	<-ctx.Done()
 	return nil
 }

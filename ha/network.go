@@ -14,7 +14,7 @@ import (
 type Network interface {
 	// Open makes the CARP socket of an interface. Each frame that it hears goes to deliver, which does not wait and does not keep the bytes.
 	Open(iface string, deliver func(frame []byte)) (Port, error)
-	// Station tells what an interface is at this moment.
+	// Station tells what an interface is at this moment. ENODEV: there is none; all else says nothing about it.
 	Station(iface string) (Station, error)
 	// Take adds an address for the lifetime of a lease, and has Turn refresh it.
 	Take(iface string, addr netip.Addr) error

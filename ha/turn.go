@@ -24,7 +24,7 @@ func (a *Agent) turnUntil(ctx, besides context.Context) error {
 		case f := <-a.frames:
 			act = func(now time.Time) { a.receive(now, f) }
 		case e := <-a.links:
-			act = func(now time.Time) { a.linkChanged(now, e) }
+			act = func(now time.Time) { a.linksChanged(now, e) }
 		case r := <-a.results:
 			act = func(now time.Time) { a.stepEnded(now, r) }
 		case <-a.checks.News():
@@ -32,7 +32,7 @@ func (a *Agent) turnUntil(ctx, besides context.Context) error {
 		case q := <-a.asks:
 			act = func(now time.Time) { a.answer(besides, now, q) }
 		case r := <-a.looks:
-			act = func(time.Time) { a.looked(r) }
+			act = func(now time.Time) { a.looked(r); a.lookAgain(now) }
 		case f := <-a.faults:
 			act = func(time.Time) { a.degrade(f.subject, f.err) }
 		case l := <-a.specs:

@@ -3,12 +3,25 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"kvmctl/ha/hatest"
 )
+
+// ip runs ip(8) on the agent's node.
+func (a *agent) ip(args ...string) {
+	a.s.t.Helper()
+	if out, err := a.node.Command(a.s.ctx, append([]string{"ip"}, args...)...).CombinedOutput(); err != nil {
+		a.s.t.Fatalf("ip %s: %v: %s", args, err, out)
+	}
+}
 
 // Whoever reads the agent's log may hang: a stopped pager, a journal that waits for its disk. Adverts and leases wait for nobody.
 func TestNobodyReadsTheLog(t *testing.T) {
@@ -40,4 +53,83 @@ func TestNobodyReadsTheLog(t *testing.T) {
 	}
 	a.role("active")
 	s.held("a")
+}
+
+// Somebody else configures thousands of addresses beside many groups.
+func TestThousandsOfForeignAddresses(t *testing.T) {
+	s := start(t)
+	var text strings.Builder
+	addr := netip.MustParseAddr("10.77.1.1")
+	const groups = 100
+	for i := range groups {
+		text.WriteString(strings.Replace(group(fmt.Sprintf("g%d", i), addr, 0, ""), fmt.Sprintf("vhid = %d", vhid), fmt.Sprintf("vhid = %d", i+1), 1))
+		addr = addr.Next()
+	}
+	a := s.agent("a", text.String())
+	all := func() bool {
+		st, err := a.status()
+		for _, g := range st.Groups {
+			if g.Role != "active" {
+				return false
+			}
+		}
+		return err == nil
+	}
+	if err := hatest.Until(s.ctx, all); err != nil {
+		t.Fatal("not all are active")
+	}
+	var batch strings.Builder
+	foreign := netip.MustParseAddr("10.88.0.1")
+	for range 5000 {
+		fmt.Fprintf(&batch, "addr add %s/16 dev eth0\n", foreign)
+		foreign = foreign.Next()
+	}
+	file := filepath.Join(t.TempDir(), "batch")
+	s.must(os.WriteFile(file, []byte(batch.String()), 0o600))
+	begin := time.Now()
+	a.ip("-batch", file)
+	t.Logf("5000 addresses added in %s", time.Since(begin))
+	<-time.After(4 * time.Second)
+	st, err := a.status()
+	s.must(err)
+	t.Logf("loop %+v, late %v", st.Loop, st.Groups[0].CARP.Late)
+	if st.Loop.Longest > 1 || st.Loop.Freezes > 0 {
+		t.Errorf("the loop stood still for %.1f s", st.Loop.Longest)
+	}
+	if !all() {
+		t.Error("not all are active any more")
+	}
+	// The next program looks at all of it, too, before it refreshes anything.
+	if out, err := a.ask("restart"); err != nil {
+		t.Fatal(out, err)
+	}
+	if err := hatest.Until(s.ctx, func() bool { st, err = a.status(); return err == nil && st.Loop.Restart == 1 }); err != nil {
+		t.Fatal("it did not come back")
+	}
+	<-time.After(time.Second)
+	st, err = a.status()
+	s.must(err)
+	if st.Loop.Freezes > 0 || !all() {
+		t.Errorf("after a restart in place: %+v", st.Loop)
+	}
+}
+
+// The interface with CARP's MAC is removed, or set down, by somebody else.
+func TestTheInterfaceOfTheVirtualMACIsTakenAway(t *testing.T) {
+	for _, how := range []string{"removed", "down"} {
+		t.Run(how, func(t *testing.T) {
+			s := start(t)
+			a := s.agent("a", strings.Replace(group("web", s.vip, 0, "virtual_mac = true\n"), `peer = "ucarp"`, `peer = "kvmha"`, 1))
+			a.role("active")
+			s.answers("a", time.Now())
+			at := time.Now()
+			if how == "removed" {
+				a.ip("link", "del", "kvha42")
+			} else {
+				a.ip("link", "set", "kvha42", "down")
+			}
+			t.Logf("answers again %s after", s.answers("a", at.Add(100*time.Millisecond)))
+			a.role("active")
+		})
+	}
 }

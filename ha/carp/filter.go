@@ -49,12 +49,10 @@ func (f *Filter) Input(frame []byte) (Input, bool) {
 	got, err := ParseFrame(frame)
 	a, c := got.Advert, Claim{got.Src, got.SrcMAC, got.TTL, got.Advert}
 	switch {
-	case !got.Src.IsValid() || slices.Contains(f.Self, got.Src):
+	case !got.Src.IsValid() || err == nil && a.VHID != f.VHID || slices.Contains(f.Self, got.Src): // the long list last
 		return nil, false
 	case err != nil:
 		return Rejected{reasonOf(err), c}, true
-	case a.VHID != f.VHID:
-		return nil, false
 	case !f.addressed(got):
 		return Rejected{BadTarget, c}, true
 	case len(f.Unicast) == 0 && got.TTL != TTL: // FreeBSD asks for it in multicast mode only
