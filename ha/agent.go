@@ -72,6 +72,7 @@ type Agent struct {
 	groups []*group
 	ports  map[string]*port
 	checks *check.Runner
+	units  *check.Runner // tells the end of the units of active groups
 	freeze freezeWatch
 	queue  []event // decisions that follow from the one under way
 	began  time.Time
@@ -124,6 +125,7 @@ func New(o Options) *Agent {
 		asks: make(chan asked, asksWaiting), looks: make(chan Reading, 1), specs: make(chan loaded, 1), faults: make(chan fault, 16),
 	}
 	a.checks = check.NewRunner(check.Env{Bus: o.Bus}, o.Clock.Now)
+	a.units = check.NewRunner(check.Env{Bus: o.Bus}, o.Clock.Now)
 	return a
 }
 
@@ -176,11 +178,13 @@ func (a *Agent) addAll(besides context.Context, now time.Time) (err error) {
 
 // startBeside starts what waits on the loop's behalf.
 func (a *Agent) startBeside(ctx context.Context) {
-	a.beside.Go(func() {
-		if err := a.checks.Run(ctx); err != nil {
-			a.Log.Error("checks ended", "error", err)
-		}
-	})
+	for _, r := range []*check.Runner{a.checks, a.units} {
+		a.beside.Go(func() {
+			if err := r.Run(ctx); err != nil {
+				a.Log.Error("checks ended", "error", err)
+			}
+		})
+	}
 	a.beside.Go(func() { a.watchLinks(ctx) })
 	a.beside.Go(func() { a.readClocks(ctx) })
 	if a.Control != nil {

@@ -44,9 +44,9 @@ func (g Group) RunUnits() []unit.Unit {
 		case UnitSystemd:
 			all = append(all, unit.Systemd{Unit: u.Name})
 		case UnitSysV:
-			all = append(all, unit.SysV{Script: u.Name})
+			all = append(all, unit.SysV{Script: u.Name, PIDFile: u.PIDFile})
 		case UnitCommand:
-			all = append(all, &unit.Command{Label: u.Name, StartBy: u.Start, StopBy: u.Stop, AskBy: u.Status})
+			all = append(all, &unit.Command{Label: u.Name, StartBy: u.Start, StopBy: u.Stop, AskBy: u.Status, PIDFile: u.PIDFile})
 		case UnitUCARP:
 			for _, a := range g.Addresses {
 				all = append(all, unit.UCARP(u.Name, first(u.Start), first(u.Stop), u.UCARPArgs(g.Interface, a)))

@@ -100,6 +100,7 @@ func (a *Agent) stepEnded(_ time.Time, r result) {
 	if g == nil {
 		return // a reload has taken it away
 	}
+	a.restarted(g, r.id)
 	out := failover.Result{ID: r.id}
 	switch {
 	case errors.Is(r.err, errActTimeout) && !errors.Is(r.err, errTaken):
@@ -124,6 +125,7 @@ func (a *Agent) changedRole(g *group, t failover.Transition) {
 	if t.To == failover.Active {
 		g.moves++
 	}
+	a.watchUnits(g, t.To == failover.Active)
 	if t.To != failover.Active && t.To != failover.Promoting {
 		a.activeChecks(g, false) // what they ask runs on the active node only
 	}

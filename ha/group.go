@@ -27,6 +27,8 @@ type group struct {
 	worker  *worker
 	stop    func() // ends the worker
 
+	restarts map[uint64]string // units that are being restarted, by step
+
 	home        string // where the addresses are: the interface, or the one of its virtual MAC
 	held        bool   // the addresses are refreshed
 	announces   int    // that are to come
@@ -85,7 +87,7 @@ func (a *Agent) add(ctx context.Context, spec Group, now time.Time) error {
 		return fmt.Errorf("group %s: %w", spec.Name, err)
 	}
 	g := &group{
-		spec: spec, home: spec.Interface, fo: failover.New(spec.failoverConfig(), now), units: map[string]unit.Unit{}, worker: newWorker(a.results, actGrace),
+		spec: spec, home: spec.Interface, fo: failover.New(spec.failoverConfig(), now), units: map[string]unit.Unit{}, restarts: map[uint64]string{}, worker: newWorker(a.results, actGrace),
 		filter: carp.Filter{VHID: spec.VHID, Auth: auth, Unicast: spec.Unicast}, alarms: map[alarmKey]failover.Alert{},
 	}
 	g.carp = carp.New(spec.carpConfig(netip.Addr{}), now)
@@ -110,6 +112,7 @@ func (a *Agent) add(ctx context.Context, spec Group, now time.Time) error {
 			return fmt.Errorf("group %s: %w", spec.Name, err)
 		}
 	}
+	a.addWatches(g)
 	a.lookAt(g, now)
 	if a.Resume != nil {
 		a.resume(g, now)
@@ -126,6 +129,7 @@ func (a *Agent) remove(g *group) {
 			a.Log.Error("a check is gone already", "error", err)
 		}
 	}
+	a.removeWatches(g)
 	g.stop()
 	a.dropVirtualMAC(g)
 	a.groups = slices.DeleteFunc(a.groups, func(x *group) bool { return x == g })

@@ -64,6 +64,7 @@ func (a *Agent) resume(g *group, now time.Time) {
 		if h.Failover.Active {
 			g.held = true
 			a.activeChecks(g, true)
+			a.watchUnits(g, true)
 		}
 		return
 	}

@@ -118,7 +118,7 @@ type Unit struct {
 	Stop   []string // likewise
 	Status []string // argv of command, exit 0: it runs; empty: nobody can tell
 	XParam string   // ucarp's -x; empty: not passed
-	// PIDFile holds the number of the main process of a command, for the case that it has to be killed; empty: it cannot be.
+	// PIDFile holds the number of the main process of a command or a script: its end is noticed at once, and it can be killed. Empty: neither.
 	PIDFile string
 
 	StartTimeout time.Duration

@@ -20,6 +20,9 @@ func (a *Agent) beginStep(g *group, s failover.Step) {
 	if err == nil {
 		err = g.worker.Begin(job{s.ID, s.Kind.String() + " " + s.Name, s.Timeout, act})
 	}
+	if err == nil && s.Kind == failover.KindRestart {
+		a.restarting(g, s)
+	}
 	if err != nil {
 		a.stepDone(g, s.ID, err)
 	}

@@ -29,6 +29,8 @@ func (a *Agent) turnUntil(ctx, besides context.Context) error {
 			act = func(now time.Time) { a.stepEnded(now, r) }
 		case <-a.checks.News():
 			act = a.takeChecks
+		case <-a.units.News():
+			act = a.takeUnits
 		case q := <-a.asks:
 			act = func(now time.Time) { a.answer(besides, now, q) }
 		case r := <-a.looks:

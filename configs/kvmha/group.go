@@ -107,7 +107,7 @@ func (l *loader) unit(path string, raw *rawUnit) ha.Unit {
 	}{
 		{"start", raw.Start != nil, commands}, {"stop", raw.Stop != nil, commands},
 		{"status", raw.Status != nil, u.Kind == ha.UnitCommand}, {"xparam", raw.XParam != nil, u.Kind == ha.UnitUCARP},
-		{"pidfile", raw.PIDFile != nil, u.Kind == ha.UnitCommand},
+		{"pidfile", raw.PIDFile != nil, u.Kind == ha.UnitCommand || u.Kind == ha.UnitSysV},
 	} {
 		if f.set && !f.ok && !l.Bad[path+"."+f.key] {
 			l.Key(path+"."+f.key, fmt.Sprintf("unit.%s beside type = %q: it has no use there", f.key, u.Kind), "")

@@ -11,21 +11,26 @@ type fault struct {
 	about Subject
 	name  string // of the unit or the check
 	unit  string // to restart; empty: all
+	cause string // of a unit's end
 	why   string
+}
+
+// died is the fault of a unit that ended by itself.
+func died(u Unit, why string) *fault {
+	return &fault{about: AboutUnit, name: u.Name, unit: u.Name, cause: why, why: because("unit "+u.Name+" ended", why)}
 }
 
 // fault gives the first thing that is wrong: a dead unit before a red check, which it may be the cause of.
 func (m *Machine) fault() (fault, bool) {
-	for i, why := range m.facts.dead {
-		if why != nil {
-			u := m.cfg.Units[i].Name
-			return fault{AboutUnit, u, u, because("unit "+u+" ended", *why)}, true
+	for _, d := range m.facts.dead {
+		if d != nil {
+			return *d, true
 		}
 	}
 	for i, c := range m.facts.checks {
 		if c.state == Red && !m.now.Before(c.pardon) {
 			name := m.cfg.Checks[i].Name
-			return fault{AboutCheck, name, m.cfg.Checks[i].Unit, because("check "+name+" is red", c.why)}, true
+			return fault{about: AboutCheck, name: name, unit: m.cfg.Checks[i].Unit, why: because("check "+name+" is red", c.why)}, true
 		}
 	}
 	return fault{}, false
@@ -49,7 +54,7 @@ func (m *Machine) heal() {
 		d := &m.damp
 		d.restarts = append(d.restarts, m.now)
 		m.raise(f.about, f.name, "", f.why, fmt.Sprintf("restarted here, %d of %d", len(d.restarts), m.cfg.Restarts))
-		m.begin(job{repair: true, queue: m.restartPlan(f)})
+		m.begin(job{repair: true, fault: f, queue: m.restartPlan(f)})
 		return
 	}
 	if why := m.stays(); why != "" {
@@ -124,12 +129,12 @@ func (m *Machine) repaired() {
 
 // repairFailed leaves the fault standing, so that heal goes on with it.
 func (m *Machine) repairFailed(s Step, why string) {
-	repair := m.job.repair
+	repair, begun := m.job.repair, m.job.fault
 	m.job = job{}
 	switch {
 	case !repair:
 	case s.Kind == KindRestart:
-		m.unitOff(s.Name, why)
+		m.unitOff(s.Name, why, begun)
 	case s.Kind == KindProbe:
 		m.damp.taken = why
 		m.loseAddress(why)

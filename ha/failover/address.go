@@ -16,19 +16,35 @@ func (m *Machine) addressLost(in AddressLost) {
 				m.damp.restarts = m.damp.restarts[:n-1]
 			}
 			if j.cur.Kind == KindRestart {
-				m.unitOff(j.cur.Name, "its restart was broken off")
+				m.unitOff(j.cur.Name, "its restart was broken off", j.fault)
 			}
 			m.begin(job{})
 		}
 	}
 }
 
-func (m *Machine) unitOff(name, why string) {
+// unitOff notes that a unit does not run because its restart failed. An admin is told in the story of the check that the restart was to mend: one
+// failure has one beginning and one end.
+func (m *Machine) unitOff(name, why string, begun fault) {
 	for i, u := range m.cfg.Units {
 		if u.Name == name {
-			m.facts.dead[i] = &why
+			f := died(u, why)
+			if m.isRed(begun) {
+				f.about, f.name = begun.about, begun.name
+			}
+			m.facts.dead[i] = f
 		}
 	}
+}
+
+// isRed reports whether a fault is that of a check, and lasts.
+func (m *Machine) isRed(f fault) bool {
+	for i, c := range m.cfg.Checks {
+		if f.about == AboutCheck && c.Name == f.name {
+			return m.facts.checks[i].state == Red
+		}
+	}
+	return false
 }
 
 // putBack adds the addresses again when nobody answers for them, but not for ever: whoever removes them has a reason.

@@ -13,7 +13,7 @@ type facts struct {
 	stopping       bool
 	misconfigured  string
 	checks         []checkFact // as Config.Checks
-	dead           []*string   // as Config.Units: why one ended by itself; nil: it did not
+	dead           []*fault    // as Config.Units: of one that ended by itself; nil: it did not
 	lost           int         // addresses that were removed and are not put back yet
 	peer           Peer
 	heard          time.Time // the last advert of a master
@@ -71,6 +71,8 @@ func (m *Machine) absorb(in Input) {
 		m.checked(in)
 	case UnitDied:
 		m.unitDied(in)
+	case UnitRuns:
+		m.unitRuns(in)
 	case Result:
 		if m.job.running && m.job.cur.ID == in.ID {
 			m.finish(in.Outcome, in.Why)
@@ -149,9 +151,24 @@ func (m *Machine) unitDied(in UnitDied) {
 	}
 	for i, u := range m.cfg.Units {
 		if u.Name == in.Name && !m.restarting(u.Name) {
-			m.facts.dead[i] = &in.Why
+			m.facts.dead[i] = died(u, in.Why)
 		}
 	}
+}
+
+// unitRuns takes the fault of a unit back, unless the unit is being restarted: then the restart's own end tells.
+func (m *Machine) unitRuns(in UnitRuns) {
+	for i, u := range m.cfg.Units {
+		if u.Name == in.Name && m.role == Active && m.facts.dead[i] != nil && !m.restarting(u.Name) {
+			m.backAgain(i)
+		}
+	}
+}
+
+// backAgain takes the fault of a unit back. What a check has begun to tell, the check ends.
+func (m *Machine) backAgain(i int) {
+	m.facts.dead[i] = nil
+	m.clear(AboutUnit, m.cfg.Units[i].Name)
 }
 
 // maintain notes a person's wish. Taking it back is also a person's word that the group may try again at once.
@@ -229,9 +246,9 @@ func (m *Machine) known() []string {
 	for i, c := range f.checks {
 		list = append(list, because("check "+m.cfg.Checks[i].Name+" "+c.state.String(), c.why))
 	}
-	for i, why := range f.dead {
-		if why != nil {
-			list = append(list, because("unit "+m.cfg.Units[i].Name+" died", *why))
+	for i, d := range f.dead {
+		if d != nil {
+			list = append(list, because("unit "+m.cfg.Units[i].Name+" died", d.cause))
 		}
 	}
 	if f.heard.IsZero() {

@@ -77,6 +77,9 @@ const (
 // UnitDied says that a unit of the group ended by itself.
 type UnitDied struct{ Name, Why string }
 
+// UnitRuns says that a unit of the group runs: whoever has started it again.
+type UnitRuns struct{ Name string }
+
 // Result ends a step that Run, LeaseHold or LeaseDrop has begun. Those of steps that were cancelled or have timed out are ignored.
 type Result struct {
 	ID      uint64
@@ -139,6 +142,7 @@ func (Interface) input()     {}
 func (Isolated) input()      {}
 func (Checked) input()       {}
 func (UnitDied) input()      {}
+func (UnitRuns) input()      {}
 func (Result) input()        {}
 func (Maintenance) input()   {}
 func (Switch) input()        {}

@@ -7,7 +7,8 @@ import (
 
 // job is a sequence of steps, of which one at most is under way.
 type job struct {
-	repair   bool // of an active group, not a promote or a demote
+	repair   bool  // of an active group, not a promote or a demote
+	fault    fault // that a repair is about, when units are restarted
 	queue    []Step
 	cur      Step
 	running  bool
@@ -129,8 +130,7 @@ func (m *Machine) stepDone(s Step) {
 	}
 	for i, u := range m.cfg.Units {
 		if u.Name == s.Name {
-			m.facts.dead[i] = nil
-			m.clear(AboutUnit, u.Name)
+			m.backAgain(i)
 		}
 	}
 }

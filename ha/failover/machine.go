@@ -60,7 +60,7 @@ type Status struct {
 func New(cfg Config, now time.Time) *Machine {
 	m := &Machine{cfg: cfg, now: now, since: now, served: now}
 	m.facts.checks = make([]checkFact, len(cfg.Checks))
-	m.facts.dead = make([]*string, len(cfg.Units))
+	m.facts.dead = make([]*fault, len(cfg.Units))
 	for _, u := range cfg.Units {
 		m.undo = append(m.undo, stopOf(u))
 	}

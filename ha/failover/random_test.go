@@ -260,7 +260,7 @@ func randomInput(t *rapid.T) Input {
 		Elected{BySilence}, Elected{BySilence}, Elected{ByBowOut}, Elected{ByPreempt}, Deposed{By: "b", Cause: "better"}, PeerActive{"b"}, Peer{Worse: on},
 		Misconfigured{why}, Carrier{on}, Carrier{true}, Interface{on}, Interface{true}, Isolated{On: on},
 		Checked{Name: "http", State: Green}, Checked{Name: "http", State: Red, Why: "w"}, Checked{Name: "gateway", State: Green},
-		Checked{Name: "gateway", State: Green}, Checked{Name: "gateway", State: Red}, Checked{Name: "gateway"}, UnitDied{"db", "w"}, UnitDied{"httpd", "w"},
+		Checked{Name: "gateway", State: Green}, Checked{Name: "gateway", State: Red}, Checked{Name: "gateway"}, UnitDied{"db", "w"}, UnitDied{"httpd", "w"}, UnitRuns{"db"},
 		Result{ID: 1}, Result{ID: 3, Outcome: Failed}, Maintenance{on}, Maintenance{false}, Switch{ID: 1, Force: on}, Restart{ID: 2}, Freeze{time.Second},
 		AddressLost{addr}, AddressFound{addr, why}, AddressTaken{addr, "m"}, Turn{},
 	}).Draw(t, "input")

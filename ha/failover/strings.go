@@ -76,6 +76,7 @@ func (i Carrier) String() string       { return "carrier " + onOff(i.Up) }
 func (i Interface) String() string     { return "interface " + onOff(i.Present) }
 func (i Isolated) String() string      { return because("isolated "+onOff(i.On), i.Why) }
 func (i Checked) String() string       { return because("check "+i.Name+" "+i.State.String(), i.Why) }
+func (i UnitRuns) String() string      { return "unit " + i.Name + " runs" }
 func (i UnitDied) String() string      { return because("unit "+i.Name+" died", i.Why) }
 func (i Result) String() string {
 	return because(fmt.Sprintf("#%d %s", i.ID, i.Outcome), i.Why)

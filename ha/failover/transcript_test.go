@@ -204,6 +204,8 @@ func (b *bench) command(line string, answers *[]string) error {
 		b.tell(Checked{Name: arg(1), State: State(slices.Index(stateNames, arg(2))), Why: rest(3)})
 	case "died":
 		b.tell(UnitDied{arg(1), rest(2)})
+	case "runs":
+		b.tell(UnitRuns{arg(1)})
 	case "maintenance":
 		b.tell(Maintenance{good})
 	case "switch":

@@ -16,8 +16,8 @@ type Command struct {
 	Label   string   // what an admin calls it
 	StartBy []string // argv, no shell; the first is an absolute path
 	StopBy  []string // likewise; empty: nothing is to be done
-	AskBy   []string // exit 0: it runs, 3: it does not (LSB), else nobody can tell; empty: nobody can tell
-	PIDFile string   // for Kill; empty: Kill cannot
+	AskBy   []string // exit 0: it runs, 3: it does not (LSB), else nobody can tell; empty: PIDFile tells, if there is one
+	PIDFile string   // of its daemon, for Kill, and in place of AskBy; empty: Kill cannot
 	Env     []string // KEY=value
 
 	mu   sync.Mutex
@@ -83,6 +83,9 @@ func (u *Command) act(ctx context.Context, argv []string, want State) error {
 	r, err := u.run(ctx, argv)
 	if err == nil {
 		err = r.Err()
+		if err != nil && want == Stopped && gone(ctx, u.ask) {
+			err = nil
+		}
 	}
 	if err == nil {
 		err = settle(ctx, u.ask, want, r)
@@ -97,7 +100,7 @@ func (u *Command) did(s State) { u.mu.Lock(); defer u.mu.Unlock(); u.last = s }
 
 // State implements Unit.
 func (u *Command) State(ctx context.Context) (Status, error) {
-	if len(u.AskBy) > 0 {
+	if len(u.AskBy) > 0 || u.PIDFile != "" {
 		return u.ask(ctx)
 	}
 	u.mu.Lock()
@@ -108,9 +111,13 @@ func (u *Command) State(ctx context.Context) (Status, error) {
 	return Status{u.last, "by what was done last"}, nil
 }
 
-// ask gives Unknown where there is no command for it.
+// ask gives Unknown where there is neither command nor pidfile for it.
 func (u *Command) ask(ctx context.Context) (Status, error) {
-	if len(u.AskBy) == 0 {
+	switch {
+	case len(u.AskBy) > 0:
+	case u.PIDFile != "":
+		return pidState(u.PIDFile), nil
+	default:
 		return Status{}, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"kvmctl/internal/child"
 	"kvmctl/internal/proc"
 )
 
@@ -15,8 +16,15 @@ func killPIDFile(ctx context.Context, path string) error {
 	if path == "" {
 		return fmt.Errorf("%w: no pidfile is given for it", ErrCannotKill)
 	}
-	p, err := proc.OfPIDFile(path, "")
+	pid, err := proc.ReadPIDFile(path)
 	if err != nil {
+		return fmt.Errorf("%w: %w", ErrCannotKill, err)
+	}
+	p, err := proc.Open(pid)
+	switch {
+	case errors.Is(err, unix.ESRCH): // a number that no process has is still that of its group, as long as this has members
+		return killGroup(ctx, pid)
+	case err != nil:
 		return fmt.Errorf("%w: %w", ErrCannotKill, err)
 	}
 	defer p.Close()
@@ -34,4 +42,34 @@ func killPIDFile(ctx context.Context, path string) error {
 		}
 	}
 	return nil
+}
+
+// killGroup ends what a process that is gone has left of its group.
+func killGroup(ctx context.Context, group int) error {
+	for !errors.Is(unix.Kill(-group, unix.SIGKILL), unix.ESRCH) {
+		if err := pause(ctx, settleEvery/10); err != nil {
+			return fmt.Errorf("wait for the end of the group of process %d: %w", group, err)
+		}
+	}
+	return nil
+}
+
+// pidState tells by its pidfile whether a daemon runs.
+func pidState(path string) Status {
+	pid, err := proc.ReadPIDFile(path)
+	if err != nil {
+		return Status{Stopped, child.Printable(err.Error())}
+	}
+	p, err := proc.Open(pid)
+	switch {
+	case errors.Is(err, unix.ESRCH):
+		return Status{Failed, fmt.Sprintf("process %d of %s has ended", pid, path)}
+	case err != nil:
+		return Status{Unknown, child.Printable(err.Error())}
+	}
+	defer p.Close()
+	if p.Ended() {
+		return Status{Failed, fmt.Sprintf("process %d of %s has ended", pid, path)}
+	}
+	return Status{Running, fmt.Sprintf("process %d of %s", pid, path)}
 }

@@ -142,13 +142,14 @@ func TestSysVErrors(t *testing.T) {
 		state      unit.State
 	}{
 		{"a start that fails, with its reason", "#!/bin/sh\n[ $1 = status ] && exit 3\necho 'starting…'; echo 'port 53 is taken' >&2; exit 1\n",
-			"start x: exit 1: port 53 is taken", "stop x: exit 1: port 53 is taken", unit.Stopped},
+			"start x: exit 1: port 53 is taken", "", unit.Stopped},
 		{"a start that lies", "#!/bin/sh\n[ $1 = status ] && { echo x is not running; exit 3; }\necho done\n",
 			"start x: exit 0, but it is not running: stopped: x is not running (it said: done)", "", unit.Stopped},
 		{"a stop that lies", "#!/bin/sh\nexit 0\n", "", "stop x: exit 0, but it is not stopped: running", unit.Running},
+		{"a stop that fails, and it runs", "#!/bin/sh\n[ $1 = stop ] && { echo busy; exit 1; }\nexit 0\n", "", "stop x: exit 1: busy", unit.Running},
 		{"not running at stop (LSB 7)", "#!/bin/sh\n[ $1 = status ] && exit 4\n[ $1 = stop ] && exit 7\nexit 0\n", "", "", unit.Unknown},
 		{"not configured (LSB 6)", "#!/bin/sh\n[ $1 = status ] && exit 3\necho no configuration; exit 6\n",
-			"start x: exit 6: no configuration", "stop x: exit 6: no configuration", unit.Stopped},
+			"start x: exit 6: no configuration", "", unit.Stopped},
 		{"no status, as Debian's skeleton says it", "#!/bin/sh\ncase $1 in start|stop) ;; *) echo \"Usage: $0 {start|stop}\" >&2; exit 3;; esac\n", "", "", unit.Unknown},
 		{"dead, with its lock (LSB 2)", "#!/bin/sh\n[ $1 = status ] && exit 2\nexit 0\n", "start x: exit 0, but it is not running: failed", "", unit.Failed},
 	} {
@@ -320,5 +321,61 @@ func TestUCARPScripts(t *testing.T) {
 	want := "up 3 eth0 10.2.0.10 a b\ndown 3 eth0 10.2.0.10 a b\nup 3 eth0 10.2.0.11 a b\ndown 3 eth0 10.2.0.11 a b\nup 2 eth0 10.2.0.10\n"
 	if got, _ := os.ReadFile(log); string(got) != want {
 		t.Errorf("calls\n%swant\n%s", got, want)
+	}
+}
+
+// A command without a status of its own is asked by its pidfile.
+func TestCommandWithAPIDFile(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "pid")
+	t.Cleanup(func() {
+		if pid := pidIn(file); pid > 0 {
+			_ = unix.Kill(pid, unix.SIGKILL)
+		}
+	})
+	sh := func(text string) []string { return []string{"/bin/sh", "-c", text} }
+	u := &unit.Command{Label: "x", PIDFile: file, StartBy: sh("echo start >>" + dir + "/calls; setsid sleep 1000 >/dev/null 2>&1 & echo $! >" + file),
+		StopBy: sh("kill $(cat " + file + ")")}
+	ctx := within(t, time.Minute)
+	if got := state(t, u); got != unit.Stopped {
+		t.Errorf("at first %v", got)
+	}
+	for range 2 {
+		if err := u.Start(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if calls, _ := os.ReadFile(dir + "/calls"); string(calls) != "start\n" || state(t, u) != unit.Running {
+		t.Errorf("what runs was not adopted: %q", calls)
+	}
+	if err := unix.Kill(pidIn(file), unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	for ctx.Err() == nil && state(t, u) != unit.Failed {
+		time.Sleep(time.Millisecond)
+	}
+	if err := u.Stop(ctx); err != nil { // its kill has nobody to kill
+		t.Errorf("stop what was killed: %v", err)
+	}
+	if err := u.Kill(ctx); err != nil {
+		t.Errorf("kill what was killed: %v", err)
+	}
+	if err := u.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	u.StopBy = sh("exit 0")
+	var lies *unit.NotSoError
+	if err := u.Stop(ctx); !errors.As(err, &lies) {
+		t.Errorf("a stop that lies: %v", err)
+	}
+	if err := u.Kill(ctx); err != nil || state(t, u) != unit.Failed {
+		t.Errorf("kill: %v", err)
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	u.StartBy = sh("exit 0")
+	if err := u.Start(ctx); !errors.As(err, &lies) {
+		t.Errorf("a start that lies: %v", err)
 	}
 }

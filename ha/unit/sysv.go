@@ -56,6 +56,9 @@ func (u SysV) Stop(ctx context.Context) error {
 	r, err := u.run(ctx, "stop")
 	if err == nil && r.Exit != lsbNotRunning {
 		err = r.Err()
+		if err != nil && gone(ctx, u.State) {
+			err = nil
+		}
 	}
 	if err == nil {
 		err = settle(ctx, u.State, Stopped, r)
@@ -83,6 +86,12 @@ func settle(ctx context.Context, ask func(context.Context) (Status, error), want
 			return err
 		}
 	}
+}
+
+// gone reports whether a unit does not run, so that a stop which complained of that has nothing left to do.
+func gone(ctx context.Context, ask func(context.Context) (Status, error)) bool {
+	s, err := ask(ctx)
+	return err == nil && (s.State == Stopped || s.State == Failed)
 }
 
 // NotSoError is a script that ended well and did not do it.

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"kvmctl/ha/hatest"
+	"kvmctl/internal/proc"
+)
+
+// daemonUnit is the text of a unit whose daemon writes a pidfile, and that file.
+func daemonUnit(t *testing.T, s *site) (text, pidfile string) {
+	t.Helper()
+	dir := t.TempDir()
+	pidfile = filepath.Join(dir, "pid")
+	start := filepath.Join(dir, "start")
+	s.must(os.WriteFile(start, []byte("#!/bin/sh\nsetsid /bin/sleep 1000 >/dev/null 2>&1 </dev/null &\necho $! >"+pidfile+"\n"), 0o755))
+	stop := filepath.Join(dir, "stop")
+	s.must(os.WriteFile(stop, []byte("#!/bin/sh\nkill $(cat "+pidfile+")\n"), 0o755))
+	t.Cleanup(func() {
+		if pid, err := proc.ReadPIDFile(pidfile); err == nil {
+			_ = unix.Kill(pid, unix.SIGKILL)
+		}
+	})
+	return fmt.Sprintf("[[group.web.unit]]\ntype = \"command\"\nname = \"served\"\nstart = [%q]\nstop = [%q]\npidfile = %q\n", start, stop, pidfile), pidfile
+}
+
+// kill ends the daemon of a pidfile, and gives its number and when.
+func (s *site) kill(pidfile string) (pid int, at time.Time) {
+	s.t.Helper()
+	pid, err := proc.ReadPIDFile(pidfile)
+	s.must(err)
+	at = time.Now()
+	s.must(unix.Kill(pid, unix.SIGKILL))
+	return pid, at
+}
+
+// alerts gives the kind and subject of each that the agent has told.
+func (a *agent) alerts() (all []string) {
+	for line := range strings.Lines(a.Output()) {
+		if _, rest, is := strings.Cut(line, "msg=alert "); is {
+			f := strings.Fields(rest)
+			all = append(all, f[1]+" "+f[2])
+		}
+	}
+	return all
+}
+
+// FAILOVER.md, "Promises": a dead daemon is noticed within 0.3 s, though nothing is configured to look at it.
+func TestUnitThatDiesIsRestartedWithoutACheck(t *testing.T) {
+	s := start(t)
+	text, pidfile := daemonUnit(t, s)
+	a := s.agent("a", group("web", s.vip, 0, "restarts = 1\n"+text))
+	a.role("active")
+	s.held("a")
+	old, killed := s.kill(pidfile)
+	var restarted time.Time
+	if err := hatest.Until(s.ctx, func() bool {
+		pid, err := proc.ReadPIDFile(pidfile)
+		st, serr := os.Stat(pidfile)
+		if err != nil || serr != nil || pid == old {
+			return false
+		}
+		restarted = st.ModTime()
+		return true
+	}); err != nil {
+		t.Fatal("never started again")
+	}
+	t.Logf("started again after %s", restarted.Sub(killed))
+	if took := restarted.Sub(killed); took > 500*time.Millisecond {
+		t.Errorf("started again after %s", took)
+	}
+	if err := hatest.Until(s.ctx, func() bool { st, err := a.status(); return err == nil && len(st.Groups[0].Alarms) == 0 }); err != nil {
+		t.Error("the alarm has no end")
+	}
+	a.role("active")
+	var own []string
+	for _, one := range a.alerts() {
+		if !strings.Contains(one, "takeover") {
+			own = append(own, one)
+		}
+	}
+	if got := strings.Join(own, ", "); got != "kind=first subject=unit, kind=end subject=unit" {
+		t.Errorf("it told %q", got)
+	}
+	if !strings.Contains(a.Output(), fmt.Sprintf("process %d ended", old)) {
+		t.Error("it did not tell which process ended")
+	}
+}
