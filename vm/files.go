@@ -240,8 +240,11 @@ func (h *Host) openFirmware(spec *Spec, o *openFiles) error {
 	}
 	path := h.NVRAM(spec.Name)
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		if err := copyFile(path, ovmfVars); err != nil {
+		switch err := copyFile(path, ovmfVars); {
+		case errors.Is(err, fs.ErrNotExist):
 			return &NoFirmwareError{err}
+		case err != nil:
+			return fmt.Errorf("make the UEFI variables %s: %w", path, err)
 		}
 	}
 	if err := o.openImage(fdNVRAM, path, os.O_RDWR); err != nil {

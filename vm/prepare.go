@@ -2,9 +2,12 @@ package vm
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"syscall"
+	"time"
 
 	"kvmctl/vm/accel"
 )
@@ -25,6 +28,46 @@ type Prepared struct {
 // Prepare works out a guest's start without touching the guest: nothing is made but caches of facts about the host.
 func (h *Host) Prepare(ctx context.Context, spec *Spec) (*Prepared, error) {
 	return h.prepare(ctx, spec, nil)
+}
+
+// PrepareFrom is Prepare for a guest that begins where from says, as StartFrom does it; it refuses what that refuses.
+func (h *Host) PrepareFrom(ctx context.Context, spec *Spec, from Origin) (*Prepared, error) {
+	p, before, err := h.prepareFrom(ctx, spec, from)
+	defer before.close()
+	if file := h.SavedIn(spec.Name); errors.Is(err, fs.ErrPermission) && file != "" {
+		if p, err = h.Prepare(ctx, spec); err == nil {
+			p.Notes = append(p.Notes, "goes on from "+file+", which only root may read: this is how it would boot")
+		}
+		return p, err
+	}
+	switch {
+	case err != nil:
+		return nil, err
+	case before != nil && before.header != nil:
+		p.Notes = append(p.Notes, fmt.Sprintf("goes on where it was, from %s, saved on %s by %s", before.name,
+			before.header.Time.Local().Format(time.DateTime), before.header.By))
+	case h.discards(spec.Name, from):
+		p.Notes = append(p.Notes, "boots as after a power cut, and what was saved in "+h.SavedIn(spec.Name)+" is thrown away")
+	}
+	return p, nil
+}
+
+// prepareFrom works out a start and finds what it goes on from, which the caller closes, also after an error; nil: the guest boots.
+func (h *Host) prepareFrom(ctx context.Context, spec *Spec, from Origin) (*Prepared, *pastState, error) {
+	before, err := h.origin(spec, from)
+	if err != nil {
+		return nil, nil, err
+	}
+	p, err := h.prepare(ctx, spec, before.argv())
+	if err == nil {
+		err = h.fits(spec, p, before)
+	}
+	return p, before, err
+}
+
+// discards tells whether a start throws away what was saved of a guest.
+func (h *Host) discards(name string, from Origin) bool {
+	return from.Discard && from.File == "" && h.SavedIn(name) != ""
 }
 
 // prepare is Prepare for a machine of the size that a command line gives, whatever memory and CPUs the file asks for; nil: for a new one.

@@ -61,19 +61,12 @@ func (h *Host) StartFrom(ctx context.Context, spec *Spec, from Origin) (*Started
 	if from.CD != "" {
 		spec = withCD(spec, from.CD)
 	}
-	before, err := h.origin(spec, from)
-	if err != nil {
-		return nil, err
-	}
+	p, before, err := h.prepareFrom(ctx, spec, from)
 	defer before.close()
-	p, err := h.prepare(ctx, spec, before.argv())
-	if err != nil {
+	if err != nil { // before anything is pinned: what is refused must not change the guest
 		return nil, err
 	}
-	if err := h.fits(spec, p, before); err != nil { // before anything is pinned: what is refused must not change the guest
-		return nil, err
-	}
-	if from.Discard && from.File == "" && h.SavedIn(spec.Name) != "" {
+	if h.discards(spec.Name, from) {
 		if err := h.consumeSaved(spec.Name); err != nil {
 			return nil, err
 		}

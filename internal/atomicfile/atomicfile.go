@@ -2,6 +2,7 @@
 package atomicfile
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -46,6 +47,9 @@ func write(path string, data []byte, perm fs.FileMode, owner Owner, sync bool) (
 		if err != nil {
 			f.Close()
 			os.Remove(f.Name())
+			if at, ok := errors.AsType[*fs.PathError](err); ok && at.Path == f.Name() {
+				at.Path = path // the name that its reader knows
+			}
 		}
 	}()
 	if owner != (Owner{-1, -1}) && owner != (Owner{os.Geteuid(), os.Getegid()}) {

@@ -30,7 +30,7 @@ func (a *app) dryRun(ctx context.Context, s *configs.Site, guests []*configs.Gue
 		if spec == nil { // only looked at
 			continue
 		}
-		p, err := h.Prepare(ctx, spec)
+		p, err := h.PrepareFrom(ctx, spec, vm.Origin{Discard: o.discard})
 		if err != nil {
 			errs = append(errs, fmt.Errorf("cannot work out the start of %s: %w", spec.Name, err))
 			continue
