@@ -107,7 +107,11 @@ func (a *Agent) lookAt(g *group, now time.Time) {
 	if changed := s.IPv4 != g.station.IPv4 || s.IPv6 != g.station.IPv6; changed {
 		a.stepCARP(g, now, carp.Reload{Config: g.spec.carpConfig(s.source(g.spec))})
 	}
+	moved := s.MAC != g.station.MAC
 	g.station, g.raw, g.filter.Self = s, s.Carrier, s.All
+	if moved && g.held {
+		a.announce(g, now) // a bridge takes another with its ports: whoever has learnt the old one finds nobody
+	}
 	switch {
 	case g.carrier == nil:
 		g.carrier = link.NewCarrier(link.CarrierConfig{UpDelay: g.spec.CarrierUpDelay, DownDelay: g.spec.CarrierDownDelay,
@@ -141,8 +145,11 @@ func (a *Agent) dropVirtualMAC(g *group) {
 
 // source is what equal skews are decided by.
 func (s Station) source(g Group) (src netip.Addr) {
-	if s.IPv4.IsValid() && slices.ContainsFunc(g.Addresses, netip.Addr.Is4) {
+	switch v4 := slices.ContainsFunc(g.Addresses, netip.Addr.Is4); {
+	case v4 && s.IPv4.IsValid():
 		return s.IPv4
+	case v4 && len(g.Unicast) == 0 && !slices.ContainsFunc(g.Addresses, netip.Addr.Is6):
+		return netip.Addr{} // adverts go where the addresses are
 	}
 	return s.IPv6
 }

@@ -133,3 +133,28 @@ func TestTheInterfaceOfTheVirtualMACIsTakenAway(t *testing.T) {
 		})
 	}
 }
+
+// Adverts have to come from somewhere: without an address of its own a node cannot tell that it serves, and its peer takes over.
+func TestTheAddressThatAdvertsComeFromVanishes(t *testing.T) {
+	s, a := master(t, "")
+	a.ip("addr", "del", netip.PrefixFrom(a.node.Addr, 24).String(), "dev", "eth0")
+	s.held("b")
+	a.ip("addr", "add", netip.PrefixFrom(a.node.Addr, 24).String(), "dev", "eth0")
+	a.role("active") // which it prefers to be, as soon as it can say so
+	s.held("a")
+}
+
+// A bridge takes another MAC with its ports; who knows the shared address by the old one finds nobody.
+func TestTheMACOfTheInterfaceChanges(t *testing.T) {
+	s, a := master(t, "")
+	s.answers("a", time.Now())
+	<-time.After(3 * time.Second) // what was announced at the promote is over, and the client sure of its neighbour
+	at := time.Now()
+	a.ip("link", "set", "eth0", "address", "02:00:00:77:00:99")
+	took := s.answers("a", at.Add(10*time.Millisecond))
+	t.Logf("answers again %s after", took)
+	if took > 2*time.Second {
+		t.Errorf("nobody answered for %s", took)
+	}
+	s.noDual()
+}

@@ -40,7 +40,7 @@ func takeOver(cfg Config, skew int, preempt bool, a Advert) (why Cause, yes bool
 		return ByBowOut, true
 	case cfg.Profile == BSD && a.Demote > 0: // OpenBSD, whatever preempt says; our own counter is always 0
 		return ByDemotion, true
-	case preempt && compare(cfg.Base, skew, a) < 0:
+	case preempt && cfg.Source.IsValid() && compare(cfg.Base, skew, a) < 0: // without one it could not tell the master
 		return ByPreemption, true
 	}
 	return "", false

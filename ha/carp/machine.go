@@ -75,6 +75,7 @@ func (m *Machine) Step(now time.Time, in Input) []Effect {
 		if m.facts.State != Silent {
 			m.bowOut(in.BowOut)
 			m.to(Silent, BySilence, Claim{})
+			m.unhamper()
 		}
 	case Ready:
 		s := m.facts.State
@@ -202,6 +203,9 @@ func (m *Machine) to(s State, why Cause, by Claim) {
 // reload keeps the state and what was waited already.
 func (m *Machine) reload(cfg Config) {
 	m.deadAt = m.deadAt.Add(cfg.Dead() - m.cfg.Dead())
+	if cfg.Source.IsValid() && cfg.Source != m.cfg.Source {
+		m.unhamper()
+	}
 	m.cfg = cfg
 	if soon := m.now.Add(cfg.Interval(m.skew())); soon.Before(m.adAt) {
 		m.adAt = soon

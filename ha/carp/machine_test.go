@@ -2,6 +2,8 @@ package carp
 
 import (
 	"fmt"
+	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -306,6 +308,42 @@ func TestACapturedAdvertMakesNobodyMaster(t *testing.T) {
 	})
 	if got, want := m.Facts().Rejected, [reasons]uint64{Altered: 2, Replayed: 2}; got != want {
 		t.Errorf("counted %v, want %v", got, want)
+	}
+}
+
+// A backup sends nothing, so nothing that it sends can tell it that it could again.
+func TestSendingIsTriedAnew(t *testing.T) {
+	every := 1390625 * time.Microsecond
+	moves := []move{
+		{0, Allow{}, allowed},
+		{0, Ready{Unelected: true}, "send advert 1/100\nbackup -> master: the group is ready"},
+		{0, SendResult{Failed: true}, ""},
+		{0, SendResult{Failed: true}, ""},
+		{0, SendResult{Failed: true}, "adverts cannot be sent"},
+		{every, hear("10.77.0.9", 1, 200, 0), "send advert 1/240\nmaster -> backup: a better master advertises (10.77.0.9)\ndeposed by 10.77.0.9: a better master advertises"},
+	}
+	elsewhere, nowhere := config(UCARP, 1, 100), config(UCARP, 1, 100)
+	elsewhere.Source, nowhere.Source = netip.MustParseAddr("10.77.1.2"), netip.Addr{}
+	for _, tt := range []struct {
+		name  string
+		moves []move
+	}{
+		{"it has an address to send from again", []move{
+			{2 * second, Reload{nowhere}, ""},
+			{2 * second, Allow{Preempt: true}, ""},
+			{3 * second, hear("10.77.0.9", 1, 250, 0), ""}, // it could not tell the master
+			{3 * second, Reload{elsewhere}, "adverts can be sent again"},
+			{4 * second, hear("10.77.0.9", 1, 200, 0), "backup -> candidate: the master is worse (10.77.0.9)\nelected silently: the master is worse"},
+		}},
+		{"what kept the group from contending is over", []move{
+			{2 * second, Silence{}, "backup -> silent: the group must not contend\nadverts can be sent again"},
+			{3 * second, Allow{Preempt: true}, allowed},
+			{4 * second, hear("10.77.0.9", 1, 200, 0), "backup -> candidate: the master is worse (10.77.0.9)\nelected silently: the master is worse"},
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			play(t, New(config(UCARP, 1, 100), epoch), append(slices.Clone(moves), tt.moves...))
+		})
 	}
 }
 

@@ -58,9 +58,15 @@ func (m *Machine) sendResult(failed bool) {
 	if m.sendSuccess < minSuccess {
 		return
 	}
+	m.unhamper()
+}
+
+// unhamper forgets that sending failed. A backup sends nothing, so it would never find out by itself that it can send again: it is told by what
+// it fell silent for, or by the address that its adverts come from.
+func (m *Machine) unhamper() {
 	if m.facts.Hampered {
 		m.facts.Hampered = false
 		m.emit(Hampered{Ended: true})
 	}
-	m.sendErrors = 0
+	m.sendErrors, m.sendSuccess = 0, 0
 }
