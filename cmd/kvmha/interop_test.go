@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -24,11 +23,17 @@ func backup(t *testing.T, more string) (*site, *agent) {
 	return s, a
 }
 
-// master makes a site where the agent on a is master and ucarp on b is its backup.
+// master makes a site where the agent on a is master, and takes the role back at once, and ucarp on b is its backup.
 func master(t *testing.T, more string) (*site, *agent) {
 	t.Helper()
+	return mastering(t, "preempt = true\npreempt_delay = \"0s\"\n"+more)
+}
+
+// mastering is master without the wish to preempt.
+func mastering(t *testing.T, more string) (*site, *agent) {
+	t.Helper()
 	s := start(t)
-	a := s.agent("a", group("web", s.vip, 0, "preempt = true\npreempt_delay = \"0s\"\n"+more))
+	a := s.agent("a", group("web", s.vip, 0, more))
 	a.role("active")
 	s.held("a")
 	u := s.ucarp("b", 100, false)
@@ -115,51 +120,6 @@ func TestSwitchHandsOverToUCARP(t *testing.T) {
 	s.held("b")
 	a.role("standby")
 	s.noDual()
-}
-
-func TestCase01AgentIsKilled(t *testing.T) {
-	for i := range 6 {
-		t.Run(fmt.Sprint(i), func(t *testing.T) { deadAgent(t, i, unix.SIGKILL) })
-	}
-}
-
-func TestCase02AgentHangs(t *testing.T) {
-	for i := range 6 {
-		t.Run(fmt.Sprint(i), func(t *testing.T) { deadAgent(t, i, unix.SIGSTOP) })
-	}
-}
-
-// deadAgent kills or stops an active agent at some phase of its second, and sees that its address has gone before ucarp has it.
-func deadAgent(t *testing.T, i int, sig unix.Signal) {
-	s, a := master(t, "")
-	time.Sleep(time.Duration(i) * 170 * time.Millisecond) // another phase in each run
-	event := time.Now()
-	s.must(a.Signal(sig))
-	s.held("")
-	gone := time.Since(event)
-	took := s.answers("b", event)
-	s.held("b")
-	t.Logf("address gone after %s, ucarp answers after %s", gone, took)
-	s.noDual()
-	if sig != unix.SIGSTOP {
-		a.start() // it finds its address taken by a worse one, and preempts
-		a.role("active")
-		s.held("a")
-		return
-	}
-	thaw := time.Now()
-	s.must(a.Signal(unix.SIGCONT))
-	if err := s.settled(); err != nil {
-		t.Error(err)
-	}
-	if st, err := a.status(); err != nil || st.Loop.Freezes == 0 {
-		t.Errorf("it does not know that it stood still: %+v, %v", st.Loop, err)
-	}
-	for _, span := range s.holders.Spans() {
-		if span.Node == "a" && span.From.After(event) && span.From.Before(thaw) {
-			t.Errorf("it had the address while it was stopped: %+v", span)
-		}
-	}
 }
 
 func TestLeftoversAreDeletedAtStart(t *testing.T) {
