@@ -154,8 +154,12 @@ func TestCase02AgentHangsForAnyTime(t *testing.T) {
 			s.must(s.settled())
 			t.Logf("stopped for %s: %+v", stop, s.holders.Spans())
 			s.noDual()
-			if spans := s.holders.Spans(); len(spans) > 2 {
-				t.Errorf("the address moved to and fro: %+v", spans)
+			times := map[string]int{}
+			for _, span := range s.holders.Spans() {
+				times[span.Node]++
+			}
+			if moves := a.web().Moves; times["a"] != moves || times["a"]+times["b"] > 2 {
+				t.Errorf("active %d times: %+v", moves, s.holders.Spans())
 			}
 		})
 	}
