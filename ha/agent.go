@@ -159,23 +159,6 @@ func (a *Agent) Run(ctx context.Context) error {
 	return errors.Join(a.letGo(), a.closeAll())
 }
 
-// addAll begins the groups of the file.
-func (a *Agent) addAll(besides context.Context, now time.Time) (err error) {
-	add := func() {
-		for _, spec := range a.Spec.Groups {
-			if err = a.add(besides, spec, now); err != nil {
-				return
-			}
-		}
-	}
-	if a.Resume == nil {
-		add() // each looks at what it has removed
-	} else {
-		a.atOnce(add) // the leases wait for it
-	}
-	return err
-}
-
 // startBeside starts what waits on the loop's behalf.
 func (a *Agent) startBeside(ctx context.Context) {
 	for _, r := range []*check.Runner{a.checks, a.units} {
@@ -245,10 +228,16 @@ func (a *Agent) ask(ctx context.Context, r Request) Reply {
 	case <-ctx.Done():
 		return Reply{Error: "the agent ends"}
 	}
+	if r.Verb == VerbSwitch {
+		late = time.After(SwitchWait)
+	}
 	select {
 	case out := <-q.reply:
 		return out
 	case <-late:
+		if r.Verb == VerbSwitch {
+			return Reply{Error: "it is not handed over after " + SwitchWait.String(), Hint: "kvmha status"}
+		}
 		return Reply{Error: "the agent's loop does not turn"}
 	case <-ctx.Done():
 		return Reply{Error: "the agent ends"}

@@ -28,6 +28,9 @@ const (
 	controlWait = 2 * time.Second // for a client's line, and for it to take the answer
 )
 
+// SwitchWait bounds how long a hand-over may take until it is answered: what stops slowly, and the wait for whoever takes it.
+const SwitchWait = 5 * time.Minute
+
 // Request is one line from a command to the agent.
 type Request struct {
 	Version int      `json:"version"`
@@ -231,6 +234,9 @@ func serveClient(c net.Conn, answer func(Request) Reply) {
 		out.Hint = "systemctl restart kvmha, after an upgrade"
 	default:
 		out = answer(r)
+		if c.SetDeadline(time.Now().Add(controlWait)) != nil {
+			return
+		}
 	}
 	out.Version = ControlVersion
 	line, err := json.Marshal(out)

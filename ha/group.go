@@ -80,6 +80,23 @@ func (g *group) turn(a *Agent, now time.Time) {
 	}
 }
 
+// addAll begins the groups of the file.
+func (a *Agent) addAll(besides context.Context, now time.Time) (err error) {
+	add := func() {
+		for _, spec := range a.Spec.Groups {
+			if err = a.add(besides, spec, now); err != nil {
+				return
+			}
+		}
+	}
+	if a.Resume == nil {
+		add() // each looks at what it has removed
+	} else {
+		a.atOnce(add) // the leases wait for it
+	}
+	return err
+}
+
 // add begins a group: silent, until its machine knows enough.
 func (a *Agent) add(ctx context.Context, spec Group, now time.Time) error {
 	auth, err := carp.NewAuth(spec.Password.Reveal(), spec.VHID, spec.Addresses)

@@ -158,3 +158,14 @@ func TestTheMACOfTheInterfaceChanges(t *testing.T) {
 	}
 	s.noDual()
 }
+
+// A hand-over that nobody takes ends after the dead interval, and whoever asked for it hears that.
+func TestSwitchThatNobodyTakes(t *testing.T) {
+	s := start(t)
+	a := s.agent("a", group("web", s.vip, 0, ""))
+	a.role("active")
+	if out, err := a.ask("switch", "web"); err == nil || !strings.Contains(err.Error(), "nobody took it: it comes back here") {
+		t.Errorf("switch: %v %s", err, out)
+	}
+	a.role("active")
+}

@@ -266,6 +266,10 @@ func (m *Machine) stand() {
 func (m *Machine) stopped(clean bool) {
 	if !m.settled {
 		m.settled = true
+		if m.handing != nil {
+			m.emit(Reply{ID: m.handing.id, Failed: true, Why: "let go, and the group ends here: nobody was heard to take it yet"})
+			m.handing = nil
+		}
 		m.emit(Stopped{clean})
 	}
 }

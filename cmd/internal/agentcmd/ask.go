@@ -16,14 +16,18 @@ const askFor = 5 * time.Second
 
 // ask sends the agent a request; act is for the error: "show the status".
 func (a *app) ask(ctx context.Context, act string, r ha.Request) (ha.Reply, error) {
-	ctx, cancel := context.WithTimeout(ctx, askFor)
+	wait := askFor
+	if r.Verb == ha.VerbSwitch {
+		wait += ha.SwitchWait
+	}
+	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	r.Who = whoami(a.env)
 	reply, err := ha.Ask(ctx, a.socketPath(), r)
 	switch {
 	case err != nil:
 		if errors.Is(err, context.DeadlineExceeded) {
-			return reply, cli.InVain("systemctl status kvmha", "cannot %s: the agent did not answer within %s", act, askFor)
+			return reply, cli.InVain("systemctl status kvmha", "cannot %s: the agent did not answer within %s", act, wait)
 		}
 		return reply, fmt.Errorf("cannot %s: %w", act, permission(err))
 	case reply.Refused:

@@ -13,8 +13,8 @@ func newSwitch(a *app) *cobra.Command {
 		Long: `Hand a group that is active here over to the other node: the address goes first, then the units are
 stopped, then the other node is told by CARP's bow-out, which ucarp and the BSDs obey at once.
 
-A group that is not active here is left so. Where the other node was not heard of lately nobody may be
-there to take it: that is refused (exit code 3).`,
+It waits until the other node serves, five minutes at most. A group that is not active here is left so
+(exit code 3). Nobody may be there to take it: then it comes back after the dead interval (exit code 1).`,
 		Example:           "  kvmha switch web",
 		Args:              args(cobra.ExactArgs(1)),
 		ValidArgsFunction: a.completeGroups,
