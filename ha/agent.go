@@ -61,6 +61,7 @@ const (
 	framesWaiting  = 1024
 	linksWaiting   = 1024
 	resultsWaiting = 256
+	newsWaiting    = 256
 	asksWaiting    = maxClients
 	actGrace       = 4 * time.Second // shorter than failover's, which waits 5 s longer than a step's timeout
 )
@@ -81,6 +82,10 @@ type Agent struct {
 	seen   *seen             // of this turn; nil: each look asks the kernel
 	again  map[string]bool   // interfaces that could not be looked at
 
+	peers       peers
+	peersWanted chan peersWanted
+
+	news    chan func(now time.Time) // what goroutines beside the loop have the loop do
 	frames  chan heard
 	links   chan link.Event
 	results chan result
@@ -121,7 +126,7 @@ func New(o Options) *Agent {
 	}
 	a := &Agent{
 		Options: o, ports: map[string]*port{}, broken: map[string]string{}, again: map[string]bool{}, wishes: map[uint64]asked{},
-		frames: make(chan heard, framesWaiting), links: make(chan link.Event, linksWaiting), results: make(chan result, resultsWaiting),
+		peersWanted: make(chan peersWanted, 1), news: make(chan func(time.Time), newsWaiting), frames: make(chan heard, framesWaiting), links: make(chan link.Event, linksWaiting), results: make(chan result, resultsWaiting),
 		asks: make(chan asked, asksWaiting), looks: make(chan Reading, 1), specs: make(chan loaded, 1), faults: make(chan fault, 16),
 	}
 	a.checks = check.NewRunner(check.Env{Bus: o.Bus}, o.Clock.Now)
@@ -170,6 +175,7 @@ func (a *Agent) startBeside(ctx context.Context) {
 	}
 	a.beside.Go(func() { a.watchLinks(ctx) })
 	a.beside.Go(func() { a.readClocks(ctx) })
+	a.beside.Go(func() { a.followPeers(ctx) })
 	if a.Control != nil {
 		a.beside.Go(func() { serveControl(a.Control, func(r Request) Reply { return a.ask(ctx, r) }) })
 		context.AfterFunc(ctx, func() { a.Control.Close() })

@@ -9,6 +9,7 @@ import (
 
 	"kvmctl/ha/carp"
 	"kvmctl/ha/failover"
+	"kvmctl/ha/link"
 )
 
 // heard is a frame from a port.
@@ -72,7 +73,7 @@ func (a *Agent) stepCARP(g *group, now time.Time, in carp.Input) {
 		todo = todo[1:]
 		for _, e := range effects {
 			if s, ok := e.(carp.Send); ok {
-				err := a.send(g, s.Advert)
+				err := a.send(g, now, s.Advert)
 				a.degrade("adverts of "+g.spec.Name, err)
 				todo = append(todo, carp.SendResult{Failed: err != nil})
 				continue
@@ -122,11 +123,11 @@ var (
 	errNoSource = errors.New("the interface has no address to send from")
 )
 
-// broadcast is where adverts to a peer go: the peers listen below IP, and need no neighbour for it.
+// broadcast is everybody's MAC.
 var broadcast = carp.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 
 // send signs an advert and sends it wherever the group's adverts go.
-func (a *Agent) send(g *group, ad carp.Advert) error {
+func (a *Agent) send(g *group, now time.Time, ad carp.Advert) error {
 	p := a.ports[g.iface()]
 	if p == nil {
 		return fmt.Errorf("send an advert of %s on %s: %w", g.spec.Name, g.iface(), errNoPort)
@@ -144,7 +145,7 @@ func (a *Agent) send(g *group, ad carp.Advert) error {
 		}
 		f := carp.NewFrame(ad, g.mac(), src, dst)
 		if !dst.IsMulticast() {
-			f.DstMAC = broadcast
+			f.DstMAC = a.peers.at(now, link.Neighbour{Interface: g.iface(), Addr: dst})
 		}
 		errs = append(errs, p.Send(f.Append(nil)))
 	}

@@ -115,6 +115,7 @@ func (a *Agent) add(ctx context.Context, spec Group, now time.Time) error {
 	g.stop = cancel
 	a.beside.Go(func() { g.worker.Run(work, spec.Name) })
 	a.groups = append(a.groups, g)
+	a.wantPeers()
 	if a.Resume == nil {
 		left, err := a.Network.Leftovers(spec.Addresses...)
 		if err != nil {
@@ -151,6 +152,7 @@ func (a *Agent) remove(g *group) {
 	a.dropVirtualMAC(g)
 	a.groups = slices.DeleteFunc(a.groups, func(x *group) bool { return x == g })
 	a.closeUnused()
+	a.wantPeers()
 }
 
 func (a *Agent) group(name string) *group {

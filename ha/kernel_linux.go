@@ -179,6 +179,32 @@ func (k *Kernel) Probe(ctx context.Context, iface string, addr netip.Addr) (stri
 	return mac.String(), nil
 }
 
+// Resolve implements Network.
+func (k *Kernel) Resolve(ctx context.Context, all []link.Neighbour, wait time.Duration) (map[link.Neighbour]carp.MAC, error) {
+	n, err := link.OpenNeighbours()
+	if err != nil {
+		return nil, err
+	}
+	defer n.Close()
+	var errs []error
+	for _, to := range all {
+		errs = append(errs, n.Confirm(to))
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(wait):
+	}
+	found := map[link.Neighbour]carp.MAC{}
+	for _, to := range all {
+		mac, known, err := n.Confirmed(to)
+		if known {
+			found[to] = mac
+		}
+		errs = append(errs, err)
+	}
+	return found, errors.Join(errs...)
+}
+
 // Announce implements Network.
 func (k *Kernel) Announce(iface string, addr netip.Addr) error {
 	p, err := link.OpenPort(iface)

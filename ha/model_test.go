@@ -195,6 +195,11 @@ func (n *modelNode) Probe(ctx context.Context, _ string, addr netip.Addr) (strin
 	}
 }
 
+// Resolve finds nobody: adverts to a peer go to everybody, then.
+func (n *modelNode) Resolve(context.Context, []link.Neighbour, time.Duration) (map[link.Neighbour]carp.MAC, error) {
+	return nil, nil
+}
+
 func (n *modelNode) Announce(string, netip.Addr) error { return nil }
 
 func (n *modelNode) Watch(ctx context.Context, news func(link.Event)) error {

@@ -9,7 +9,7 @@ import (
 	"kvmctl/ha/link"
 )
 
-// Network is the machine's network as the agent needs it: the kernel's, or a model. Only Probe waits, and it is called beside the main loop; what
+// Network is the machine's network as the agent needs it: the kernel's, or a model. Only Probe and Resolve wait, and they are called beside the main loop; what
 // asks the kernel is bounded.
 type Network interface {
 	// Open makes the CARP socket of an interface. Each frame that it hears goes to deliver, which does not wait and does not keep the bytes.
@@ -36,6 +36,8 @@ type Network interface {
 	Leftovers(addrs ...netip.Addr) ([]link.Present, error)
 	// Probe asks whether somebody else has an address, and who: empty is nobody.
 	Probe(ctx context.Context, iface string, addr netip.Addr) (owner string, err error)
+	// Resolve has the kernel ask, or ask again, where neighbours are, and gives those that have answered within wait.
+	Resolve(ctx context.Context, all []link.Neighbour, wait time.Duration) (map[link.Neighbour]carp.MAC, error)
 	// Announce tells everybody on the wire where an address is now.
 	Announce(iface string, addr netip.Addr) error
 	// Watch tells of what changes until ctx ends, the state of each interface first; deliver may wait.

@@ -25,6 +25,7 @@ func (a *Agent) turnUntil(ctx, besides context.Context) error {
 			act = func(now time.Time) { a.receive(now, f) }
 		case e := <-a.links:
 			act = func(now time.Time) { a.linksChanged(now, e) }
+		case act = <-a.news:
 		case r := <-a.results:
 			act = func(now time.Time) { a.stepEnded(now, r) }
 		case <-a.checks.News():

@@ -29,12 +29,12 @@ type site struct {
 	ucarps  map[string]*hatest.Process
 }
 
-// start makes a lab with nodes a and b.
-func start(t *testing.T) *site {
+// start makes a lab with nodes a, b, and more.
+func start(t *testing.T, more ...string) *site {
 	t.Helper()
 	t.Parallel()
 	testenv.Need(t, testenv.Netns, "ucarp", "ip")
-	lab := hatest.Start(t, "a", "b")
+	lab := hatest.Start(t, append([]string{"a", "b"}, more...)...)
 	v4, _ := hatest.Shared(0)
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	t.Cleanup(cancel)

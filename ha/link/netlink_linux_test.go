@@ -33,10 +33,12 @@ func FuzzMessages(f *testing.F) {
 	f.Add(leaseMessage(unix.NLM_F_REPLACE, 7, 2, vip6, time.Second))
 	f.Add(finish(attribute(append(message(unix.RTM_NEWLINK, 0, 1), make([]byte, unix.SizeofIfInfomsg)...), unix.IFLA_IFNAME, []byte("eth0\x00")...)))
 	f.Add(finish(append(message(unix.NLMSG_ERROR, 0, 1), 0xed, 0xff, 0xff, 0xff)))
+	f.Add(finish(attribute(neighbourMessage(message(unix.RTM_NEWNEIGH, 0, 1), 2, unix.NUD_REACHABLE, 0, vip6), unix.NDA_LLADDR, 2, 0, 0, 0, 0, 1)))
 	f.Fuzz(func(_ *testing.T, b []byte) {
 		_ = eachMessage(b, func(m reply) {
 			_, _ = parseAddr(m.body)
 			_, _ = parseLink(m.body)
+			_, _ = parseNeighbour(m.body)
 		})
 	})
 }

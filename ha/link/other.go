@@ -69,6 +69,21 @@ func (*Watcher) Err() error { return ErrSystem }
 // Lookup gives ErrSystem.
 func Lookup(string) (State, error) { return State{}, ErrSystem }
 
+// Neighbours asks the kernel where neighbours are.
+type Neighbours struct{}
+
+// OpenNeighbours gives ErrSystem.
+func OpenNeighbours() (*Neighbours, error) { return nil, ErrSystem }
+
+// Close does nothing.
+func (*Neighbours) Close() {}
+
+// Confirm gives ErrSystem.
+func (*Neighbours) Confirm(Neighbour) error { return ErrSystem }
+
+// Confirmed gives ErrSystem.
+func (*Neighbours) Confirmed(Neighbour) (MAC, bool, error) { return MAC{}, false, ErrSystem }
+
 // Port asks and announces on one interface.
 type Port struct{}
 
