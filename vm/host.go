@@ -37,7 +37,7 @@ type Host struct {
 	// SetRate changes the limit of the number-th TAP of the guest with that uid, each way; 0 takes it away.
 	SetRate func(ctx context.Context, uid, number int, rate units.Rate) error
 
-	// Step, if set, hears of each finished step of a start, a save or a change.
+	// Step, if set, hears of each finished step of a start, a save, a change or an installation.
 	Step func(name string)
 
 	By      string // who asks, for the history: "root, kvmctl start"

@@ -145,6 +145,7 @@ func (h *Host) AwaitInstall(ctx context.Context, name string) (Installation, err
 			return Installation{}, err
 		}
 		if in := installation(h.recent(name, 1<<20), true); in.Stage == InstallBooted {
+			h.step("reset seen")
 			return in, h.EjectCD(ctx, name)
 		}
 	}

@@ -20,11 +20,10 @@ func main() {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", vm.LauncherName, vm.RunLauncher())
 		os.Exit(126)
 	}
-	os.Exit(run())
+	os.Exit(run(cli.OSEnv("kvmctl")))
 }
 
-func run() int {
-	env := cli.OSEnv("kvmctl")
+func run(env *cli.Env) int {
 	if err := vm.SealInheritance(); err != nil {
 		return env.Report(fmt.Errorf("cannot begin: %w", err))
 	}

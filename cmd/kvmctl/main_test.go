@@ -14,6 +14,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"kvmctl/cmd/internal/cli"
 	"kvmctl/test/guest"
 	"kvmctl/vm"
 )
@@ -40,7 +41,24 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 	}
-	testscript.Main(m, map[string]func(){"kvmctl": main})
+	testscript.Main(m, map[string]func(){"kvmctl": mortal})
+}
+
+// dieAfter, in the environment, names the step of a command after which kvmctl gets SIGKILL.
+const dieAfter = "KVMCTL_TEST_DIE_AFTER"
+
+// mortal is kvmctl, which dies where a script wants it to.
+func mortal() {
+	env := cli.OSEnv("kvmctl")
+	if last := os.Getenv(dieAfter); last != "" {
+		env.Step = func(step string) {
+			if step == last {
+				_ = unix.Kill(os.Getpid(), unix.SIGKILL)
+				select {}
+			}
+		}
+	}
+	os.Exit(run(env))
 }
 
 // rerun does the whole run in namespaces of its own.

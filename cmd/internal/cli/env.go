@@ -23,6 +23,7 @@ type Env struct {
 
 	Where     string            // flags that hints repeat, as a shell reads them: "--root /srv/demo"; empty: none
 	IsCommand func(string) bool // of Prog; nil: none is
+	Step      func(name string) // hears of each finished step of a command that has several; nil: nobody
 }
 
 // OSEnv is the real process.

@@ -144,7 +144,15 @@ func (a *app) host(s *configs.Site, op string) *vm.Host {
 	}
 	h.Network, h.SetRate = a.network(s), setRate
 	h.Place = a.place()
+	h.Step = a.env.Step
 	return h
+}
+
+// step tells who listens that a part of a command is done.
+func (a *app) step(name string) {
+	if a.env.Step != nil {
+		a.env.Step(name)
+	}
 }
 
 // needRoot refuses early and clearly what only root can do.

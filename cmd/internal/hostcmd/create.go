@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -201,17 +202,45 @@ func (a *app) create(ctx context.Context, s *configs.Site, spec *vm.Spec, o crea
 		return cli.Usage(problems[0].Hint(), "%s", problems[0].Msg) // flags carry one mistake after the other
 	}
 	for _, d := range spec.Disks {
-		if err := a.createImage(ctx, d, o.preallocation); err != nil {
+		made, err := a.createImage(ctx, d, o.preallocation)
+		if err != nil {
 			return err
 		}
-		undo = append(undo, func() { _ = os.Remove(d.Image) })
+		if made {
+			undo = append(undo, func() { _ = os.Remove(d.Image) })
+		}
+		a.step("disk made")
 	}
-	return atomicfile.Write(l.GuestToml(o.name), text, 0o644)
+	if err := atomicfile.Write(l.GuestToml(o.name), text, 0o644); err != nil {
+		return err
+	}
+	a.step("vm.toml written")
+	return nil
 }
 
-func (a *app) createImage(ctx context.Context, d vm.Disk, preallocation string) error {
+// createImage makes a disk. One that is there already, exactly as it would be made and never written to, is one that a killed run left, or
+// as good: it is taken. Any other is somebody's.
+func (a *app) createImage(ctx context.Context, d vm.Disk, preallocation string) (made bool, err error) {
 	bar := a.progress("making " + filepath.Base(d.Image))
 	defer bar.end()
-	return imageError(imageTool().Create(ctx, image.CreateOptions{Path: d.Image, Format: d.Format, Size: d.Size,
-		Preallocation: image.Preallocation(preallocation)}, bar.set))
+	err = imageTool().Create(ctx, image.CreateOptions{Path: d.Image, Format: d.Format, Size: d.Size,
+		Preallocation: image.Preallocation(preallocation)}, bar.set)
+	if errors.Is(err, fs.ErrExist) && asMade(ctx, d) {
+		a.env.Talk("%s is there already and empty: it is taken", d.Image)
+		return false, nil
+	}
+	return err == nil, imageError(err)
+}
+
+// asMade tells of an image that it holds nothing and is what a disk's would be.
+func asMade(ctx context.Context, d vm.Disk) bool {
+	if st, err := os.Lstat(d.Image); err != nil || !st.Mode().IsRegular() {
+		return false
+	}
+	info, err := imageTool().Info(ctx, d.Image, d.Format)
+	if err != nil || info.VirtualSize != d.Size || info.Backing != "" || len(info.Snapshots) > 0 || info.Dirty || info.Corrupt {
+		return false
+	}
+	blank, err := imageTool().Blank(ctx, d.Image, d.Format)
+	return err == nil && blank
 }

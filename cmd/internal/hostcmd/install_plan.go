@@ -78,12 +78,20 @@ func (a *app) installable(ctx context.Context, s *configs.Site, o installOptions
 	return a.site(ctx)
 }
 
-// checkTarget refuses a guest that cannot be installed, or that has something to lose.
+// checkTarget refuses a guest that cannot be installed, or that has something to lose. What a killed start left of one is cleared away first:
+// its QEMU would hold the disks.
 func (a *app) checkTarget(ctx context.Context, h *vm.Host, g *configs.Guest, o installOptions) error {
+	return h.WithLock(ctx, g.Spec.Name, "install", func(running bool) error {
+		if running {
+			return cli.Refused("kvmctl stop "+g.Spec.Name, "it runs (pid %d)", h.Status(ctx, []string{g.Spec.Name})[0].PID)
+		}
+		return a.checkDisks(ctx, g, o)
+	})
+}
+
+// checkDisks refuses a guest without a disk to install on, and one whose disks hold something.
+func (a *app) checkDisks(ctx context.Context, g *configs.Guest, o installOptions) error {
 	name := g.Spec.Name
-	if st := h.Status(ctx, []string{name})[0]; st.PID > 0 {
-		return cli.Refused("kvmctl stop "+name, "it runs (pid %d)", st.PID)
-	}
 	if o.iso == "" {
 		return nil
 	}
@@ -127,6 +135,7 @@ func (a *app) addSeed(ctx context.Context, s *configs.Site, h *vm.Host, g *confi
 		if err := seed.Write(path, sd); err != nil {
 			return err
 		}
+		a.step("seed made")
 		if slices.ContainsFunc(g.Spec.CDROMs, func(c vm.CDROM) bool { return c.Image == path }) {
 			return nil
 		}
@@ -143,7 +152,11 @@ func (a *app) addSeed(ctx context.Context, s *configs.Site, h *vm.Host, g *confi
 		if len(problems) > 0 {
 			return cli.Usage(problems[0].Hint(), "add the seed to %s: %s", g.File, problems[0].Msg)
 		}
-		return atomicfile.Write(g.File, text, 0o644)
+		if err := atomicfile.Write(g.File, text, 0o644); err != nil {
+			return err
+		}
+		a.step("seed named")
+		return nil
 	})
 	if err != nil {
 		return nil, err
