@@ -96,6 +96,8 @@ type Agent struct {
 
 	petted   time.Time
 	stopping bool
+	reading  uint64           // of the file that was begun last
+	read     uint64           // the newest that has ended
 	wanted   []Group          // by the last reload, while it is not done; nil: it is
 	wishes   map[uint64]asked // requests that a group's machine answers
 	lastWish uint64

@@ -28,21 +28,24 @@ type loaded struct {
 	spec Spec
 	err  error
 	q    *asked // who wants to know; nil: a signal
+	nth  uint64 // reading since the start
 }
 
 // reload reads the file beside the loop.
 func (a *Agent) reload(besides context.Context, now time.Time, q *asked) {
 	if a.Load == nil {
-		a.reloaded(now, loaded{err: errNoLoad, q: q})
+		a.reloaded(now, loaded{err: errNoLoad, q: q, nth: a.read})
 		return
 	}
 	if err := a.tell("RELOADING=1", a.monotonic()); err != nil {
 		a.degrade("notify", err)
 	}
+	a.reading++
+	nth := a.reading
 	a.beside.Go(func() {
 		spec, err := a.Load(besides)
 		select {
-		case a.specs <- loaded{spec, err, q}:
+		case a.specs <- loaded{spec, err, q, nth}:
 		case <-besides.Done():
 		}
 	})
@@ -56,6 +59,13 @@ func (a *Agent) reloaded(now time.Time, l loaded) {
 			a.degrade("notify", err)
 		}
 	}()
+	if l.nth < a.read {
+		if l.q != nil {
+			l.q.reply <- Reply{} // what has been read since is newer
+		}
+		return
+	}
+	a.read = l.nth
 	if l.err != nil {
 		a.Log.Error("the file is not used; the agent goes on as it is", "error", l.err)
 		a.degrade("configuration", l.err)
