@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -12,7 +13,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"kvmctl/ha/carp"
 	"kvmctl/ha/hatest"
+	"kvmctl/ha/link"
 )
 
 // ip runs ip(8) on the agent's node.
@@ -168,4 +171,49 @@ func TestSwitchThatNobodyTakes(t *testing.T) {
 		t.Errorf("switch: %v %s", err, out)
 	}
 	a.role("active")
+}
+
+// CARP signs neither base nor skew: one captured advert becomes a bow-out without the key, for a node that has not heard it itself. Who really
+// serves answers for the address, and so it is not taken.
+func TestAForgedBowOutMakesNoSecondOwner(t *testing.T) {
+	s := start(t)
+	kvmha := func(skew int) string {
+		return strings.Replace(group("web", s.vip, skew, ""), `peer = "ucarp"`, `peer = "kvmha"`, 1)
+	}
+	sniffer, err := s.lab.Node("a").Sniff(hatest.Advert)
+	s.must(err)
+	a := s.agent("a", kvmha(0))
+	a.role("active")
+	captured, err := sniffer.Wait(s.ctx, 1, hatest.Advert)
+	s.must(err)
+	b := s.agent("b", kvmha(100))
+	b.role("standby")
+	var known uint64
+	s.must(hatest.Until(s.ctx, func() bool {
+		st, err := b.status()
+		if err == nil {
+			known = st.Groups[0].CARP.Received
+		}
+		return known > 0
+	}))
+	f, err := carp.ParseFrame(captured.Raw)
+	s.must(err)
+	f.Advert.Base, f.Advert.Skew = 255, 255
+	s.must(s.lab.Client.Do(func() error {
+		port, err := link.OpenCARP("eth0")
+		if err != nil {
+			return err
+		}
+		return errors.Join(port.Send(f.Append(nil)), port.Close())
+	}))
+	s.must(hatest.Until(s.ctx, func() bool {
+		st, err := b.status()
+		return err == nil && st.Groups[0].CARP.Received > known+3 // the forged one, and what the master said since
+	}))
+	s.noDual()
+	s.held("a")
+	a.role("active")
+	if !strings.Contains(b.Output(), "the master bows out") {
+		t.Errorf("it never came to b:\n%s", b.Output())
+	}
 }

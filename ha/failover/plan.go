@@ -44,8 +44,8 @@ func (k Kind) hook() bool {
 	return k == KindHookActive || k == KindHookStandby || k == KindHookWaiting
 }
 
-// promotePlan lists the steps of a promote in the order of Config. A peer that is there and lets go by CARP's rules is not asked for the
-// addresses: it has them until it hears that CARP is ready, or has dropped them before it bowed out.
+// promotePlan lists the steps of a promote in the order of Config. A worse peer is not asked for the addresses: it has them until it hears that
+// CARP is ready. One that bowed out has dropped them before, and is asked briefly: a bow-out can be made of any captured advert.
 func (m *Machine) promotePlan() []Step {
 	var plan []Step
 	for _, stage := range m.cfg.Order {
@@ -61,8 +61,12 @@ func (m *Machine) promotePlan() []Step {
 				plan = append(plan, m.step(KindChecks, ""))
 			}
 		case StageAddress:
-			if m.cfg.Probe && m.elected != nil && m.elected.By == BySilence {
-				plan = append(plan, m.step(KindProbe, ""))
+			if m.cfg.Probe && m.elected != nil && m.elected.By != ByPreempt {
+				s := m.step(KindProbe, "")
+				if m.elected.By == ByBowOut {
+					s.Timeout = min(s.Timeout, partingWait)
+				}
+				plan = append(plan, s)
 			}
 			plan = append(plan, m.step(KindReady, ""), m.step(KindHold, ""))
 		case StageAnnounce:
