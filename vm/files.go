@@ -214,6 +214,20 @@ func ownRules(f *os.File) bool {
 	return unix.Fstatfs(int(f.Fd()), &fsys) != nil || fsys.Type == unix.FUSE_SUPER_MAGIC
 }
 
+// memfd gives an anonymous file with the given content, positioned at its start.
+func memfd(name string, content []byte) (*os.File, error) {
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("make a memfd: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), name)
+	if _, err := f.WriteAt(content, 0); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("fill a memfd: %w", err)
+	}
+	return f, nil
+}
+
 // copyToMemory gives a memfd with a file's content.
 func copyToMemory(name string, src *os.File) (*os.File, error) {
 	dst, err := memfd(name, nil)

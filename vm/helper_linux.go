@@ -20,7 +20,6 @@ type Helper struct {
 	UID     int
 	Argv    []string   // Argv[0] is the program's path
 	Files   []*os.File // become descriptors FirstFD, FirstFD+1, …
-	Lock    *os.File   // a held lock; the launcher shares it until it becomes the program
 	Stderr  *os.File
 	Pidfile string // made beforehand for UID; the program finds it as HelperPidfile and has to lock it
 	FUSE    int    // the descriptor that is an open /dev/fuse, whose mount is the caller's; 0: none
@@ -33,14 +32,14 @@ const HelperPidfile = "/dev/pid"
 // descriptor and mounts nothing, and QEMU (block/export/fuse.c, is_regular_file) wants a regular file under that name: the cage has one.
 func HelperMountPoint(fd int) string { return "/dev/fd/" + strconv.Itoa(fd) }
 
-// LaunchHelper starts a helper by way of the launcher.
+// LaunchHelper starts a helper: see launch.
 func LaunchHelper(h Helper) (*exec.Cmd, error) {
 	plan := launchPlan{UID: h.UID, Argv: h.Argv, Env: []string{"PATH=/usr/bin:/bin", "LC_ALL=C"},
 		Cage: &cage{Pidfile: h.Pidfile, FUSE: h.FUSE}}
-	return launch(plan, h.Files, h.Lock, h.Stderr)
+	return launch(plan, h.Files, h.Stderr)
 }
 
-// EndHelper kills what runs as uid and writes its errors to the file stderr: a helper, or its launcher.
+// EndHelper kills what runs as uid and writes its errors to the file stderr: a helper, or what is about to become one.
 func EndHelper(uid int, stderr string) error { return killAll(uid, stderr) }
 
 // helperUIDs are the numbers of helpers: above those of guests, so that neither can be given the other's.
@@ -68,8 +67,8 @@ func FreeHelperUID(base int, taken []int) (int, error) {
 
 // cage is the view of the file systems that a helper gets.
 type cage struct {
-	Pidfile string `json:"pidfile"`
-	FUSE    int    `json:"fuse"`
+	Pidfile string
+	FUSE    int
 }
 
 // enter changes this thread's mount namespace. A copy of the host's mounts would keep each of them busy for as long as the helper lives, so

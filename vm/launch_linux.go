@@ -1,162 +1,154 @@
 package vm
 
 import (
-	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"os"
 	"os/exec"
-	"slices"
+	"runtime"
+	"sync"
+	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// LauncherName is argv[0] under which this program is started again as the launcher of a guest.
-const LauncherName = "kvmctl-launch"
-
-// orderFD is where a launcher finds the socket over which its order comes.
-const orderFD = 3
-
-// launchPlan is all that the launcher does.
+// launchPlan says what is started, and as whom.
 type launchPlan struct {
-	UID    int      `json:"uid"`
-	Groups []int    `json:"groups"`
-	Argv   []string `json:"argv"`
-	Env    []string `json:"env"`
-	Cage   *cage    `json:"cage,omitempty"` // of a helper; nil: the host's own file systems
+	UID    int // and gid
+	Groups []int
+	Argv   []string // Argv[0] is the program's path
+	Env    []string
+	Cage   *cage // of a helper; nil: the host's own file systems
 }
 
-// launcher is this program, started again, that waits to be told what to become. A start begins one before it knows that: getting a
-// process to run takes 3 ms, in which the start does other work.
-type launcher struct {
-	cmd  *exec.Cmd
-	sock *os.File // our end of the order's socket
-}
-
-func newLauncher() (*launcher, error) {
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("make the launcher's socket: %w", err)
+// launch starts a program that has no privilege: files are its descriptors FirstFD, FirstFD+1, …, and stderr is where its errors go; nil:
+// nowhere. It returns once the program is executed, or could not be. A lock that the caller holds on a close-on-exec descriptor is shared by
+// the child until then: who gets it after the caller's death knows that there is no child, or that it is the program.
+//
+// Most of what has to be given up belongs to a thread and to the processes that it makes (capabilities(7), prctl(2), unshare(2)). So this
+// happens on a thread that ends with it.
+func launch(plan launchPlan, files []*os.File, stderr *os.File) (*exec.Cmd, error) {
+	if plan.UID <= 0 || len(plan.Argv) == 0 {
+		return nil, errors.New("the plan names no uid or no program")
 	}
-	ours, theirs := os.NewFile(uintptr(pair[0]), "order"), os.NewFile(uintptr(pair[1]), "order")
-	defer theirs.Close()
-	cmd := exec.Command("/proc/self/exe")
-	cmd.Args = []string{LauncherName}
-	cmd.Env = []string{"GOMAXPROCS=1"}
+	groups := make([]uint32, len(plan.Groups))
+	for i, g := range plan.Groups {
+		groups[i] = uint32(g)
+	}
+	cmd := exec.Command(plan.Argv[0])
+	cmd.Args = plan.Argv
+	cmd.Env = plan.Env
 	cmd.Dir = "/"
-	cmd.ExtraFiles = []*os.File{theirs}
-	if err := cmd.Start(); err != nil {
-		ours.Close()
-		return nil, fmt.Errorf("start the launcher: %w", err)
+	cmd.ExtraFiles = files
+	if stderr != nil { // a nil *os.File in an io.Writer is not nil
+		cmd.Stderr = stderr
 	}
-	return &launcher{cmd, ours}, nil
-}
-
-// dismiss ends a launcher that is not needed.
-func (l *launcher) dismiss() {
-	l.sock.Close()
-	_ = l.cmd.Wait() // it has ended, whatever it says
-}
-
-// become makes the launcher a program: files are its descriptors FirstFD, FirstFD+1, …, and stderr is where its errors go; nil: nowhere. The
-// launcher holds lock until it becomes the program.
-func (l *launcher) become(plan launchPlan, files []*os.File, lock, stderr *os.File) (*exec.Cmd, error) {
-	if err := l.send(plan, files, lock, stderr); err != nil {
-		l.dismiss()
-		return nil, fmt.Errorf("tell the launcher what to start: %w", err)
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Setsid:     true, // what a terminal sends to kvmctl's group is not for the program
+		Credential: &syscall.Credential{Uid: uint32(plan.UID), Gid: uint32(plan.UID), Groups: groups},
 	}
-	l.sock.Close()
-	return l.cmd, nil
-}
-
-// comingLauncher is a launcher while it is being started.
-type comingLauncher struct {
-	made  chan struct{} // closed when l and err are set: a fork and an exec, which block for nobody
-	l     *launcher
-	err   error
-	taken bool
-}
-
-func beginLauncher() *comingLauncher {
-	c := &comingLauncher{made: make(chan struct{})}
-	go func() { defer close(c.made); c.l, c.err = newLauncher() }()
-	return c
-}
-
-// take gives the launcher to the caller.
-func (c *comingLauncher) take() (*launcher, error) {
-	<-c.made
-	c.taken = c.err == nil
-	return c.l, c.err
-}
-
-// drop ends a launcher that nobody took.
-func (c *comingLauncher) drop() {
-	if <-c.made; c.err == nil && !c.taken {
-		c.l.dismiss()
-	}
-}
-
-// maxPassed is how many descriptors the kernel passes in one message (SCM_MAX_FD, unix(7)).
-const maxPassed = 253
-
-// send passes the plan in a file of memory, because there is no bound to its length, then stderr, the lock and the files. The first byte of
-// each message tells whether another one follows.
-func (l *launcher) send(plan launchPlan, files []*os.File, lock, stderr *os.File) error {
-	b, err := json.Marshal(plan)
-	if err != nil {
-		return err
-	}
-	pf, err := memfd("kvmctl-plan", b)
-	if err != nil {
-		return err
-	}
-	defer pf.Close()
-	if stderr == nil {
-		if stderr, err = os.OpenFile(os.DevNull, os.O_WRONLY, 0); err != nil {
+	err := onThreadOfItsOwn(func() error {
+		if err := confine(); err != nil {
 			return err
 		}
-		defer stderr.Close()
-	}
-	var fds []int
-	for _, f := range append([]*os.File{pf, stderr, lock}, files...) {
-		fds = append(fds, int(f.Fd()))
-	}
-	sock := int(l.sock.Fd())
-	for part := range slices.Chunk(fds, maxPassed) {
-		last := &part[len(part)-1] == &fds[len(fds)-1]
-		more := []byte{1}
-		if last {
-			more[0] = 0
+		if plan.Cage != nil {
+			if err := plan.Cage.enter(plan.Argv[0]); err != nil {
+				return err
+			}
 		}
-		if err := unix.Sendmsg(sock, more, unix.UnixRights(part...), nil, unix.MSG_NOSIGNAL); err != nil {
-			return err
+		return withDefaultSignals(cmd.Start)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return cmd, nil
+}
+
+// onThreadOfItsOwn runs f on a thread that nothing else ran on and nothing else will: Go ends it with the goroutine that is locked to it, and
+// makes no thread from it (go doc runtime.LockOSThread). The main thread it cannot end, so f never gets that one.
+func onThreadOfItsOwn(f func() error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		if unix.Gettid() != unix.Getpid() {
+			done <- f()
+			return
 		}
+		err := onThreadOfItsOwn(f) // another one: we sit on this
+		runtime.UnlockOSThread()
+		done <- err
+	}()
+	return <-done
+}
+
+// confine gives up, for this thread and what it will start, all but what the change of the uid still needs; execve(2) takes the rest.
+func confine() error {
+	if err := unix.Unshare(unix.CLONE_FS); err != nil { // the umask is the process's otherwise
+		return fmt.Errorf("unshare the umask: %w", err)
+	}
+	unix.Umask(0o077)
+	for c := uintptr(0); ; c++ {
+		if err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0); c > 0 && errors.Is(err, unix.EINVAL) {
+			break // the kernel has no more
+		} else if err != nil {
+			return fmt.Errorf("drop capability %d from the bounding set: %w", c, err)
+		}
+	}
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var caps [2]unix.CapUserData
+	if err := unix.Capget(&hdr, &caps[0]); err != nil {
+		return fmt.Errorf("read the capabilities: %w", err)
+	}
+	caps[0].Inheritable, caps[1].Inheritable = 0, 0 // which empties the ambient set, too
+	if err := unix.Capset(&hdr, &caps[0]); err != nil {
+		return fmt.Errorf("clear the inheritable capabilities: %w", err)
+	}
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("set no_new_privs: %w", err)
+	}
+	var none unix.Sigset_t
+	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &none, nil); err != nil {
+		return fmt.Errorf("clear the signal mask: %w", err)
 	}
 	return nil
 }
 
-// launch is newLauncher and become.
-func launch(plan launchPlan, files []*os.File, lock, stderr *os.File) (*exec.Cmd, error) {
-	l, err := newLauncher()
-	if err != nil {
-		return nil, err
-	}
-	return l.become(plan, files, lock, stderr)
-}
+// one at a time: an ignored signal belongs to the process.
+var signalsMu sync.Mutex
 
-// memfd gives an anonymous file with the given content, positioned at its start.
-func memfd(name string, content []byte) (*os.File, error) {
-	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
-	if err != nil {
-		return nil, fmt.Errorf("make a memfd: %w", err)
+// withDefaultSignals runs f while no signal is ignored: exec keeps that, and a rung of the stop ladder would be gone. Signals that are caught
+// need nothing: exec resets them.
+func withDefaultSignals(f func() error) error {
+	signalsMu.Lock()
+	defer signalsMu.Unlock()
+	const last, ignore = 64, 1                                   // _NSIG, SIG_IGN
+	type action struct{ handler, flags, restorer, mask uintptr } // the kernel's own struct, rt_sigaction(2); all zero: SIG_DFL
+	swap := func(sig uintptr, set, was *action) error {
+		_, _, e := syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, sig, uintptr(unsafe.Pointer(set)), uintptr(unsafe.Pointer(was)), unsafe.Sizeof(was.mask), 0, 0)
+		if e != 0 {
+			return fmt.Errorf("reset signal %d: %w", sig, e)
+		}
+		return nil
 	}
-	f := os.NewFile(uintptr(fd), name)
-	if _, err := f.WriteAt(content, 0); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("fill a memfd: %w", err)
+	for sig := uintptr(1); sig <= last; sig++ {
+		if sig == uintptr(unix.SIGKILL) || sig == uintptr(unix.SIGSTOP) {
+			continue
+		}
+		var was, def action
+		if err := swap(sig, nil, &was); err != nil {
+			return err
+		}
+		if was.handler != ignore {
+			continue
+		}
+		if err := swap(sig, &def, &was); err != nil {
+			return err
+		}
+		defer func() { _ = swap(sig, &was, &def) }() // it went the other way
 	}
-	return f, nil
+	return f()
 }
 
 // SealInheritance keeps descriptors that kvmctl was started with from its children: a caller's `flock 9` must not live as long as a guest.

@@ -2,7 +2,6 @@ package vm
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -11,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -31,70 +31,23 @@ func atoi(t *testing.T, s string) int {
 	return n
 }
 
-// launcherSays runs the launcher with the given bytes as its plan, and gives its words and exit status.
-func launcherSays(t *testing.T, plan string) (string, int) {
-	t.Helper()
-	l, err := newLauncher()
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := memfd("plan", []byte(plan))
-	if err != nil {
-		t.Fatal(err)
-	}
-	fds := unix.UnixRights(int(f.Fd()), int(w.Fd()), int(w.Fd()))
-	if err := unix.Sendmsg(int(l.sock.Fd()), []byte{0}, fds, nil, 0); err != nil {
-		t.Fatal(err)
-	}
-	f.Close()
-	w.Close()
-	said, err := io.ReadAll(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.dismiss()
-	return strings.TrimSpace(string(said)), l.cmd.ProcessState.ExitCode()
-}
-
-func planOf(t *testing.T, p launchPlan) string {
-	t.Helper()
-	b, err := json.Marshal(p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
-}
-
-func TestALauncherRefusesABadPlan(t *testing.T) {
-	for _, tt := range []struct{ name, plan, want string }{
-		{"nothing", "", "read the plan: unexpected end of JSON input"},
-		{"no JSON", "hello", "read the plan: invalid character 'h' looking for beginning of value"},
-		{"root", `{"uid":0,"argv":["/bin/true"]}`, "the plan names no uid or no program"},
-		{"below root", `{"uid":-1,"argv":["/bin/true"]}`, "the plan names no uid or no program"},
-		{"no program", `{"uid":5}`, "the plan names no uid or no program"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			said, status := launcherSays(t, tt.plan)
-			if want := LauncherName + ": " + tt.want; said != want || status != 126 {
-				t.Errorf("got  %q (%d)\nwant %q (126)", said, status, want)
-			}
-		})
+func TestAPlanWithoutAUIDOrAProgramIsRefused(t *testing.T) {
+	for _, p := range []launchPlan{{}, {UID: 0, Argv: []string{"/bin/true"}}, {UID: -1, Argv: []string{"/bin/true"}}, {UID: emptyBase}} {
+		if _, err := launch(p, nil, nil); err == nil || err.Error() != "the plan names no uid or no program" {
+			t.Errorf("%+v: %v", p, err)
+		}
 	}
 }
 
-// Whoever cleans up after a killed kvmctl waits for this lock: then the launcher is gone, or is QEMU and the guest's.
-func TestALauncherLosesItsLockAsItBecomesQEMU(t *testing.T) {
+// Whoever cleans up after a killed kvmctl waits for this lock: then there is no child, or it is QEMU and the guest's.
+func TestAChildLosesTheLockAsItBecomesQEMU(t *testing.T) {
 	testenv.Need(t, testenv.Netns)
 	path := filepath.Join(t.TempDir(), "lock")
 	l, err := flock.TryLock(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd, err := launch(launchPlan{UID: emptyBase, Argv: []string{"/bin/sleep", "1000"}}, nil, l.File(), nil)
+	cmd, err := launch(launchPlan{UID: emptyBase, Argv: []string{"/bin/sleep", "1000"}}, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,31 +63,15 @@ func TestALauncherLosesItsLockAsItBecomesQEMU(t *testing.T) {
 	}
 	defer next.Leave()
 	if uid, err := realUID(cmd.Process.Pid); err != nil || uid != emptyBase {
-		t.Errorf("the lock is free and the launcher is uid %d, %v", uid, err)
+		t.Errorf("the lock is free and the child is uid %d, %v", uid, err)
 	}
 }
 
-func TestALauncherThatIsNotNeededEnds(t *testing.T) {
-	l, err := newLauncher()
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.dismiss() // waits for it
-	if l.cmd.ProcessState == nil || l.cmd.ProcessState.ExitCode() != 126 {
-		t.Errorf("it ended with %v", l.cmd.ProcessState)
-	}
-	c := beginLauncher()
-	c.drop()
-	if c.l.cmd.ProcessState == nil {
-		t.Error("a dropped one lives")
-	}
-}
-
-// More descriptors than one message carries, and each of them received where another one belongs.
-func TestALauncherPutsManyDescriptorsInTheirPlaces(t *testing.T) {
+// Many descriptors, and each of them opened where another one belongs.
+func TestManyDescriptorsComeToTheirPlaces(t *testing.T) {
 	testenv.Need(t, testenv.Netns)
 	var files []*os.File
-	for i := range 2*maxPassed + 5 {
+	for i := range 500 {
 		f, err := memfd("file"+strconv.Itoa(i), nil)
 		if err != nil {
 			t.Fatal(err)
@@ -142,11 +79,6 @@ func TestALauncherPutsManyDescriptorsInTheirPlaces(t *testing.T) {
 		defer f.Close()
 		files = append(files, f)
 	}
-	lock, err := memfd("lock", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer lock.Close()
 	out, err := memfd("out", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -157,7 +89,7 @@ func TestALauncherPutsManyDescriptorsInTheirPlaces(t *testing.T) {
 		fmt.Fprintf(&want, "%d /memfd:file%d (deleted)\n", FirstFD+i, i)
 	}
 	cmd, err := launch(launchPlan{UID: emptyBase, Argv: []string{"/usr/bin/find", "/proc/self/fd", "-lname", "/memfd:*", "!", "-lname", "/memfd:out*",
-		"-fprintf", "/dev/stderr", "%f %l\n"}}, files, lock, out)
+		"-fprintf", "/dev/stderr", "%f %l\n"}}, files, out)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,15 +105,58 @@ func TestALauncherPutsManyDescriptorsInTheirPlaces(t *testing.T) {
 	}
 }
 
-func TestALauncherSaysWhatItCannotExecute(t *testing.T) {
+func TestWhatCannotBeExecutedIsSaid(t *testing.T) {
 	testenv.Need(t, testenv.Netns)
-	said, status := launcherSays(t, planOf(t, launchPlan{UID: emptyBase, Argv: []string{"/none/qemu"}}))
-	if want := LauncherName + ": exec /none/qemu: no such file or directory"; said != want || status != 126 {
-		t.Errorf("got  %q (%d)\nwant %q (126)", said, status, want)
+	_, err := launch(launchPlan{UID: emptyBase, Argv: []string{"/none/qemu"}}, nil, nil)
+	if want := "fork/exec /none/qemu: no such file or directory"; err == nil || err.Error() != want {
+		t.Errorf("got  %v\nwant %s", err, want)
 	}
 }
 
-func TestALauncherGivesUpEveryPrivilege(t *testing.T) {
+// What was given up stays with the program: no thread of ours has lost anything, wherever the launch came from.
+func TestALaunchSpoilsNoThreadOfOurs(t *testing.T) {
+	testenv.Need(t, testenv.Netns)
+	mask := unix.Umask(0o022)
+	defer unix.Umask(mask)
+	for range 20 {
+		var all sync.WaitGroup
+		for range 8 {
+			all.Go(func() {
+				cmd, err := launch(launchPlan{UID: emptyBase, Argv: []string{"/bin/true"}}, nil, nil)
+				if err == nil {
+					err = cmd.Wait()
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+	}
+	spoiled := func() (which []string) {
+		threads, err := filepath.Glob("/proc/self/task/*/status")
+		if err != nil || len(threads) == 0 {
+			t.Fatal("no threads", err)
+		}
+		for _, path := range threads {
+			b, err := os.ReadFile(path)
+			if err == nil && (strings.Contains(string(b), "\nNoNewPrivs:\t1\n") || strings.Contains(string(b), "\nCapBnd:\t0000000000000000\n") ||
+				!strings.Contains(string(b), "\nUmask:\t0022\n")) {
+				which = append(which, path)
+			}
+		}
+		return which
+	}
+	deadline := time.Now().Add(10 * time.Second) // a thread ends a moment after its goroutine
+	for len(spoiled()) > 0 && time.Now().Before(deadline) {
+		time.Sleep(time.Millisecond)
+	}
+	if which := spoiled(); len(which) > 0 {
+		t.Errorf("%s: %s", which[0], mustRead(t, which[0]))
+	}
+}
+
+func TestALaunchedProgramHasNoPrivilege(t *testing.T) {
 	testenv.Need(t, testenv.Netns)
 	out := filepath.Join(t.TempDir(), "status")
 	if err := os.WriteFile(out, nil, 0o600); err != nil {
@@ -195,9 +170,8 @@ func TestALauncherGivesUpEveryPrivilege(t *testing.T) {
 	uid := strconv.Itoa(emptyBase)
 	signal.Ignore(unix.SIGHUP) // as nohup(1) does; exec keeps it
 	t.Cleanup(func() { signal.Reset(unix.SIGHUP) })
-	// The launcher's stderr is where the program's words go.
 	cmd, err := launch(launchPlan{UID: emptyBase, Groups: []int{4242}, Argv: []string{"/bin/sh", "-c", "cat /proc/self/status >&2; id >&2; umask >&2; pwd >&2; env >&2"},
-		Env: []string{"ONLY=this"}}, nil, f, f)
+		Env: []string{"ONLY=this"}}, nil, f)
 	if err != nil {
 		t.Fatal(err)
 	}

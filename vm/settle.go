@@ -78,17 +78,17 @@ func (h *Host) unfinished(name string) (bool, error) {
 	return false, nil
 }
 
-// launcherTime is how long a launcher may take to become QEMU: some milliseconds.
-const launcherTime = 5 * time.Second
+// execTime is how long a forked child may take to become QEMU: some milliseconds.
+const execTime = 5 * time.Second
 
-// endUnfinished ends what a killed kvmctl started and did not let go. First it waits for the launcher, which is root's until it becomes
+// endUnfinished ends what a killed kvmctl started and did not let go. First it waits for the child, which is root's until it becomes
 // QEMU and holds the marker's lock as long.
 func (h *Host) endUnfinished(ctx context.Context, name string) error {
-	ctx, cancel := context.WithTimeout(ctx, launcherTime)
+	ctx, cancel := context.WithTimeout(ctx, execTime)
 	defer cancel()
 	l, err := flock.Wait(ctx, h.run(name, startingName))
 	if err != nil {
-		return fmt.Errorf("wait for its launcher: %w", err)
+		return fmt.Errorf("wait until its child is QEMU: %w", err)
 	}
 	defer l.Unlock()
 	uid := 0

@@ -51,8 +51,6 @@ func (h *Host) StartFrom(ctx context.Context, spec *Spec, from Origin) (*Started
 		}
 		return &Started{Already: true, PID: running.PID, State: *st}, nil
 	}
-	coming := beginLauncher()
-	defer coming.drop()
 	notes, err := h.payHooks(ctx, spec.Name)
 	if err != nil {
 		return nil, err
@@ -76,7 +74,7 @@ func (h *Host) StartFrom(ctx context.Context, spec *Spec, from Origin) (*Started
 		return nil, err
 	}
 	p.Notes = append(notes, p.Notes...)
-	s := &starting{h: h, spec: p.spec, asked: asked, p: p, uid: h.UIDBase + p.ABI.UID, runName: newRun(), before: before, cd: from.CD, launcher: coming}
+	s := &starting{h: h, spec: p.spec, asked: asked, p: p, uid: h.UIDBase + p.ABI.UID, runName: newRun(), before: before, cd: from.CD}
 	if err := s.run(ctx); err != nil {
 		err = s.explain(err)
 		s.undoAll()
@@ -131,8 +129,7 @@ type starting struct {
 	cmd          *exec.Cmd
 	ended        chan struct{} // closed when QEMU has ended; it is our child until we leave
 	state        *State
-	record       *Record // written once QEMU is on its way: nobody reads that of a start that is not finished
-	launcher     *comingLauncher
+	record       *Record       // written once QEMU is on its way: nobody reads that of a start that is not finished
 	marker       *flock.Lock   // of the file that says that the start is not finished
 	tapsMade     chan struct{} // closed when taps and tapsErr are set
 	taps         [][]*os.File
@@ -255,7 +252,7 @@ func (s *starting) writeState(context.Context) error {
 	if err := s.h.saveState(s.spec.Name, s.state); err != nil {
 		return err
 	}
-	// From here on a process may exist that holds no lock on the pidfile yet. The launcher inherits this lock and loses it as it becomes
+	// From here on a process may exist that holds no lock on the pidfile yet. The child inherits this lock and loses it as it becomes
 	// QEMU: once it is free, whatever is left of an unfinished start runs as the guest's uid.
 	marker, err := flock.TryLock(s.h.run(s.spec.Name, startingName))
 	if err != nil {

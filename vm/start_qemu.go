@@ -26,11 +26,7 @@ func (s *starting) exec(ctx context.Context) error {
 	}
 	defer stderr.Close()
 	plan := launchPlan{UID: s.uid, Groups: s.p.groups, Argv: s.p.Argv, Env: []string{"PATH=/usr/bin:/bin", "LC_ALL=C"}}
-	l, err := s.launcher.take()
-	if err != nil {
-		return err
-	}
-	if s.cmd, err = l.become(plan, files, s.marker.File(), stderr); err != nil {
+	if s.cmd, err = launch(plan, files, stderr); err != nil {
 		return err
 	}
 	s.ended = make(chan struct{})

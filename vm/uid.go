@@ -162,7 +162,7 @@ func processUIDs() map[int]int {
 	return owners
 }
 
-// killAll ends the processes of a guest's uid that write their errors to the guest's own log: a QEMU, or its launcher, that a killed
+// killAll ends the processes of a guest's uid that write their errors to the guest's own log: a QEMU, or what was about to become one, that a killed
 // kvmctl left behind before it could lock its pidfile. Whatever else may run as that uid by now is not ours.
 func killAll(uid int, stderr string) error {
 	log, err := os.Stat(stderr)

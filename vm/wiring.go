@@ -20,8 +20,8 @@ type Wiring struct {
 	fds    map[string]string // of a device that is plugged in: the names under which QEMU got them
 }
 
-// FirstFD is the first descriptor that QEMU inherits beyond stdin, stdout and stderr; the launcher's order comes over the one below it.
-const FirstFD = 4
+// FirstFD is the first descriptor that QEMU inherits beyond stdin, stdout and stderr.
+const FirstFD = 3
 
 // Names of the descriptors. Disks, CDs and NICs add a number: disk0.0 is image 0 (read-write), disk0.0.ro the same read-only.
 const (

@@ -16,10 +16,6 @@ import (
 )
 
 func main() {
-	if os.Args[0] == vm.LauncherName {
-		fmt.Fprintf(os.Stderr, "%s: %v\n", vm.LauncherName, vm.RunLauncher())
-		os.Exit(126)
-	}
 	os.Exit(run(cli.OSEnv("kvmctl")))
 }
 

@@ -16,7 +16,6 @@ import (
 
 	"kvmctl/cmd/internal/cli"
 	"kvmctl/test/guest"
-	"kvmctl/vm"
 )
 
 // apart, in the environment, marks the process that has namespaces of its own.
@@ -25,13 +24,10 @@ const apart = "KVMCTL_TEST_APART"
 // The first thread stays with TestMain: /proc/self is that thread's, and ownNetwork must not change what everybody sees there.
 func init() { runtime.LockOSThread() }
 
-// TestMain lets the test binary be kvmctl itself, and QEMU's launcher: a start executes its own program again. The tests that make
+// TestMain lets the test binary be kvmctl itself. The tests that make
 // bridges and mounts run in a network and a mount namespace that end with them, whatever a failed test leaves.
 func TestMain(m *testing.M) {
 	as := filepath.Base(os.Args[0])
-	if os.Args[0] == vm.LauncherName {
-		main()
-	}
 	if as != "kvmctl" && os.Getenv("KVM_TEST_TIERS") == "all" && os.Getuid() == 0 {
 		if os.Getenv(apart) == "" {
 			os.Exit(rerun())

@@ -85,7 +85,7 @@ func (b *bench) counts(ctx context.Context) error {
 	for _, path := range c.execs {
 		execs = append(execs, "`"+filepath.Base(path)+"`")
 	}
-	b.report.note("On the way of `kvmctl start`: %d execs (%s; `exe` is kvmctl again, as the launcher that becomes QEMU), %d fsyncs of kvmctl and %d of QEMU.",
+	b.report.note("On the way of `kvmctl start`: %d execs (%s), %d fsyncs of kvmctl and %d of QEMU.",
 		len(c.execs), strings.Join(execs, ", "), c.syncs, c.qemu)
 	return nil
 }

@@ -63,13 +63,8 @@ func (f *floor) once(ctx context.Context) (d time.Duration, err error) {
 		return 0, err
 	}
 	defer rec.Close()
-	plan, err := os.Open("/dev/null") // kvmctl's launcher has its plan below the guest's descriptors
-	if err != nil {
-		return 0, err
-	}
-	defer plan.Close()
 	cmd := exec.CommandContext(ctx, f.argv[0], f.argv[1:]...)
-	cmd.ExtraFiles = append([]*os.File{plan}, files...)
+	cmd.ExtraFiles = files
 	cmd.Env = []string{"PATH=/usr/bin:/bin", "LC_ALL=C"}
 	var stderr strings.Builder
 	cmd.Stderr = &stderr

@@ -3,7 +3,6 @@ package vmtest
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -21,16 +20,6 @@ import (
 
 // Patience is how long any one fact may take under tcg on a loaded machine.
 const Patience = 90 * time.Second
-
-// Main is the TestMain of every package that starts guests: vm starts its own program again as the launcher of QEMU, and under a
-// test that program is the test binary.
-func Main(m *testing.M) {
-	if os.Args[0] == vm.LauncherName {
-		fmt.Fprintf(os.Stderr, "%s: %v\n", vm.LauncherName, vm.RunLauncher())
-		os.Exit(126)
-	}
-	os.Exit(m.Run())
-}
 
 var hosts atomic.Int64
 

@@ -8,8 +8,6 @@ import (
 	"kvmctl/vm/vmtest"
 )
 
-func TestMain(m *testing.M) { vmtest.Main(m) }
-
 func TestAGuestAndItsHostAreGoneAfterTheTest(t *testing.T) {
 	var root string
 	var pid int

@@ -161,7 +161,7 @@ func (w *work) run(ctx context.Context, p program, fuse *os.File) error {
 		return err
 	}
 	cmd, err := vm.LaunchHelper(vm.Helper{UID: w.rec.UID, Argv: p.argv, Files: slices.Concat([]*os.File{theirs, fuse}, p.files, guards),
-		Lock: w.lock.File(), Stderr: stderr, Pidfile: w.m.path(w.rec.ID, pidName), FUSE: fuseFD})
+		Stderr: stderr, Pidfile: w.m.path(w.rec.ID, pidName), FUSE: fuseFD})
 	theirs.Close()
 	if err != nil {
 		return err

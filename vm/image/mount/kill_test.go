@@ -91,7 +91,7 @@ func TestKilledAfterEachStep(t *testing.T) {
 	}
 }
 
-// settled waits until no killed kvmctl's launcher shares the lock any more.
+// settled waits until no child of a killed kvmctl shares the lock any more.
 func settled(t *testing.T, m *mount.Manager) []mount.Torn {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {

@@ -1,9 +1,0 @@
-package hostcmd
-
-import (
-	"testing"
-
-	"kvmctl/vm/vmtest"
-)
-
-func TestMain(m *testing.M) { vmtest.Main(m) }
