@@ -210,7 +210,7 @@ func TestDevicesAreDescribedToQMPAsToTheCommandLine(t *testing.T) {
 		{"scsi", deviceArgs(b.diskDeviceAs("disk8", s.Disks[1], "disk8.0")), map[string]any{"driver": "scsi-hd", "id": "disk8",
 			"drive": "disk8.0", "bus": "scsi0.0", "scsi-id": 0, "serial": "disk1", "write-cache": "off"}},
 		{"card", deviceArgs(b.card(4, s.NICs[0], abi.NICs[0])), map[string]any{"driver": "virtio-net-pci", "id": "nic4", "netdev": "net4",
-			"mac": "52:54:00:00:00:01", "bus": "port2", "mq": true, "vectors": 6}},
+			"mac": "52:54:00:00:00:01", "bus": "port2", "mq": true, "vectors": 6, "romfile": ""}},
 		{"TAP", netdevArgs(b.netdev(4, s.NICs[0])), map[string]any{"type": "tap", "id": "net4", "fds": "nic4.0:nic4.1"}},
 		{"a comma", deviceArgs(newOpt("x").set("serial", "a,b=c")), map[string]any{"driver": "x", "serial": "a,b=c"}},
 	}
