@@ -27,6 +27,7 @@ type Options struct {
 	Voices   Voices                              // for alerts; nil: only Log
 	Control  net.Listener                        // nil: nobody asks
 	Bus      *systemd.Bus                        // for checks; nil: no systemd here
+	Root     string                              // below which the network's configuration is; empty: /
 	Load     func(context.Context) (Spec, error) // of a reload
 	Reload   <-chan os.Signal                    // SIGHUP
 	Restart  <-chan os.Signal                    // SIGUSR2
@@ -85,6 +86,7 @@ type Agent struct {
 	peers       peers
 	peersWanted chan peersWanted
 
+	foreign chan foreign
 	news    chan func(now time.Time) // what goroutines beside the loop have the loop do
 	frames  chan heard
 	links   chan link.Event
@@ -128,7 +130,7 @@ func New(o Options) *Agent {
 	}
 	a := &Agent{
 		Options: o, ports: map[string]*port{}, broken: map[string]string{}, again: map[string]bool{}, wishes: map[uint64]asked{},
-		peersWanted: make(chan peersWanted, 1), news: make(chan func(time.Time), newsWaiting), frames: make(chan heard, framesWaiting), links: make(chan link.Event, linksWaiting), results: make(chan result, resultsWaiting),
+		peersWanted: make(chan peersWanted, 1), foreign: make(chan foreign, newsWaiting), news: make(chan func(time.Time), newsWaiting), frames: make(chan heard, framesWaiting), links: make(chan link.Event, linksWaiting), results: make(chan result, resultsWaiting),
 		asks: make(chan asked, asksWaiting), looks: make(chan Reading, 1), specs: make(chan loaded, 1), faults: make(chan fault, 16),
 	}
 	a.checks = check.NewRunner(check.Env{Bus: o.Bus}, o.Clock.Now)
@@ -178,6 +180,7 @@ func (a *Agent) startBeside(ctx context.Context) {
 	a.beside.Go(func() { a.watchLinks(ctx) })
 	a.beside.Go(func() { a.readClocks(ctx) })
 	a.beside.Go(func() { a.followPeers(ctx) })
+	a.beside.Go(func() { a.findFiles(ctx) })
 	if a.Control != nil {
 		a.beside.Go(func() { serveControl(a.Control, func(r Request) Reply { return a.ask(ctx, r) }) })
 		context.AfterFunc(ctx, func() { a.Control.Close() })

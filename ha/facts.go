@@ -195,7 +195,7 @@ func (a *Agent) findAddresses(g *group) {
 	a.degrade("look for addresses", err)
 	for _, f := range found {
 		if f.Interface == g.home {
-			a.push(g, failover.AddressFound{Addr: f.Prefix.Addr()})
+			a.foundHere(g, f.Prefix.Addr())
 		}
 	}
 }

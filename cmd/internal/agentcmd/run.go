@@ -106,7 +106,7 @@ func (a *app) runAgent(ctx context.Context, verbose bool) error {
 	defer kept.Close()
 	o := ha.Options{
 		Spec: spec, Clock: clock, Network: kernel, Notifier: notifier, Log: log, Control: control, Reload: hup, Restart: usr2,
-		Version: version.Version, BootID: boot, Resume: resume,
+		Root: a.root, Version: version.Version, BootID: boot, Resume: resume,
 		Load: func(context.Context) (ha.Spec, error) { return a.load(a.configPath()) },
 	}
 	besides, stop := context.WithCancel(context.WithoutCancel(ctx))
