@@ -46,15 +46,32 @@ func (s TCP) Probe(Env) (Probe, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &tcpProbe{s, ap}, nil
+	return &tcpProbe{spec: s, at: ap}, nil
 }
 
 type tcpProbe struct {
 	spec TCP
 	at   netip.AddrPort
+	slow int // glances in a row that saw nothing
 }
 
+// maxSlow is after how many glances in vain a server counts as one that is not on this machine: each is a connection more for it.
+const maxSlow = 3
+
 func (p *tcpProbe) Close() {}
+
+// Glance implements Glancer, for a server on this machine that need not say anything.
+func (p *tcpProbe) Glance() bool {
+	if p.spec.Send != "" || p.spec.Expect != "" || p.slow >= maxSlow {
+		return false
+	}
+	if connectsAtOnce(p.at) {
+		p.slow = 0
+		return true
+	}
+	p.slow++
+	return false
+}
 
 func (p *tcpProbe) Ask(ctx context.Context) error {
 	began := time.Now()

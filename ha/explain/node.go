@@ -42,7 +42,7 @@ func (n *notes) node() {
 	n.add(Limit, "", "A node that stands still as a whole (a paused or migrated virtual machine) does not know it: it lets go in the first moment in which it runs again, and "+
 		"in that moment both nodes may answer.")
 	if !n.facts.Tick && slices.ContainsFunc(s.Groups, func(g ha.Group) bool { return dual(&g, n.life.worst, 0) > 0 }) {
-		n.add(Task, "systemctl enable --now kvmha-tick.service", "kvmha-tick makes the kernel look at lifetimes every 250 ms: with it an address is gone 1 s after its agent, whatever else the host does.")
+		n.add(Task, "systemctl enable --now kvmha-tick.service", "kvmha-tick makes the kernel look at lifetimes ten times a second: with it an address is gone 1.1 s after its agent, whatever else the host does.")
 	}
 }
 

@@ -24,7 +24,7 @@ func lifetime(spec ha.Spec, tick bool) life {
 	}
 	l := life{1260 * time.Millisecond, 2400 * time.Millisecond}
 	if tick {
-		l = life{1010 * time.Millisecond, 1010 * time.Millisecond}
+		l = life{1100 * time.Millisecond, 1100 * time.Millisecond}
 	}
 	if addresses > manyAddresses {
 		l.quiet += time.Second

@@ -13,16 +13,27 @@ type Terms struct {
 	Every    time.Duration // between two refreshes
 }
 
-// manyAddresses is the number from which a refresh every 250 ms is too dear: each sends netlink messages to whoever listens, and 200 addresses
-// at 4 Hz made an idle BIND 9 burn 44 % of a core.
+// manyAddresses is the number from which a refresh every 250 ms is too dear: the kernel tells everybody who listens of each one (no kernel has a
+// refresh that it keeps to itself: inet_rtm_newaddr and inet6_addr_modify always notify), and BIND 9.18 scans all interfaces for each that is
+// IPv4 (lib/ns/interfacemgr.c, need_rescan). 200 addresses at 4 Hz made an idle one burn 44 % of a core.
 const manyAddresses = 32
+
+// The terms. A longer lifetime would outlast CARP's dead time with advbase 1. Many addresses take longer, so that the loop may be later with
+// them: 0.98 s instead of 0.73.
+var (
+	fewTerms  = Terms{time.Second, 250 * time.Millisecond}
+	manyTerms = Terms{2 * time.Second, time.Second}
+)
+
+// retryEvery is when a refresh that did not reach every address is tried again: several times within what is left of a lifetime.
+const retryEvery = 250 * time.Millisecond
 
 // TermsFor gives the terms for a node that holds so many addresses.
 func TermsFor(addresses int) Terms {
 	if addresses > manyAddresses {
-		return Terms{2 * time.Second, 500 * time.Millisecond}
+		return manyTerms
 	}
-	return Terms{time.Second, 250 * time.Millisecond}
+	return fewTerms
 }
 
 // early is how much too early the kernel may find that a lifetime is over (net/ipv4/devinet.c, ADDRCONF_TIMER_FUZZ_MINUS: HZ/50).
@@ -40,6 +51,14 @@ type Held struct {
 
 // end is the first instant at which the kernel may have dropped it.
 func (h Held) end() time.Time { return h.Since.Add(h.Lifetime - early) }
+
+// due is when it is to be refreshed.
+func (h Held) due() time.Time {
+	if h.Lifetime < manyTerms.Lifetime {
+		return h.Since.Add(fewTerms.Every)
+	}
+	return h.Since.Add(manyTerms.Every)
+}
 
 // Loss says why a lease is over.
 type Loss int
@@ -82,7 +101,7 @@ type Answer struct {
 // Book knows the leases of a node, and decides which are refreshed and which are lost. It is a pure machine. The zero value is empty.
 type Book struct {
 	held []Held
-	last time.Time // the last plan that refreshed
+	last time.Time // the last plan; zero: none yet
 }
 
 // Held gives a copy of what the book holds.
@@ -91,20 +110,23 @@ func (b *Book) Held() []Held { return slices.Clone(b.held) }
 // Terms are those of all addresses held now.
 func (b *Book) Terms() Terms { return TermsFor(len(b.held)) }
 
-// Next is when the next refresh is due; zero: nothing is held.
-func (b *Book) Next() time.Time {
-	if len(b.held) == 0 {
-		return time.Time{}
+// Next is when the next refresh is due; zero: nothing is held. It goes by the terms on which each address is held at present: the number may have
+// passed manyAddresses since. What the last refresh did not reach is tried again soon.
+func (b *Book) Next() (at time.Time) {
+	for _, h := range b.held {
+		if due := h.due(); at.IsZero() || due.Before(at) {
+			at = due
+		}
 	}
-	return b.last.Add(b.Terms().Every)
+	if soonest := b.last.Add(retryEvery); !b.last.IsZero() && len(b.held) > 0 && at.Before(soonest) {
+		return soonest
+	}
+	return at
 }
 
 // Add enters a lease that began.
 func (b *Book) Add(h Held) {
 	b.Drop(h.Index, h.Addr)
-	if len(b.held) == 0 || h.Since.Before(b.last) {
-		b.last = h.Since
-	}
 	b.held = append(b.held, h)
 }
 

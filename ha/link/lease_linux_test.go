@@ -315,7 +315,7 @@ func TestManyAddressesHaveLongerTerms(t *testing.T) {
 		return !slices.ContainsFunc(l.Held(), func(h link.Held) bool { return h.Lifetime != 2*time.Second })
 	})
 	first := l.Held()[0].Since
-	eventually(t, "three more turns", func() bool { return l.Held()[0].Since.Sub(first) > 1500*time.Millisecond })
+	eventually(t, "three more turns", func() bool { return l.Held()[0].Since.Sub(first) > 3*time.Second })
 	if lost := stop(); len(lost) > 0 || len(l.Held()) != len(addrs) {
 		t.Errorf("lost %v, holds %d", lost, len(l.Held()))
 	}

@@ -20,11 +20,66 @@ func heldAt(since time.Duration) Held {
 
 func TestTermsFor(t *testing.T) {
 	for n, want := range map[int]Terms{
-		0: {time.Second, 250 * time.Millisecond}, 32: {time.Second, 250 * time.Millisecond}, 33: {2 * time.Second, 500 * time.Millisecond},
+		0: {time.Second, 250 * time.Millisecond}, 32: {time.Second, 250 * time.Millisecond}, 33: {2 * time.Second, time.Second},
 	} {
 		if got := TermsFor(n); got != want {
 			t.Errorf("%d addresses: %v, want %v", n, got, want)
 		}
+	}
+}
+
+// The terms of many addresses must leave the loop no less time to be late in than those of few, in which nothing was ever lost (lease.md: 16 busy
+// loops, longest turn 0.419 s).
+func TestTermsLeaveSlack(t *testing.T) {
+	few, many := TermsFor(1), TermsFor(200)
+	if a, b := few.Lifetime-few.Every, many.Lifetime-many.Every; b < a {
+		t.Errorf("few have %v, many %v", a, b)
+	}
+}
+
+func TestNextRefresh(t *testing.T) {
+	ms := func(n int) time.Time { return epoch.Add(time.Duration(n) * time.Millisecond) }
+	held := func(n, since int, lifetime time.Duration) Held {
+		return Held{"eth0", 2, netip.AddrFrom4([4]byte{10, 78, 0, byte(n)}), 100, ms(since), lifetime}
+	}
+	answer := func(h Held) Answer { return Answer{Index: h.Index, Addr: h.Addr, Born: h.Born} }
+	var b Book
+	want := func(what string, n int) {
+		t.Helper()
+		if got := b.Next().Sub(epoch); got != time.Duration(n)*time.Millisecond {
+			t.Errorf("%s: next at %v, want %d ms", what, got, n)
+		}
+	}
+	if !b.Next().IsZero() {
+		t.Error("nothing is held, yet something is due")
+	}
+	for n := range 32 {
+		b.Add(held(n, n, time.Second))
+	}
+	want("few", 250)
+	b.Add(held(32, 32, 2*time.Second))
+	want("the thirty-third does not put off those that have a second only", 250)
+	all, terms, _ := b.Plan(ms(250))
+	var answers []Answer
+	for _, h := range all {
+		answers = append(answers, answer(h))
+	}
+	b.Answered(ms(250), ms(251), terms, answers)
+	want("many, all refreshed", 1250)
+	all, terms, _ = b.Plan(ms(1250))
+	b.Answered(ms(1250), ms(1251), terms, answers[1:])
+	want("one was not reached: again soon", 1500)
+	_, terms, _ = b.Plan(ms(1500))
+	b.Answered(ms(1500), ms(1501), terms, nil)
+	want("nor then", 1750)
+	_, terms, _ = b.Plan(ms(1750))
+	b.Answered(ms(1750), ms(1751), terms, answers)
+	want("reached", 2750)
+	for n := range 33 {
+		b.Drop(2, held(n, 0, 0).Addr)
+	}
+	if !b.Next().IsZero() || len(all) != 33 {
+		t.Errorf("%v", b.Next())
 	}
 }
 

@@ -47,7 +47,7 @@ func cells() []cell {
 			{"host crash", "b", 0, func(r *rig) error { return r.a.Crash() }, rule{ahead: time.Second}},
 			{"failback after it", "a", 0, restart, rule{}}}},
 		{"kill", "kill −9 of the daemon", false, []act{
-			{"kill −9", "b", dualWindow, func(r *rig) error { return r.a.KillAll() }, rule{alone: true, outage: 3500 * time.Millisecond}}}},
+			{"kill −9", "b", dualWindow, func(r *rig) error { return r.signal(r.a, unix.SIGKILL) }, rule{alone: true, outage: 3500 * time.Millisecond}}}},
 		{"stop", "clean stop", false, []act{
 			{"clean stop", "b", 0, func(r *rig) error { return r.procs["a"].Signal(unix.SIGTERM) }, rule{}}}},
 		{"link", "link down and up", false, []act{

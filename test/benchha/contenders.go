@@ -24,14 +24,16 @@ type contender struct {
 	start func(*rig, *hatest.Node) (*hatest.Process, error) // starts it on a node: "a" is preferred
 	many  func(*rig, *hatest.Node, []netip.Addr) ([]*hatest.Process, error)
 	check bool // it can watch a service
+
+	beside func(*hatest.Node) (*hatest.Process, error) // what an installed system runs beside it; nil: nothing
 }
 
 // contenders in the order of the tables.
 func (b *bench) contenders() []contender {
 	return []contender{
-		{"kvmha", b.kvmha, b.kvmhaMany, true},
-		{"ucarp", ucarp, ucarpMany, false},
-		{"keepalived", keepalived, keepalivedMany, true},
+		{name: "kvmha", start: b.kvmha, many: b.kvmhaMany, check: true, beside: b.tick},
+		{name: "ucarp", start: ucarp, many: ucarpMany},
+		{name: "keepalived", start: keepalived, many: keepalivedMany, check: true},
 	}
 }
 
@@ -76,6 +78,11 @@ func (b *bench) agent(n *hatest.Node, text string) (*hatest.Process, error) {
 		return nil, err
 	}
 	return n.StartCmd("kvmha", n.Command(context.Background(), b.bin, "--root", root, "run"))
+}
+
+// tick is kvmha-tick.service. It goes on when the agent is killed or stopped, and ends with the node.
+func (b *bench) tick(n *hatest.Node) (*hatest.Process, error) {
+	return n.StartCmd("tick", n.Command(context.Background(), b.bin, "tick"))
 }
 
 func ucarp(r *rig, n *hatest.Node) (*hatest.Process, error) {

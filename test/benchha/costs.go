@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,10 +13,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
-
-	"kvmctl/ha/hatest"
 )
 
 const (
@@ -57,7 +52,7 @@ func (b *bench) idle(ctx context.Context) error {
 		if err := r.holders.Stop(); err != nil {
 			return err
 		}
-		a, b := family(r.procs["a"].Pid()), family(r.procs["b"].Pid())
+		a, b := r.pids("a"), r.pids("b")
 		used, err := usage(ctx, a, b)
 		if err != nil {
 			return err
@@ -72,111 +67,6 @@ func (b *bench) idle(ctx context.Context) error {
 	})
 	b.report.costs = append(b.report.costs, memory, cpu[0], cpu[1])
 	return err
-}
-
-// groups takes the CPU of many groups on one interface, all active, and that of a named on the same machine.
-func (b *bench) groups(ctx context.Context) error {
-	cpu := row{what: fmt.Sprintf("%d groups, active", manyGroups), figure: "CPU"}
-	mem := row{what: cpu.what, figure: "resident (PSS)"}
-	dns := row{what: cpu.what, figure: "CPU of an idle named beside them"}
-	hasNamed := exec.Command("named", "-v").Run() == nil
-	if !hasNamed {
-		b.report.note("bind9 is not installed: no figure of a named beside the groups.")
-	}
-	for i, c := range b.contenders() { // one after the other: 200 ucarps are a load themselves
-		dir := filepath.Join(b.dir, fmt.Sprintf("many%d", i))
-		used, rss, pss, err := b.crowd(ctx, dir, c, hasNamed)
-		if err != nil {
-			return fmt.Errorf("%s: %w", c.name, err)
-		}
-		cpu.values[i], mem.values[i] = percent(used[0]), fmt.Sprintf("%.1f MiB (%.1f)", float64(rss)/1024, float64(pss)/1024)
-		if hasNamed {
-			dns.values[i] = percent(used[1])
-		}
-	}
-	b.report.costs = append(b.report.costs, cpu, mem)
-	if hasNamed {
-		b.report.costs = append(b.report.costs, dns)
-	}
-	return nil
-}
-
-func (b *bench) crowd(ctx context.Context, dir string, c contender, hasNamed bool) (used []time.Duration, rss, pss int, err error) {
-	lab, err := hatest.New(dir, "a")
-	if err != nil {
-		return nil, 0, 0, err
-	}
-	defer func() { err = errors.Join(err, lab.Close()) }()
-	a := lab.Node("a")
-	var addrs []netip.Addr
-	for i := range manyGroups {
-		addrs = append(addrs, netip.AddrFrom4([4]byte{10, 77, 1, byte(i + 1)}))
-	}
-	var dns []int
-	var server *hatest.Process
-	if hasNamed {
-		if server, err = named(a); err != nil {
-			return nil, 0, 0, err
-		}
-		dns = []int{server.Pid()}
-	}
-	procs, err := c.many(&rig{}, a, addrs)
-	if err != nil {
-		return nil, 0, 0, err
-	}
-	within, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	_ = hatest.Until(within, func() bool { return holds(a, addrs) == len(addrs) })
-	if err := pause(ctx, 8*time.Second); err != nil { // until what is announced more than once is
-		return nil, 0, 0, err
-	}
-	if held := holds(a, addrs); held < len(addrs) && c.name == "kvmha" {
-		return nil, 0, 0, fmt.Errorf("only %d of %d addresses came\n%.2000s", held, len(addrs), procs[0].Output())
-	} else if held < len(addrs) {
-		b.report.note("%s had %d of %d addresses after half a minute.", c.name, held, len(addrs))
-	}
-	var pids []int
-	for _, p := range procs {
-		pids = append(pids, family(p.Pid())...)
-	}
-	if used, err = usage(ctx, pids, dns); err != nil {
-		return nil, 0, 0, err
-	}
-	if server != nil {
-		select {
-		case <-server.Ended(): // it would have cost nothing
-			return nil, 0, 0, fmt.Errorf("named ended: %s", server.Output())
-		default:
-		}
-	}
-	rss, pss, err = memoryOf(pids)
-	return used, rss, pss, err
-}
-
-// holds counts the addresses that the node has.
-func holds(n *hatest.Node, addrs []netip.Addr) (count int) {
-	all, _ := n.Kernel.AddrList(nil, unix.AF_INET)
-	have := map[string]bool{}
-	for _, x := range all {
-		have[x.IP.String()] = true
-	}
-	for _, a := range addrs {
-		if have[a.String()] {
-			count++
-		}
-	}
-	return count
-}
-
-// named starts a name server that serves nothing, as Debian's does where nobody asks: it follows the machine's addresses.
-func named(n *hatest.Node) (*hatest.Process, error) {
-	conf := filepath.Join(n.Dir(), "named.conf")
-	text := fmt.Sprintf("options { directory %q; pid-file none; session-keyfile none; listen-on { any; }; listen-on-v6 { none; }; recursion no; };\n"+
-		"controls { };\n", n.Dir())
-	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
-		return nil, err
-	}
-	return n.Start("named", "named", "-g", "-c", conf, "-p", "5353")
 }
 
 // jitter takes the intervals of adverts while other programs take all CPUs.

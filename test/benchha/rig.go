@@ -28,6 +28,7 @@ type rig struct {
 	holders *hatest.Holders
 	sniff   *hatest.Sniffer
 	procs   map[string]*hatest.Process
+	beside  map[string]*hatest.Process // by node; none where the contender has nothing
 }
 
 // newRig starts both nodes and waits until a alone has had the address for a while.
@@ -42,7 +43,8 @@ func newRig(ctx context.Context, dir string, cell cell, c contender) (r *rig, er
 		}
 	}()
 	v4, _ := hatest.Shared(0)
-	r = &rig{cell: cell, c: c, lab: lab, a: lab.Node("a"), b: lab.Node("b"), vip: v4, holders: lab.Holders(v4), procs: map[string]*hatest.Process{}}
+	r = &rig{cell: cell, c: c, lab: lab, a: lab.Node("a"), b: lab.Node("b"), vip: v4, holders: lab.Holders(v4), procs: map[string]*hatest.Process{},
+		beside: map[string]*hatest.Process{}}
 	if r.probe, err = lab.Probe(v4); err != nil {
 		return nil, err
 	}
@@ -59,6 +61,13 @@ func newRig(ctx context.Context, dir string, cell cell, c contender) (r *rig, er
 }
 
 func (r *rig) start(n *hatest.Node) error {
+	if r.c.beside != nil {
+		t, err := r.c.beside(n)
+		if err != nil {
+			return err
+		}
+		r.beside[n.Name] = t
+	}
 	p, err := r.c.start(r, n)
 	r.procs[n.Name] = p
 	return err
@@ -148,6 +157,15 @@ func (r *rig) signal(n *hatest.Node, sig unix.Signal) error {
 		}
 	}
 	return nil
+}
+
+// pids are all processes of the contender on a node.
+func (r *rig) pids(node string) []int {
+	all := family(r.procs[node].Pid())
+	if t := r.beside[node]; t != nil {
+		all = append(all, t.Pid())
+	}
+	return all
 }
 
 // family is a process and its children.
