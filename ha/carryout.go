@@ -97,8 +97,8 @@ func (a *Agent) stepDone(g *group, id uint64, err error) {
 // stepEnded reports a step that the worker has ended.
 func (a *Agent) stepEnded(_ time.Time, r result) {
 	g := a.group(r.group)
-	if g == nil {
-		return // a reload has taken it away
+	if g == nil || g.worker != r.by {
+		return // a reload has taken it away, or begun it anew
 	}
 	a.restarted(g, r.id)
 	out := failover.Result{ID: r.id}

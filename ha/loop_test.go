@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"kvmctl/ha/carp"
+	"kvmctl/ha/failover"
 )
 
 // still gives an agent whose loop the test turns by hand, with one group that stands by.
@@ -88,5 +89,24 @@ func TestACapturedAdvertIsNoSignOfLife(t *testing.T) {
 		if got := heardAt(); got == first {
 			t.Errorf("a new advert did not count")
 		}
+	})
+}
+
+// The end of a step of the group that a reload has replaced is not that of the new one's step with the same number.
+func TestAStepOfTheGroupBeforeEndsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := (&wire{}).add(1)
+		spec := testGroup(100)
+		a, g, j := still(t, n, spec)
+		a.push(g, failover.Elected{By: failover.BySilence}) // the first step is a probe
+		a.settle(n.Now())
+		want(t, "elected", j.take(), "promoting by elected")
+		old := newWorker(a.results, actGrace)
+		a.stepEnded(n.Now(), result{group: spec.Name, by: old, id: 1, err: errTaken})
+		a.settle(n.Now())
+		want(t, "when a step of the one before ends", j.take())
+		a.stepEnded(n.Now(), <-a.results)
+		a.settle(n.Now())
+		want(t, "when its own ends", j.take(), "active by promoted")
 	})
 }

@@ -32,6 +32,7 @@ type job struct {
 // result tells how an act ended.
 type result struct {
 	group string
+	by    *worker // a group that a reload has begun anew has another one, and counts its steps anew
 	id    uint64
 	err   error // nil: done
 	took  time.Duration
@@ -83,7 +84,7 @@ func (w *worker) Run(ctx context.Context, group string) {
 			return
 		case j := <-w.jobs:
 			r := w.one(ctx, j)
-			r.group, r.id = group, j.id
+			r.group, r.by, r.id = group, w, j.id
 			select {
 			case w.results <- r:
 			case <-ctx.Done():
