@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -17,11 +18,13 @@ import (
 const (
 	turnWait  = 25 * time.Millisecond
 	leaseWait = 200 * time.Millisecond
-	probeWait = 100 * time.Millisecond // a LAN answers within a few, a busy machine on it later
 )
 
 // Kernel is this machine's network.
-type Kernel struct{ leases *link.Leases }
+type Kernel struct {
+	leases  *link.Leases
+	closing sync.WaitGroup // ports
+}
 
 // OpenKernel begins in the calling thread's network namespace.
 func OpenKernel(clock Clock) (*Kernel, error) {
@@ -29,11 +32,18 @@ func OpenKernel(clock Clock) (*Kernel, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the kernel's addresses: %w", err)
 	}
-	return &Kernel{l}, nil
+	return &Kernel{leases: l}, nil
 }
 
 // Close leaves what is held to its lifetime.
-func (k *Kernel) Close() error { return k.leases.Close() }
+func (k *Kernel) Close() error {
+	k.closing.Wait()
+	return k.leases.Close()
+}
+
+// release closes a port without waiting for it: until no CPU handles a frame of it any more the kernel takes 8 to 24 ms (measured), in which
+// the loop would stand still, or a step would be over and nobody know.
+func (k *Kernel) release(p *link.Port) { k.closing.Go(func() { _ = p.Close() }) }
 
 // kernelPort is a CARP socket with the goroutine that reads it.
 type kernelPort struct {
@@ -171,8 +181,13 @@ func (k *Kernel) Leftovers(addrs ...netip.Addr) ([]link.Present, error) {
 }
 
 // Probe implements Network.
-func (k *Kernel) Probe(ctx context.Context, iface string, addr netip.Addr) (string, error) {
-	mac, taken, err := link.Probe(ctx, iface, addr, probeWait)
+func (k *Kernel) Probe(ctx context.Context, iface string, addr netip.Addr, wait time.Duration) (string, error) {
+	p, err := link.OpenPort(iface)
+	if err != nil {
+		return "", err
+	}
+	defer k.release(p)
+	mac, taken, err := p.Probe(ctx, addr, wait)
 	if err != nil || !taken {
 		return "", err
 	}
@@ -211,7 +226,8 @@ func (k *Kernel) Announce(iface string, addr netip.Addr) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(p.Announce(p.MAC(), addr, false), p.Close())
+	defer k.release(p)
+	return p.Announce(p.MAC(), addr, false)
 }
 
 // Watch implements Network.

@@ -178,7 +178,7 @@ func (n *modelNode) DropVirtualMAC(uint8) error                       { return n
 
 func (n *modelNode) Leftovers(...netip.Addr) ([]link.Present, error) { return nil, nil }
 
-func (n *modelNode) Probe(ctx context.Context, _ string, addr netip.Addr) (string, error) {
+func (n *modelNode) Probe(ctx context.Context, _ string, addr netip.Addr, wait time.Duration) (string, error) {
 	n.wire.mu.Lock()
 	cut := n.wire.cut
 	n.wire.mu.Unlock()
@@ -188,7 +188,7 @@ func (n *modelNode) Probe(ctx context.Context, _ string, addr netip.Addr) (strin
 		}
 	}
 	select {
-	case <-time.After(40 * time.Millisecond):
+	case <-time.After(wait):
 		return "", nil
 	case <-ctx.Done():
 		return "", ctx.Err()

@@ -35,7 +35,8 @@ type Network interface {
 	// Leftovers deletes the leases that an agent which is gone has left.
 	Leftovers(addrs ...netip.Addr) ([]link.Present, error)
 	// Probe asks whether somebody else has an address, and who: empty is nobody.
-	Probe(ctx context.Context, iface string, addr netip.Addr) (owner string, err error)
+	// An answer may take so long.
+	Probe(ctx context.Context, iface string, addr netip.Addr, wait time.Duration) (owner string, err error)
 	// Resolve has the kernel ask, or ask again, where neighbours are, and gives those that have answered within wait.
 	Resolve(ctx context.Context, all []link.Neighbour, wait time.Duration) (map[link.Neighbour]carp.MAC, error)
 	// Announce tells everybody on the wire where an address is now.

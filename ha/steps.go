@@ -11,6 +11,13 @@ import (
 	"kvmctl/internal/child"
 )
 
+// Times of the questions who has an address.
+const (
+	probeWait  = 100 * time.Millisecond // a LAN answers within a few, a busy machine on it later
+	letGoWait  = 12 * time.Millisecond  // from the old master's last answer nobody serves for so long
+	letGoEvery = 5 * time.Millisecond
+)
+
 // checksLook is how often a step that waits for green checks looks at them.
 const checksLook = 20 * time.Millisecond
 
@@ -38,6 +45,8 @@ func (a *Agent) actOf(g *group, s failover.Step) (func(context.Context) error, e
 	switch s.Kind {
 	case failover.KindProbe:
 		return a.probe(g.spec), nil
+	case failover.KindLetGo:
+		return a.yielded(g.spec), nil
 	case failover.KindChecks:
 		return a.green(g, s.Timeout), nil
 	case failover.KindHookActive:
@@ -76,12 +85,35 @@ var errTaken = errors.New("answers")
 func (a *Agent) probe(spec Group) func(context.Context) error {
 	return func(ctx context.Context) error {
 		for _, addr := range spec.Addresses {
-			owner, err := a.Network.Probe(ctx, spec.Interface, addr)
+			owner, err := a.Network.Probe(ctx, spec.Interface, addr, probeWait)
 			if err != nil {
 				return fmt.Errorf("ask for %s: %w", addr, err)
 			}
 			if owner != "" {
 				return fmt.Errorf("%s %w for %s", owner, errTaken, addr)
+			}
+		}
+		return nil
+	}
+}
+
+// yielded waits until a master that yields answers no more. It deletes all addresses at once, so that the first one says it for all.
+func (a *Agent) yielded(spec Group) func(context.Context) error {
+	return func(ctx context.Context) error {
+		for _, addr := range spec.Addresses[:min(1, len(spec.Addresses))] {
+			for {
+				owner, err := a.Network.Probe(ctx, spec.Interface, addr, letGoWait)
+				if err != nil {
+					return fmt.Errorf("ask for %s: %w", addr, err)
+				}
+				if owner == "" {
+					break
+				}
+				select {
+				case <-ctx.Done():
+					return fmt.Errorf("%s still %w for %s", owner, errTaken, addr)
+				case <-time.After(letGoEvery):
+				}
 			}
 		}
 		return nil

@@ -73,6 +73,7 @@ func TestCase01AgentIsKilled(t *testing.T) {
 			a.start() // it finds its address taken by a worse one, and preempts
 			a.role("active")
 			s.held("a")
+			s.noDual()
 		})
 	}
 }
@@ -132,6 +133,7 @@ func TestCase02AgentHangsAndTakesItBack(t *testing.T) {
 			t.Errorf("it had the address while it was stopped: %+v", span)
 		}
 	}
+	s.noDual()
 }
 
 // A stop of any length, before and after the lease's end and ucarp's takeover: whatever the phase, one owner at a time, and one in the end.

@@ -12,6 +12,9 @@ import (
 
 // The peer in all of these is Debian's ucarp 1.5.2. The figures that they are held to are FAILOVER.md's profile C and facts section 3.
 
+// takeoverMost is the agent's time to a takeover by silence, 3 adverts and skew 100, which is 3.39 s, and what a busy machine adds.
+const takeoverMost = 4500 * time.Millisecond
+
 // backup makes a site where ucarp on b is master and the agent on a stands by.
 func backup(t *testing.T, more string) (*site, *agent) {
 	t.Helper()
@@ -57,7 +60,7 @@ func TestUCARPMasterCrashes(t *testing.T) {
 	s.must(s.lab.Node("b").Crash())
 	took := s.answers("a", crash)
 	t.Logf("takeover in %s", took)
-	if took > 3600*time.Millisecond { // 3 adverts and skew 100: 3.39 s after the last one
+	if took > takeoverMost {
 		t.Errorf("takeover took %s", took)
 	}
 	a.role("active")
@@ -88,7 +91,7 @@ func TestUCARPMasterIsStopped(t *testing.T) {
 	s.must(s.ucarps["b"].Signal(unix.SIGTERM))
 	took := s.answers("a", stop)
 	t.Logf("takeover in %s", took)
-	if took > 3600*time.Millisecond {
+	if took > takeoverMost {
 		t.Errorf("takeover took %s", took)
 	}
 	s.noDual()

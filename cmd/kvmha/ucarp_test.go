@@ -104,7 +104,7 @@ func TestUCARPMasterLosesItsCable(t *testing.T) {
 	s.must(s.lab.Node("b").Unplug())
 	took := s.answers("a", pull)
 	t.Logf("takeover in %s", took)
-	if took > 3600*time.Millisecond {
+	if took > takeoverMost {
 		t.Errorf("takeover took %s", took)
 	}
 	a.role("active")
@@ -249,7 +249,7 @@ func TestUCARPStopsWithASlowDownScript(t *testing.T) {
 	}
 }
 
-// A ucarp that yields keeps the address while its down script runs.
+// A ucarp that yields keeps the address, and answers for it, while its down script runs: the agent is master, and takes it after that.
 func TestUCARPYieldsWithASlowDownScript(t *testing.T) {
 	s := start(t)
 	s.slow(100, false, "", slowScript)
@@ -259,6 +259,7 @@ func TestUCARPYieldsWithASlowDownScript(t *testing.T) {
 	a.role("active")
 	s.held("a")
 	s.must(s.settled())
-	t.Logf("outage %s, on both nodes for %s", s.probe.Answers().Outage(begin, time.Now()), s.holders.Dual())
+	t.Logf("outage %s", s.probe.Answers().Outage(begin, time.Now()))
+	s.noDual()
 	a.wentThrough("starting>standby standby>promoting promoting>active")
 }

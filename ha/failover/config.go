@@ -74,6 +74,9 @@ const (
 
 	partingWait = 25 * time.Millisecond // for the answer of a master that is said to have left: the kernel of one that has not gives it at once
 
+	// letGoTimeout is longer than most down scripts of ucarp's, which keeps the addresses, and answers for them, until its script has ended.
+	letGoTimeout = 10 * time.Second
+
 	leaseTimeout = time.Second      // adding or deleting the addresses: one netlink message each
 	killTimeout  = 10 * time.Second // SIGKILL to the end of the last process
 	grace        = 5 * time.Second  // how much later than its timeout the executor may say that a step has ended; then it is not waited for

@@ -31,6 +31,7 @@ const (
 	KindRestart          // of a unit
 	KindChecks           // look at every check now and again until each was green once
 	KindProbe            // ask for the addresses: failed when somebody answers
+	KindLetGo            // wait until a master that is worse, and has heard that CARP is ready, answers for the addresses no more
 	KindHold             // the addresses are added, and refreshed from now on
 	KindDrop             // they are deleted, and not refreshed any more
 	KindReady            // CARP is told (never run: it becomes the effect Ready)

@@ -106,6 +106,8 @@ func (m *Machine) finish(o Outcome, why string) {
 		m.letGo(s, o, why)
 	case o == Done, o == TimedOut && s.Kind == KindProbe: // nobody has answered
 		m.stepDone(s)
+	case s.Kind == KindLetGo: // CARP has spoken, and somebody has to serve
+		m.raiseBriefly(AboutAddress, "", why, "the addresses are taken nevertheless")
 	case s.Kind.hook():
 	case m.role == Promoting:
 		m.promoteFailed(s, why)

@@ -188,6 +188,9 @@ func (n *node) executor() {
 		}
 		r := Result{ID: s.ID}
 		takes := map[Kind]time.Duration{KindStart: modelStart, KindRestart: modelStart, KindChecks: modelLook, KindProbe: s.Timeout}[s.Kind]
+		if s.Kind == KindLetGo {
+			takes = s.Timeout
+		}
 		n.mu.Lock()
 		if n.hang == s.Kind {
 			takes, r.Outcome = s.Timeout, TimedOut
@@ -202,7 +205,7 @@ func (n *node) executor() {
 			n.mu.Lock()
 			cancelled := n.cancel == s.ID
 			n.mu.Unlock()
-			if cancelled {
+			if cancelled || s.Kind == KindLetGo && !n.w.answered(n) {
 				break
 			}
 		}

@@ -20,6 +20,8 @@ func (m *Machine) step(k Kind, name string) Step {
 		s.Timeout = or(m.cfg.ChecksTimeout, defaultChecksTimeout)
 	case KindProbe:
 		s.Timeout = or(m.cfg.ProbeWait, defaultProbeWait)
+	case KindLetGo:
+		s.Timeout = letGoTimeout
 	case KindHold:
 		s.Timeout, s.Inverse = leaseTimeout, KindDrop
 	case KindDrop:
@@ -44,8 +46,8 @@ func (k Kind) hook() bool {
 	return k == KindHookActive || k == KindHookStandby || k == KindHookWaiting
 }
 
-// promotePlan lists the steps of a promote in the order of Config. A worse peer is not asked for the addresses: it has them until it hears that
-// CARP is ready. One that bowed out has dropped them before, and is asked briefly: a bow-out can be made of any captured advert.
+// promotePlan lists the steps of a promote in the order of Config. A worse peer is not asked for the addresses before CARP is ready: it has them
+// until it hears that. One that bowed out has dropped them before, and is asked briefly: a bow-out can be made of any captured advert.
 func (m *Machine) promotePlan() []Step {
 	var plan []Step
 	for _, stage := range m.cfg.Order {
@@ -61,14 +63,19 @@ func (m *Machine) promotePlan() []Step {
 				plan = append(plan, m.step(KindChecks, ""))
 			}
 		case StageAddress:
-			if m.cfg.Probe && m.elected != nil && m.elected.By != ByPreempt {
+			asks := m.cfg.Probe && m.elected != nil
+			if asks && m.elected.By != ByPreempt {
 				s := m.step(KindProbe, "")
 				if m.elected.By == ByBowOut {
 					s.Timeout = min(s.Timeout, partingWait)
 				}
 				plan = append(plan, s)
 			}
-			plan = append(plan, m.step(KindReady, ""), m.step(KindHold, ""))
+			plan = append(plan, m.step(KindReady, ""))
+			if asks && m.elected.By == ByPreempt {
+				plan = append(plan, m.step(KindLetGo, ""))
+			}
+			plan = append(plan, m.step(KindHold, ""))
 		case StageAnnounce:
 			plan = append(plan, m.step(KindAnnounce, ""))
 		case StageHooks:

@@ -23,7 +23,7 @@ var (
 		"stuck", "freed",
 	}
 	kindNames = []string{
-		"none", "start", "stop", "kill", "restart", "checks", "probe", "hold", "drop", "ready", "announce", "hook active", "hook standby",
+		"none", "start", "stop", "kill", "restart", "checks", "probe", "let-go", "hold", "drop", "ready", "announce", "hook active", "hook standby",
 		"hook waiting",
 	}
 	subjectNames = []string{

@@ -104,11 +104,6 @@ func (*Port) Probe(context.Context, netip.Addr, time.Duration, ...MAC) (MAC, boo
 // Announce gives ErrSystem.
 func (*Port) Announce(MAC, netip.Addr, bool) error { return ErrSystem }
 
-// Probe gives ErrSystem.
-func Probe(context.Context, string, netip.Addr, time.Duration, ...MAC) (MAC, bool, error) {
-	return MAC{}, false, ErrSystem
-}
-
 // CARPSocket sends and receives the frames that adverts travel in.
 type CARPSocket struct{}
 

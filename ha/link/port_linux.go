@@ -106,13 +106,3 @@ func (p *Port) Announce(mac MAC, addr netip.Addr, router bool) error {
 	}
 	return nil
 }
-
-// Probe is OpenPort and Port.Probe. ENODEV: there is no such interface; ErrDown: it is down.
-func Probe(ctx context.Context, name string, addr netip.Addr, wait time.Duration, ours ...MAC) (stranger MAC, taken bool, err error) {
-	p, err := OpenPort(name)
-	if err != nil {
-		return MAC{}, false, fmt.Errorf("ask who has %s: %w", addr, err)
-	}
-	defer p.Close()
-	return p.Probe(ctx, addr, wait, ours...)
-}
