@@ -39,11 +39,12 @@ type Status struct {
 }
 
 // How long a QEMU has to answer before its guest is called wedged. A table of all guests stays under 300 ms; who asks for one by name wants
-// to be sure: on a busy host a healthy QEMU may need longer than a table has. statusBusy bounds the waiting for another kvmctl before that:
-// what it takes is not QEMU's time.
+// to be sure: on a busy host a healthy QEMU may need longer than a table has; where the answer makes a failure of what is well, longer still.
+// statusBusy bounds the waiting for another kvmctl before that: what it takes is not QEMU's time.
 const (
 	tableTime  = 200 * time.Millisecond
 	namedTime  = time.Second
+	sureTime   = 3 * time.Second
 	statusBusy = 60 * time.Millisecond
 )
 
@@ -54,6 +55,11 @@ const statusWorkers = 256
 // noted in its history and its run directory cleared away.
 func (h *Host) Status(ctx context.Context, names []string) []Status {
 	return h.statusOf(ctx, names, namedTime, func(string, *Status) bool { return false })
+}
+
+// SureStatus is Status of one guest for those who fail by it: a QEMU that a loaded host holds up is waited for, some seconds.
+func (h *Host) SureStatus(ctx context.Context, name string) Status {
+	return h.statusOf(ctx, []string{name}, sureTime, func(string, *Status) bool { return false })[0]
 }
 
 // Overview is Status for many guests at once: a QEMU that waits for work, and whose recorder says that the guest runs, is not asked. An

@@ -4,17 +4,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"kvmctl/internal/atomicfile"
+	"kvmctl/internal/smallfile"
 	"kvmctl/netbridge"
 )
 
@@ -79,10 +78,9 @@ const (
 var errBad = errors.New("it is damaged")
 
 // decode reads a record. It is root's own file, and still not believed beyond what it can say.
-func decode(r io.Reader) (*Record, error) {
+func decode(text []byte) (*Record, error) {
 	var rec Record
-	d := json.NewDecoder(io.LimitReader(r, maxRecord))
-	if err := d.Decode(&rec); err != nil {
+	if err := json.Unmarshal(text, &rec); err != nil {
 		return nil, fmt.Errorf("%w: %w", errBad, err)
 	}
 	if rec.Version != recordVersion {
@@ -117,15 +115,16 @@ func (e *BadRecordError) Hint() string {
 
 // read gives the record, nil if there is none.
 func (f Files) read() (*Record, error) {
-	file, err := os.OpenFile(f.Record, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
-	if errors.Is(err, fs.ErrNotExist) {
+	text, err := smallfile.Read(f.Record, maxRecord)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil
+	case errors.Is(err, smallfile.ErrTooLong):
+		return nil, &BadRecordError{f.Record, fmt.Errorf("%w: %w", errBad, smallfile.ErrTooLong)}
+	case err != nil:
+		return nil, fmt.Errorf("read the record: %w", err)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("open the record: %w", err)
-	}
-	defer file.Close()
-	rec, err := decode(file)
+	rec, err := decode(text)
 	if err != nil {
 		return nil, &BadRecordError{f.Record, err}
 	}

@@ -33,6 +33,10 @@ One person types at a time. Whoever comes later sees all of it, read only, and i
 --force takes it at once: the one who had it is told by whom, and reads on. What the console said
 last is shown first, so that a waiting prompt is seen.
 
+A terminal that takes nothing, as behind ^S or a lost connection, stops nobody: 4 MiB wait for it, what is
+beyond that is left out, which it is told, and --replay has it. (A kvmctl that is itself stopped, by SIGSTOP, does hold
+up what the guest writes there.)
+
 The guest's bytes reach the terminal as they are, as on a real serial line. When the guest ends,
 so does the console, and says why.
 
@@ -189,13 +193,22 @@ func (a *app) attend(ctx context.Context, g *seen, c *vm.Console, in int, tty, a
 	if c == nil {
 		return a.readConsole(ctx, g, log, in, b)
 	}
+	out := newPump(a.env.Out)
+	w := &writer{c: c, in: in, tty: tty, bell: b, out: out, harvest: func() error { return g.host.Harvest(g.Name) }}
+	how, err := leftByUser, error(nil)
 	if tty {
-		if err := showLast(a.env.Out, log); err != nil {
-			return 0, err
-		}
+		err = showLast(out, log)
 	}
-	w := &writer{c: c, in: in, tty: tty, bell: b, out: a.env.Out, harvest: func() error { return g.host.Harvest(g.Name) }}
-	return w.run(ctx)
+	if err == nil {
+		how, err = w.run(ctx)
+	}
+	_ = c.UnixConn.Close() // the guest must not wait for what our terminal does not take
+	if tty {               // a pipe is waited for until ^C; who is at a terminal wants to leave
+		var leave context.CancelFunc
+		ctx, leave = context.WithCancel(ctx)
+		leave()
+	}
+	return how, errors.Join(err, out.close(ctx))
 }
 
 // lastWords is how much of what the console said before is shown first, in bytes: about a screen.

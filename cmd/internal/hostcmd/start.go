@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -179,7 +178,7 @@ func notUnderneath(uses []imageUse, spec *vm.Spec) error {
 
 // sayAlready tells of a guest that was there before. One that stands still is not what was asked for.
 func (a *app) sayAlready(ctx context.Context, h *vm.Host, name string, st *vm.Started) error {
-	switch now := patientStatus(ctx, h, name); now.State {
+	switch now := h.SureStatus(ctx, name); now.State {
 	case vm.StatePaused:
 		return cli.Failed("kvmctl resume "+name, "it is there and paused (pid %d)", st.PID)
 	case vm.StateWedged:
@@ -187,19 +186,6 @@ func (a *app) sayAlready(ctx context.Context, h *vm.Host, name string, st *vm.St
 	}
 	a.sayStarted(name, st)
 	return nil
-}
-
-// unanswered is for how long a guest is asked again before it is said not to answer. A table of guests has no time for that; here an answer
-// that a loaded host holds up would make a failure of what is well.
-const unanswered = 3 * time.Second
-
-func patientStatus(ctx context.Context, h *vm.Host, name string) vm.Status {
-	for deadline := time.Now().Add(unanswered); ; {
-		now := h.Status(ctx, []string{name})[0]
-		if now.State != vm.StateWedged || !time.Now().Before(deadline) || ctx.Err() != nil {
-			return now
-		}
-	}
 }
 
 func (a *app) sayStarted(name string, st *vm.Started) {
