@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"reflect"
+	"slices"
 	"time"
 
 	"kvmctl/ha/failover"
@@ -80,21 +81,27 @@ func (a *Agent) reloaded(now time.Time, l loaded) {
 	if a.Voices != nil {
 		a.Voices.Use(l.spec)
 	}
-	a.wanted = l.spec.Groups
-	for _, g := range a.groups {
-		if w := find(l.spec.Groups, g.spec.Name); w == nil || !reflect.DeepEqual(*w, g.spec) {
-			g.leaving = true
-			a.push(g, failover.Stop{})
-		}
-	}
+	a.follows(l.spec.Groups)
 	if l.q != nil {
 		l.q.reply <- Reply{}
 	}
 }
 
+// follows lets go of the groups that the file no longer has as they are; follow does the rest.
+func (a *Agent) follows(wanted []Group) {
+	a.wanted = wanted
+	for _, g := range a.groups {
+		if w := find(wanted, g.spec.Name); w == nil || !reflect.DeepEqual(*w, g.spec) {
+			a.Log.Info("configuration changed", "group", g.spec.Name, "removed", w == nil)
+			g.leaving = true
+			a.push(g, failover.Stop{})
+		}
+	}
+}
+
 // follow brings the groups to what the last reload wants, as far as the old ones have let go.
 func (a *Agent) follow(besides context.Context, now time.Time) {
-	for _, g := range append([]*group(nil), a.groups...) {
+	for _, g := range slices.Clone(a.groups) {
 		if g.leaving && g.stopped {
 			a.remove(g)
 		}

@@ -80,21 +80,18 @@ func (g *group) turn(a *Agent, now time.Time) {
 	}
 }
 
-// addAll begins the groups of the file.
+// addAll begins the groups of the file, or goes on with those of the program before.
 func (a *Agent) addAll(besides context.Context, now time.Time) (err error) {
-	add := func() {
-		for _, spec := range a.Spec.Groups {
-			if err = a.add(besides, spec, now); err != nil {
-				return
-			}
+	if a.Resume != nil {
+		a.atOnce(func() { err = a.resumeAll(besides, now) }) // the leases wait for it
+		return err
+	}
+	for _, spec := range a.Spec.Groups { // each looks at what it has removed
+		if err := a.add(besides, spec, now); err != nil {
+			return err
 		}
 	}
-	if a.Resume == nil {
-		add() // each looks at what it has removed
-	} else {
-		a.atOnce(add) // the leases wait for it
-	}
-	return err
+	return nil
 }
 
 // add begins a group: silent, until its machine knows enough.

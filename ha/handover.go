@@ -12,7 +12,7 @@ import (
 
 // handoverVersion is that of the state that one program leaves to the next when an agent is replaced in place. A program that finds another
 // version begins anew: its groups are waiting, and what it finds of its own addresses is removed.
-const handoverVersion = 1
+const handoverVersion = 2
 
 // maxHandover bounds the state, in bytes.
 const maxHandover = 16 << 20
@@ -31,10 +31,24 @@ type Handover struct {
 
 // groupHandover is one group's part.
 type groupHandover struct {
-	Name        string           `json:"name"`
+	Spec        savedGroup       `json:"spec"` // what its machines were built from, whatever the file says by now
 	Failover    failover.Resumed `json:"failover"`
 	Maintenance bool             `json:"maintenance"`
 	Moves       int              `json:"moves"`
+}
+
+// savedGroup is a Group with its password, which never writes itself. Only the memory that an exec leaves to the next program has it.
+type savedGroup struct {
+	Group
+	Password string // encoding/json takes it instead of the Group's own
+}
+
+func saved(g Group) savedGroup { return savedGroup{g, g.Password.Reveal()} }
+
+// spec gives the group as it was.
+func (s savedGroup) spec() Group {
+	s.Group.Password = NewSecret(s.Password)
+	return s.Group
 }
 
 // maxHandoverAge is how old a state may be: an exec takes a fraction of a second, and whoever holds an older one lost its lease.

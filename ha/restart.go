@@ -1,6 +1,7 @@
 package ha
 
 import (
+	"context"
 	"strconv"
 	"time"
 
@@ -27,7 +28,7 @@ func (a *Agent) beginRestart(now time.Time, q *asked) {
 			refuse("group " + g.spec.Name + " moves at the moment: it is " + g.fo.Status().Role.String())
 			return
 		}
-		h.Groups = append(h.Groups, groupHandover{Name: g.spec.Name, Failover: r, Maintenance: g.maintenance, Moves: g.moves})
+		h.Groups = append(h.Groups, groupHandover{Spec: saved(g.spec), Failover: r, Maintenance: g.maintenance, Moves: g.moves})
 	}
 	h.Held = a.Network.Held()
 	if q != nil {
@@ -42,10 +43,22 @@ func (a *Agent) beginRestart(now time.Time, q *asked) {
 // Handover is what Run has left for the next program, when it gave ErrReplaced.
 func (a *Agent) Handover() *Handover { return a.end }
 
+// resumeAll puts the groups to where the program before had them, built from what it had read, and then has them follow the file of now as
+// after a reload: whatever has changed meanwhile is let go by those who know what they hold.
+func (a *Agent) resumeAll(besides context.Context, now time.Time) error {
+	for _, h := range a.Resume.Groups {
+		if err := a.add(besides, h.Spec.spec(), now); err != nil {
+			return err
+		}
+	}
+	a.follows(a.Spec.Groups)
+	return nil
+}
+
 // resume puts a group to where the program before had it: its addresses are there, and an advert is due at once.
 func (a *Agent) resume(g *group, now time.Time) {
 	for _, h := range a.Resume.Groups {
-		if h.Name != g.spec.Name {
+		if h.Spec.Name != g.spec.Name {
 			continue
 		}
 		g.moves, g.maintenance = h.Moves, h.Maintenance

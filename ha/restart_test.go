@@ -1,0 +1,166 @@
+package ha
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// running is an agent on a model node that can be replaced in place.
+type running struct {
+	t       *testing.T
+	node    *modelNode
+	notes   *notes
+	agent   *Agent
+	restart chan os.Signal
+	cancel  context.CancelFunc
+	ended   chan error
+}
+
+func begin(t *testing.T, n *modelNode, groups []Group, h *Handover) *running {
+	t.Helper()
+	r := &running{t: t, node: n, notes: &notes{}, restart: make(chan os.Signal, 1), ended: make(chan error, 1)}
+	r.agent = New(Options{Spec: Spec{Node: "n", Groups: groups}, Clock: n, Network: n, Journal: r.notes, Restart: r.restart, BootID: "b", Resume: h})
+	var ctx context.Context
+	ctx, r.cancel = context.WithCancel(t.Context())
+	go func() { r.ended <- r.agent.Run(ctx) }()
+	return r
+}
+
+// replace has another agent take over, with this file.
+func (r *running) replace(groups ...Group) *running {
+	r.t.Helper()
+	r.restart <- syscall.SIGUSR2
+	if err := <-r.ended; !errors.Is(err, ErrReplaced) {
+		r.t.Fatalf("it ended with %v", err)
+	}
+	r.cancel()
+	b, err := r.agent.Handover().encode()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	h, err := decodeHandover(b, "b", r.node.Now())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return begin(r.t, r.node, groups, h)
+}
+
+func (r *running) stop() {
+	r.t.Helper()
+	r.cancel()
+	if err := <-r.ended; err != nil {
+		r.t.Error(err)
+	}
+}
+
+// What a reload does, a restart in place does: issue 4, "upgrade in place".
+func TestARestartFollowsTheFileOfNow(t *testing.T) {
+	other := netip.MustParseAddr("10.77.0.241")
+	anew := []string{"demoting by blocked", "waiting by blocked", "standby by fit", "promoting by elected", "active by promoted"}
+	for _, c := range []struct {
+		name   string
+		change func(*Group)
+		roles  []string
+		held   []netip.Addr
+	}{
+		{"as it was", func(*Group) {}, nil, []netip.Addr{shared}},
+		{"an address more", func(g *Group) { g.Addresses = []netip.Addr{shared, other} }, anew, []netip.Addr{shared, other}},
+		{"another address", func(g *Group) { g.Addresses = []netip.Addr{other} }, anew, []netip.Addr{other}},
+		{"another vhid", func(g *Group) { g.VHID++ }, anew, []netip.Addr{shared}},
+		{"another password", func(g *Group) { g.Password = NewSecret("new") }, anew, []netip.Addr{shared}},
+		{"another unit", func(g *Group) { g.Units = nil }, anew, []netip.Addr{shared}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				runs := filepath.Join(t.TempDir(), "runs")
+				w := &wire{}
+				n := w.add(1)
+				g := testGroup(0)
+				u := DefaultUnit(UnitCommand, "daemon")
+				u.Start, u.Stop = []string{"touch", runs}, []string{"rm", runs}
+				g.Units = []Unit{u}
+				a := begin(t, n, []Group{g}, nil)
+				time.Sleep(5 * time.Second)
+				want(t, "at first", a.notes.take(), "standby by fit", "promoting by elected", "active by promoted")
+				c.change(&g)
+				b := a.replace(g)
+				time.Sleep(10 * time.Second)
+				want(t, "after the restart", b.notes.take(), c.roles...)
+				for _, addr := range []netip.Addr{shared, other} {
+					asked := false
+					for _, h := range c.held {
+						asked = asked || h == addr
+					}
+					if got := len(w.holders(addr)) == 1; got != asked {
+						t.Errorf("address %s: held %v, the file wants %v", addr, got, asked)
+					}
+				}
+				if _, err := os.Stat(runs); (err == nil) != (len(g.Units) == 1) {
+					t.Errorf("the unit: %v", err)
+				}
+				b.stop()
+			})
+		})
+	}
+}
+
+func TestARestartWithoutAGroupLetsGoOfIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		runs := filepath.Join(t.TempDir(), "runs")
+		w := &wire{}
+		g, second := testGroup(0), testGroup(0)
+		u := DefaultUnit(UnitCommand, "daemon")
+		u.Start, u.Stop = []string{"touch", runs}, []string{"rm", runs}
+		g.Units = []Unit{u}
+		second.Name, second.VHID, second.Addresses = "dns", 43, []netip.Addr{netip.MustParseAddr("10.77.0.241")}
+		a := begin(t, w.add(1), []Group{g, second}, nil)
+		time.Sleep(5 * time.Second)
+		b := a.replace(second)
+		time.Sleep(5 * time.Second)
+		want(t, "after the restart", b.notes.take(), "demoting by blocked", "waiting by blocked")
+		if got := w.holders(shared); len(got) != 0 {
+			t.Errorf("its address is held by %v", got)
+		}
+		if _, err := os.Stat(runs); err == nil {
+			t.Error("its unit still runs")
+		}
+		b.stop()
+	})
+}
+
+// Every field of a group comes through an exec, the password too: one that did not would count as changed.
+func TestAGroupComesThroughAnExec(t *testing.T) {
+	skew := 3
+	g := DefaultGroup("web")
+	g.Description, g.Interface, g.VHID, g.Password, g.Skew, g.PeerSkew = "d", "eth0", 42, NewSecret("tpri"), 1, &skew
+	g.Addresses = []netip.Addr{shared, netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("::ffff:10.0.0.1")}
+	g.Unicast, g.Preempt, g.VirtualMAC, g.IgnoreCarrier = []netip.Addr{shared}, true, true, true
+	g.Hooks = Hooks{[]string{"a", "b"}, []string{}, []string{"c"}, time.Second}
+	g.Units = []Unit{{UnitUCARP, "n", []string{"a"}, []string{"b"}, []string{"c"}, "x", "/p", time.Second, time.Minute}}
+	g.Checks = []Check{{CheckTCP, "n", "u", "p", "q", "t", "s", "e", []string{"c"}, true, time.Second, time.Minute, 2, 3}}
+	for i := range reflect.TypeFor[Group]().NumField() {
+		if reflect.ValueOf(g).Field(i).IsZero() {
+			t.Errorf("field %s has no value here", reflect.TypeFor[Group]().Field(i).Name)
+		}
+	}
+	h := &Handover{Version: handoverVersion, BootID: "b", Made: time.Second, Groups: []groupHandover{{Spec: saved(g)}}}
+	b, err := h.encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := decodeHandover(b, "b", sinceBoot(time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if back := got.Groups[0].Spec.spec(); !reflect.DeepEqual(back, g) {
+		t.Errorf("%+v, want %+v", back, g)
+	}
+}
