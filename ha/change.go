@@ -3,6 +3,7 @@ package ha
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"reflect"
 	"slices"
 	"time"
@@ -112,17 +113,27 @@ func (a *Agent) follow(besides context.Context, now time.Time) {
 	waits := false
 	for _, w := range a.wanted {
 		switch old := a.group(w.Name); {
+		case slices.ContainsFunc(a.groups, func(g *group) bool { return g.leaving && g.spec.collides(w) }):
+			waits = true
 		case old == nil:
 			if err := a.add(besides, w, now); err != nil {
 				a.degrade("group "+w.Name, err)
 			}
-		case old.leaving:
-			waits = true
 		}
 	}
 	if !waits {
 		a.wanted = nil
 	}
+}
+
+// collides reports whether two groups cannot run side by side on one node: they have the name, the virtual router, an address or a unit in common.
+// One that was renamed has all but the first.
+func (g Group) collides(o Group) bool {
+	return g.Name == o.Name || g.VHID == o.VHID && (g.Interface == o.Interface || g.VirtualMAC && o.VirtualMAC) ||
+		slices.ContainsFunc(g.Addresses, func(a netip.Addr) bool { return slices.Contains(o.Addresses, a) }) ||
+		slices.ContainsFunc(g.Units, func(u Unit) bool {
+			return slices.ContainsFunc(o.Units, func(v Unit) bool { return u.Kind == v.Kind && u.Name == v.Name })
+		})
 }
 
 func find(all []Group, name string) *Group {

@@ -77,6 +77,8 @@ func TestARestartFollowsTheFileOfNow(t *testing.T) {
 		{"another vhid", func(g *Group) { g.VHID++ }, anew, []netip.Addr{shared}},
 		{"another password", func(g *Group) { g.Password = NewSecret("new") }, anew, []netip.Addr{shared}},
 		{"another unit", func(g *Group) { g.Units = nil }, anew, []netip.Addr{shared}},
+		{"renamed", func(g *Group) { g.Name = "www" }, anew, []netip.Addr{shared}},
+		{"renamed, with another virtual router", func(g *Group) { g.Name, g.VHID = "www", 43 }, anew, []netip.Addr{shared}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
