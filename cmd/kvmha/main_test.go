@@ -19,7 +19,7 @@ func TestMain(m *testing.M) {
 		main()
 	}
 	flag.Parse()
-	if err := flag.Set("test.parallel", "12"); err != nil { // labs wait most of the time
+	if err := flag.Set("test.parallel", "8"); err != nil { // labs wait most of the time
 		panic(err)
 	}
 	os.Exit(m.Run())

@@ -141,7 +141,7 @@ func TestUCARPMasterIsCutOffAndComesBack(t *testing.T) {
 	}
 	took := last.To.Sub(frames[before].At)
 	t.Logf("the address is gone %s after ucarp's first advert; outage %s", took, s.probe.Answers().Outage(heal, time.Now()))
-	if took > 500*time.Millisecond {
+	if took > 2*time.Second {
 		t.Errorf("it took %s to yield", took)
 	}
 	a.wentThrough("starting>standby standby>promoting promoting>active active>demoting demoting>standby")
@@ -188,7 +188,7 @@ func TestUCARPPreemptsWithASlowUpScript(t *testing.T) {
 	s.must(s.settled())
 	outage := s.probe.Answers().Outage(begin, time.Now())
 	t.Logf("ucarp answers after %s, outage %s, on both nodes for %s", took, outage, s.holders.Dual())
-	if outage > time.Second || s.holders.Dual() > time.Second {
+	if outage > 4*time.Second || s.holders.Dual() > 4*time.Second { // half of what the script takes
 		t.Errorf("outage %s, on both nodes for %s", outage, s.holders.Dual())
 	}
 	a.wentThrough("starting>standby standby>promoting promoting>active active>demoting demoting>standby")
