@@ -93,7 +93,12 @@ type Track struct {
 	next   time.Time
 	shift  time.Duration // taken off the interval after the first question
 	hurry  time.Time     // until then it is asked every HurryEvery, and one Pass is enough
+	asked  time.Time     // the question under way, or the last one
+	failed failure       // the last that counted
 }
+
+// failure is when a question was asked and when it failed.
+type failure struct{ asked, at time.Time }
 
 // HurryEvery is the interval of a check whose subject has just been started.
 const HurryEvery = 100 * time.Millisecond
@@ -114,6 +119,7 @@ func (t *Track) Next() time.Time { return t.next }
 // Began notes that a question is under way since now. Questions keep their own grid: one that was late does not shift the others, and
 // those that were missed are not made up for.
 func (t *Track) Began(now time.Time) {
+	t.asked = now
 	if t.hurrying(now) {
 		t.next = now.Add(min(HurryEvery, t.policy.Interval))
 		return
@@ -157,8 +163,10 @@ func (t *Track) Take(now time.Time, a Answer) (changed bool) {
 			t.state, t.reason, t.hurry = Green, "", time.Time{}
 		}
 	case Fail, Certain:
-		t.passes, t.fails = 0, t.fails+1
-		t.reason = a.Reason
+		t.passes, t.reason = 0, a.Reason
+		if t.counts(now) {
+			t.fails, t.failed = t.fails+1, failure{t.asked, now}
+		}
 		switch {
 		case t.hurrying(now):
 		case t.state == Unknown, a.Verdict == Certain, t.fails >= t.policy.Fall:
@@ -172,6 +180,13 @@ func (t *Track) Take(now time.Time, a Answer) (changed bool) {
 	}
 	t.since = now
 	return true
+}
+
+// counts reports whether a failure is one more in the row. Fall is a number of intervals: a restart pushes three or four questions out of turn
+// within milliseconds, and they are one.
+func (t *Track) counts(now time.Time) bool {
+	half := t.policy.Interval / 2
+	return t.fails == 0 || t.asked.Sub(t.failed.asked) >= half || now.Sub(t.failed.at) >= half
 }
 
 // State gives the state, since when it holds, and the reason of the last answer that was not good ("" while nothing is wrong).

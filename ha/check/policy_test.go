@@ -122,3 +122,39 @@ func TestPolicyValidate(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// A restart of a unit pushes several questions within milliseconds (measured on systemd 252: 34 ms from the first to a third that said
+// "activating"): they are one bad answer, and a service that goes on failing is red in its time all the same.
+func TestPushesWithinAnIntervalAreOneBadAnswer(t *testing.T) {
+	p := Policy{Interval: time.Second, Timeout: time.Second, Fall: 3, Rise: 1}
+	for _, tt := range []struct {
+		name   string
+		pushed []int // ms of the questions that something pushed; each is bad, as those of the grid are
+		red    int   // ms of the question that decides
+	}{
+		{"a restart", []int{100, 117, 134}, 2134},
+		{"pushes for ever, faster than the grid", []int{100, 400, 700, 1000, 1300, 1600}, 1300},
+		{"no push", nil, 3000},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tr := NewTrack(p, Unknown, at(0), at(0), 0)
+			tr.Began(at(0))
+			tr.Take(at(0), Answer{Verdict: Pass})
+			pushed := tt.pushed
+			for {
+				if len(pushed) > 0 && at(pushed[0]).Before(tr.Next()) {
+					tr.AskNow(at(pushed[0]))
+					pushed = pushed[1:]
+				}
+				now := tr.Next()
+				tr.Began(now)
+				if tr.Take(now.Add(time.Millisecond), Answer{Fail, "it is being restarted"}) {
+					if got := now.Sub(epoch).Milliseconds(); got != int64(tt.red) {
+						t.Errorf("red by the question at %d ms, want %d", got, tt.red)
+					}
+					return
+				}
+			}
+		})
+	}
+}
