@@ -27,8 +27,7 @@ func (a *Agent) answer(besides context.Context, now time.Time, q asked) {
 		q.reply <- Reply{Status: &s}
 	case VerbMaintenance:
 		for _, g := range groups {
-			g.maintenance = q.On
-			a.push(g, failover.Maintenance{On: q.On})
+			a.maintain(g, q.On)
 		}
 		q.reply <- Reply{}
 	case VerbSwitch:
@@ -44,6 +43,12 @@ func (a *Agent) answer(besides context.Context, now time.Time, q asked) {
 	default:
 		q.reply <- Reply{Error: fmt.Sprintf("nobody here knows %q", q.Verb)}
 	}
+}
+
+// maintain notes a person's wish that a group stays out.
+func (a *Agent) maintain(g *group, on bool) {
+	g.maintenance = on
+	a.push(g, failover.Maintenance{On: on})
 }
 
 // wish numbers a request that a group's machine is to answer.

@@ -104,6 +104,7 @@ func (a *Agent) follows(wanted []Group) {
 func (a *Agent) follow(besides context.Context, now time.Time) {
 	for _, g := range slices.Clone(a.groups) {
 		if g.leaving && g.stopped {
+			a.out[g.spec.Name] = g.maintenance
 			a.remove(g)
 		}
 	}
@@ -123,6 +124,7 @@ func (a *Agent) follow(besides context.Context, now time.Time) {
 	}
 	if !waits {
 		a.wanted = nil
+		clear(a.out)
 	}
 }
 

@@ -128,6 +128,9 @@ func (a *Agent) add(ctx context.Context, spec Group, now time.Time) error {
 		}
 	}
 	a.addWatches(g)
+	if a.out[spec.Name] {
+		a.maintain(g, true) // known before it is fit
+	}
 	a.lookAt(g, now)
 	if a.Resume != nil {
 		a.resume(g, now)

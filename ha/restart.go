@@ -47,6 +47,7 @@ func (a *Agent) Handover() *Handover { return a.end }
 // after a reload: whatever has changed meanwhile is let go by those who know what they hold.
 func (a *Agent) resumeAll(besides context.Context, now time.Time) error {
 	for _, h := range a.Resume.Groups {
+		a.out[h.Spec.Name] = h.Maintenance
 		if err := a.add(besides, h.Spec.spec(), now); err != nil {
 			return err
 		}
@@ -61,10 +62,7 @@ func (a *Agent) resume(g *group, now time.Time) {
 		if h.Spec.Name != g.spec.Name {
 			continue
 		}
-		g.moves, g.maintenance = h.Moves, h.Maintenance
-		if h.Maintenance {
-			a.push(g, failover.Maintenance{On: true})
-		}
+		g.moves = h.Moves
 		fo, effects := failover.Resume(g.spec.failoverConfig(), h.Failover, sinceBoot, now)
 		g.fo = fo
 		for _, e := range effects {

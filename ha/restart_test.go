@@ -78,7 +78,7 @@ func TestARestartFollowsTheFileOfNow(t *testing.T) {
 		{"another password", func(g *Group) { g.Password = NewSecret("new") }, anew, []netip.Addr{shared}},
 		{"another unit", func(g *Group) { g.Units = nil }, anew, []netip.Addr{shared}},
 		{"renamed", func(g *Group) { g.Name = "www" }, anew, []netip.Addr{shared}},
-		{"renamed, with another virtual router", func(g *Group) { g.Name, g.VHID = "www", 43 }, anew, []netip.Addr{shared}},
+		{"renamed, with another virtual router", func(g *Group) { g.Name, g.VHID, g.Units = "www", 43, nil }, anew, []netip.Addr{shared}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -112,6 +112,25 @@ func TestARestartFollowsTheFileOfNow(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Maintenance is a person's wish: an edit of the file does not end it.
+func TestMaintenanceOutlivesAChangedFile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := (&wire{}).add(1)
+		g := testGroup(0)
+		a := begin(t, n, []Group{g}, nil)
+		time.Sleep(5 * time.Second)
+		if r := a.agent.ask(t.Context(), Request{Verb: VerbMaintenance, On: true}); r.Error != "" {
+			t.Fatal(r)
+		}
+		time.Sleep(time.Second)
+		g.DeadRatio = 5
+		b := a.replace(g)
+		time.Sleep(10 * time.Second)
+		want(t, "after the restart", b.notes.take(), "waiting by blocked", "waiting by blocked") // the one that ends, and the one that begins
+		b.stop()
+	})
 }
 
 func TestARestartWithoutAGroupLetsGoOfIt(t *testing.T) {
