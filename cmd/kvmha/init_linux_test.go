@@ -81,6 +81,14 @@ func (s *script) killLoop() {
 	if loop := s.pid("agent.pid"); loop < 2 || unix.Kill(loop, unix.SIGKILL) != nil {
 		s.t.Fatalf("there is no loop: %d", loop)
 	}
+	s.until("the loop has ended, and its lock with it", func() bool {
+		f, err := os.Open(filepath.Join(s.run, "agent.pid"))
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		defer f.Close()
+		return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil
+	})
 }
 
 func gone(pid int) func() bool { return func() bool { return unix.Kill(pid, 0) != nil } }
