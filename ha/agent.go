@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -287,7 +288,7 @@ func (a *Agent) degrade(subject string, err error) {
 		a.Log.Warn("degraded", "subject", subject, "error", err)
 		fallthrough
 	case err != nil:
-		a.broken[subject] = fmt.Sprintf("%s: %v", subject, err)
+		a.broken[subject] = subject + ": " + strings.ReplaceAll(err.Error(), "\n", "; ")
 	}
 }
 

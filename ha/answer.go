@@ -15,7 +15,7 @@ import (
 func (a *Agent) answer(besides context.Context, now time.Time, q asked) {
 	groups, err := a.named(q.Groups)
 	if err != nil {
-		q.reply <- Reply{Error: err.Error(), Hint: "kvmha status"}
+		q.reply <- Reply{Usage: true, Error: err.Error(), Hint: "kvmha status"}
 		return
 	}
 	if q.Verb != VerbStatus {
@@ -133,9 +133,12 @@ func (g *group) status(now time.Time, checks map[string]CheckStatus) GroupStatus
 	}
 	s.Served = s.Served || f.Role == failover.Active
 	for _, alarm := range g.alarms {
-		if alarm.Subject == failover.AboutNobody {
+		if alarm.Subject == failover.AboutNobody && alarm.Command != failover.StatusCommand(g.spec.Name) {
 			s.Override = alarm.Command
 		}
+	}
+	if g.maintenance {
+		s.Override = failover.RetryCommand(g.spec.Name)
 	}
 	for _, addr := range g.spec.Addresses {
 		s.Addresses = append(s.Addresses, AddressStatus{addr, g.held})

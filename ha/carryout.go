@@ -3,6 +3,7 @@ package ha
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"kvmctl/ha/failover"
@@ -136,7 +137,7 @@ func (a *Agent) changedRole(g *group, t failover.Transition) {
 
 // alert passes on what people should know.
 func (a *Agent) alert(g *group, t failover.Alert) {
-	a.Log.Warn("alert", "group", g.spec.Name, "kind", t.Kind, "subject", t.Subject, "name", t.Name, "facts", t.Facts, "command", t.Command)
+	a.Log.Warn("alert", "group", g.spec.Name, "kind", t.Kind, "subject", t.Subject, "name", t.Name, "facts", strings.Join(t.Facts, "; "), "command", t.Command)
 	key := alarmKey{t.Subject, t.Name}
 	switch t.Kind {
 	case failover.AlertFirst, failover.AlertReminder:
@@ -172,6 +173,9 @@ func (a *Agent) oneLine() string {
 		roles[g.fo.Status().Role]++
 	}
 	line := fmt.Sprintf("%d groups", len(a.groups))
+	if len(a.groups) == 1 {
+		line = "1 group"
+	}
 	for r := failover.Starting; r <= failover.Stuck; r++ {
 		if roles[r] > 0 {
 			line += fmt.Sprintf(", %d %s", roles[r], r)

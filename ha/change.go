@@ -72,7 +72,7 @@ func (a *Agent) reloaded(now time.Time, l loaded) {
 		a.Log.Error("the file is not used; the agent goes on as it is", "error", l.err)
 		a.degrade("configuration", l.err)
 		if l.q != nil {
-			l.q.reply <- Reply{Error: l.err.Error(), Hint: "kvmha check"}
+			l.q.reply <- Reply{Usage: !errors.Is(l.err, errNoLoad), Error: l.err.Error(), Hint: "kvmha check"}
 		}
 		return
 	}

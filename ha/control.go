@@ -59,6 +59,7 @@ type Reply struct {
 	Error   string  `json:"error,omitempty"`
 	Hint    string  `json:"hint,omitempty"`
 	Refused bool    `json:"refused,omitempty"` // for safety
+	Usage   bool    `json:"usage,omitempty"`   // the request names what is not there, or the file is bad: nothing was done
 	Status  *Status `json:"status,omitempty"`
 }
 
@@ -102,11 +103,7 @@ func Ask(ctx context.Context, path string, r Request) (Reply, error) {
 		return Reply{}, fmt.Errorf("ask the agent: %w", err)
 	}
 	defer c.Close()
-	if end, ok := ctx.Deadline(); ok {
-		if err := c.SetDeadline(end); err != nil {
-			return Reply{}, fmt.Errorf("ask the agent: %w", err)
-		}
-	}
+	defer context.AfterFunc(ctx, func() { c.Close() })() // its deadline, and whoever is tired of waiting
 	line, err := json.Marshal(r)
 	if err != nil {
 		return Reply{}, fmt.Errorf("ask the agent: %w", err)
@@ -116,6 +113,9 @@ func Ask(ctx context.Context, path string, r Request) (Reply, error) {
 	}
 	var out Reply
 	if err := readLine(c, maxReply, &out); err != nil {
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		}
 		return Reply{}, fmt.Errorf("read the agent's answer: %w", err)
 	}
 	if out.Version != ControlVersion {

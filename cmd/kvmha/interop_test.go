@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -149,9 +151,16 @@ func TestMaintenanceAndWhatStatusSays(t *testing.T) {
 	s.answers("b", begin)
 	if err := hatest.Until(s.ctx, func() bool { // b is heard: served, although not here
 		out, err := a.ask("status")
-		return err == nil && strings.Contains(out, "waiting (maintenance)") && strings.Contains(out, "10.77.0.2, ")
+		return err == nil && strings.Contains(out, "waiting (maintenance)") && strings.Contains(out, "10.77.0.2, ") &&
+			strings.Contains(out, "web: to override: kvmha --root "+a.root+" maintenance off web\n")
 	}); err != nil {
-		t.Error("status never says that b serves")
+		t.Error("status never says that b serves, and what ends the maintenance")
+	}
+	for _, words := range [][]string{{"status", "nope"}, {"switch", "nope"}, {"maintenance", "on", "nope"}} {
+		_, err := a.ask(words...)
+		if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) || exit.ExitCode() != 2 {
+			t.Errorf("%q: %v, want exit code 2", words, err)
+		}
 	}
 	s.must(s.lab.Node("b").Crash())
 	if err := hatest.Until(s.ctx, func() bool { _, err := a.ask("status"); return err != nil }); err != nil {

@@ -145,7 +145,7 @@ func (m *Machine) nobody() {
 		return
 	}
 	reason, why := m.blocked()
-	command := "kvmha status " + m.cfg.Name
+	command := StatusCommand(m.cfg.Name)
 	switch {
 	case m.role == Stuck:
 		why = m.cause

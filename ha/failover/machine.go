@@ -135,10 +135,24 @@ func (m *Machine) Status() Status {
 	}
 	for _, a := range m.alarms {
 		if a.open() {
-			s.Alerts = append(s.Alerts, because(a.subject.String(), a.facts[0]))
+			s.Alerts = append(s.Alerts, because(a.subject.String(), a.facts[0])+m.meanwhile(a))
 		}
 	}
 	return s
+}
+
+// meanwhile says of the open alarm of a check what is known of it now: the alarm ends only when the check has been green, for long enough.
+func (m *Machine) meanwhile(a alarm) string {
+	for i, c := range m.cfg.Checks {
+		switch {
+		case a.subject != AboutCheck || c.Name != a.name:
+		case m.facts.checks[i].state == Green:
+			return " (green again)"
+		case m.facts.checks[i].state == Unknown:
+			return " (not asked since)"
+		}
+	}
+	return ""
 }
 
 func (m *Machine) emit(e Effect) { m.out = append(m.out, e) }

@@ -40,7 +40,13 @@ func (m *Machine) promoteFailed(s Step, why string) {
 }
 
 // retryCommand is what a person types when the cause is mended: a cool-down is forgotten with it.
-func (m *Machine) retryCommand() string { return "kvmha maintenance off " + m.cfg.Name }
+func (m *Machine) retryCommand() string { return RetryCommand(m.cfg.Name) }
+
+// RetryCommand ends a group's maintenance, and has it try again at once.
+func RetryCommand(group string) string { return "kvmha maintenance off " + group }
+
+// StatusCommand shows a group; it changes nothing.
+func StatusCommand(group string) string { return "kvmha status " + group }
 
 // frozen drops what may be somebody else's by now, before anything else. Units keep running: whoever is elected next adopts or stops them.
 func (m *Machine) frozen(in Freeze) {

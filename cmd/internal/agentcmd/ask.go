@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os/user"
+	"strings"
 	"time"
 
 	"kvmctl/cmd/internal/cli"
@@ -30,12 +31,34 @@ func (a *app) ask(ctx context.Context, act string, r ha.Request) (ha.Reply, erro
 			return reply, cli.InVain("systemctl status kvmha", "cannot %s: the agent did not answer within %s", act, wait)
 		}
 		return reply, fmt.Errorf("cannot %s: %w", act, permission(err))
-	case reply.Refused:
-		return reply, cli.Refused(reply.Hint, "cannot %s: %s", act, reply.Error)
 	case reply.Error != "":
-		return reply, cli.Failed(reply.Hint, "cannot %s: %s", act, reply.Error)
+		return reply, answered(act, reply)
 	}
 	return reply, nil
+}
+
+// answered is the error that an answer tells of. One with several lines, as of a file with several mistakes, is as many errors; the hint is the last one's.
+func answered(act string, r ha.Reply) error {
+	as := cli.Failed
+	switch {
+	case r.Refused:
+		as = cli.Refused
+	case r.Usage:
+		as = cli.Usage
+	}
+	lines := strings.Split(strings.TrimSpace(r.Error), "\n")
+	errs := make([]error, len(lines))
+	for i, line := range lines {
+		hint := ""
+		if i == len(lines)-1 {
+			hint = r.Hint
+		}
+		errs[i] = as(hint, "cannot %s: %s", act, cli.Printable(line))
+	}
+	if len(errs) == 1 {
+		return errs[0]
+	}
+	return errors.Join(errs...)
 }
 
 // whoami names who calls, through sudo too, for the agent's log.

@@ -36,7 +36,7 @@ that is an object a line, without -f an array.`,
   kvmha log -n 10 -f
   kvmha log --json`,
 		Args:              args(cobra.MaximumNArgs(1)),
-		ValidArgsFunction: a.completeGroups,
+		ValidArgsFunction: a.completeGroup,
 		RunE: func(cmd *cobra.Command, words []string) error {
 			if len(words) > 0 {
 				o.group = words[0]

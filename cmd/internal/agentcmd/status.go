@@ -65,7 +65,7 @@ func (a *app) runStatus(ctx context.Context, o statusOptions) error {
 			return unserved(reply.Status)
 		}
 		var page bytes.Buffer
-		if err := writeStatus(&page, reply.Status); err != nil {
+		if err := a.writeStatus(&page, reply.Status); err != nil {
 			return fmt.Errorf("cannot show the status: %w", err)
 		}
 		if _, terminal := a.env.OutTerminal(); o.watch && terminal {
@@ -92,7 +92,7 @@ func unserved(s *ha.Status) error {
 }
 
 // writeStatus writes the table, and below it what is wrong.
-func writeStatus(w *bytes.Buffer, s *ha.Status) error {
+func (a *app) writeStatus(w *bytes.Buffer, s *ha.Status) error {
 	var rows [][]string
 	for _, g := range s.Groups {
 		role := g.Role
@@ -117,7 +117,7 @@ func writeStatus(w *bytes.Buffer, s *ha.Status) error {
 			fmt.Fprintf(w, "%s: waits for: %s\n", g.Name, cli.Printable(g.Missing))
 		}
 		if g.Override != "" {
-			fmt.Fprintf(w, "%s: to override: %s\n", g.Name, g.Override)
+			fmt.Fprintf(w, "%s: to override: %s\n", g.Name, a.env.Again(g.Override))
 		}
 	}
 	for _, d := range s.Degraded {
@@ -140,12 +140,20 @@ func addresses(g ha.GroupStatus) (all []string) {
 
 func peer(c ha.CARPStatus) string {
 	if c.Heard == nil {
-		return "never heard"
+		return "nobody yet"
 	}
 	return fmt.Sprintf("%s, %s ago", c.Peer, age(*c.Heard))
 }
 
 func age(seconds float64) string { return cli.Age(time.Duration(seconds * float64(time.Second))) }
+
+// completeGroup completes the one group that a command takes.
+func (a *app) completeGroup(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return a.completeGroups(cmd, args, toComplete)
+}
 
 // completeGroups completes names of groups, as the running agent knows them.
 func (a *app) completeGroups(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {

@@ -17,7 +17,7 @@ It waits until the other node serves, five minutes at most. A group that is not 
 (exit code 3). Nobody may be there to take it: then it comes back after the dead interval (exit code 1).`,
 		Example:           "  kvmha switch web",
 		Args:              args(cobra.ExactArgs(1)),
-		ValidArgsFunction: a.completeGroups,
+		ValidArgsFunction: a.completeGroup,
 		RunE: func(cmd *cobra.Command, groups []string) error {
 			_, err := a.ask(cmd.Context(), "switch "+groups[0], ha.Request{Verb: ha.VerbSwitch, Groups: groups})
 			if err == nil {
