@@ -1,7 +1,9 @@
 package ha
 
 import (
+	"path/filepath"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -54,4 +56,40 @@ func TestGapBetweenTwoTurns(t *testing.T) {
 	if f.Turn(at) != 0 || f.Turn(at.Add(250*time.Millisecond)) != 250*time.Millisecond || f.Turn(at.Add(3250*time.Millisecond)) != 3*time.Second {
 		t.Error("gaps are measured wrongly")
 	}
+}
+
+// promotes gives an agent whose group is on its way to active, and stays there: its check is never green. Adverts flow.
+func promotes(t *testing.T, n *modelNode) *running {
+	t.Helper()
+	g := testGroup(0)
+	c := DefaultCheck(CheckProcess)
+	c.Name, c.PIDFile, c.ActiveOnly = "daemon", filepath.Join(t.TempDir(), "none"), true
+	g.Checks = []Check{c}
+	r := begin(t, n, []Group{g}, nil)
+	time.Sleep(5 * time.Second)
+	want(t, "at first", r.notes.take(), "standby by fit", "promoting by elected")
+	return r
+}
+
+// A group that is being promoted sends adverts: after a freeze they would depose whoever has taken over meanwhile (FAILOVER.md, "clock").
+func TestAGuestThatStoodStillDuringAPromoteBeginsAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := (&wire{}).add(1)
+		r := promotes(t, n)
+		n.set(30*time.Second, 0)
+		time.Sleep(1500 * time.Millisecond)
+		want(t, "after the freeze", r.notes.take(), "demoting by frozen", "standby by released")
+		r.stop()
+	})
+}
+
+func TestAnAgentThatStoodStillDuringAPromoteBeginsAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := (&wire{}).add(1)
+		r := promotes(t, n)
+		n.hang(5 * time.Second)
+		time.Sleep(time.Second)
+		want(t, "after the freeze", r.notes.take(), "demoting by frozen", "standby by released")
+		r.stop()
+	})
 }

@@ -31,6 +31,7 @@ type modelNode struct {
 	frozen time.Duration            // how long the machine stood still unseen by CLOCK_BOOTTIME
 	wall   time.Duration            // what somebody set the wall clock forward by
 	blind  error                    // of a look at the interface
+	hangs  time.Duration            // of the loop, at its next turn
 	news   func(link.Event)         // to whoever watches
 }
 
@@ -141,7 +142,15 @@ func (n *modelNode) Drop(_ string, addr netip.Addr) error {
 	return nil
 }
 
+// hang has the loop stand still at its next turn: CLOCK_BOOTTIME goes on.
+func (n *modelNode) hang(d time.Duration) { n.mu.Lock(); defer n.mu.Unlock(); n.hangs = d }
+
 func (n *modelNode) Turn() ([]link.Lost, error) {
+	n.mu.Lock()
+	hangs := n.hangs
+	n.hangs = 0
+	n.mu.Unlock()
+	time.Sleep(hangs)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	next := n.book.Next()

@@ -73,27 +73,33 @@ func (a *Agent) keepLeases(now time.Time) {
 	if s := gap.Seconds(); s > a.loop.Longest {
 		a.loop.Longest = s
 	}
+	stood := gap >= link.TermsFor(0).Lifetime && gap >= link.TermsFor(len(a.Network.Held())).Lifetime
 	lost, err := a.Network.Turn()
 	a.degrade("refresh of the addresses", err) // it is tried again; past its lifetime an address comes back as lost
+	if stood {
+		a.frozen(gap)
+	}
 	for _, l := range lost {
 		if g := a.holder(l.Interface, l.Addr); g != nil {
 			a.Log.Warn("address lost", "group", g.spec.Name, "address", l.Addr, "reason", l.Why)
-			if l.Why == link.Expired {
-				a.frozen(g, now.Sub(l.Since))
+			if l.Why == link.Expired && !stood {
+				a.loop.Freezes++
+				a.push(g, failover.Freeze{Gap: now.Sub(l.Since)})
 			} else if l.Why == link.Removed {
 				a.push(g, failover.AddressLost{Addr: l.Addr})
 			} // else the interface's own event says more
 		}
 	}
-	if len(lost) > 0 {
-		a.settle(now)
-	}
+	a.settle(now)
 }
 
-// frozen has a group let go of its addresses within this turn.
-func (a *Agent) frozen(g *group, gap time.Duration) {
+// frozen has every group let go within this turn that is active, or on its way there or back: a peer may have taken over meanwhile, and the
+// advert that is overdue would depose it.
+func (a *Agent) frozen(gap time.Duration) {
 	a.loop.Freezes++
-	a.push(g, failover.Freeze{Gap: gap})
+	for _, g := range a.groups {
+		a.push(g, failover.Freeze{Gap: gap})
+	}
 }
 
 // looked judges a reading of the clocks.
@@ -103,11 +109,7 @@ func (a *Agent) looked(r Reading) {
 		return
 	}
 	a.Log.Warn("the machine stood still", "gap", gap)
-	for _, g := range a.groups {
-		if g.held {
-			a.frozen(g, gap)
-		}
-	}
+	a.frozen(gap)
 }
 
 // runDue gives every machine whose time has come its turn.

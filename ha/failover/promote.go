@@ -50,7 +50,14 @@ func StatusCommand(group string) string { return "kvmha status " + group }
 
 // frozen drops what may be somebody else's by now, before anything else. Units keep running: whoever is elected next adopts or stops them.
 func (m *Machine) frozen(in Freeze) {
-	if !m.fire(EventFrozen, in.String()) && m.held {
+	if m.fire(EventFrozen, in.String()) {
+		return
+	}
+	if m.held {
 		m.emit(LeaseDrop{Step{Kind: KindDrop, Timeout: leaseTimeout, Why: in.String()}})
+	}
+	if m.role == Demoting && m.job.yield != yieldNot { // an advert, or a bow-out, would disturb whoever has taken over
+		m.job.yield = yieldQuiet
+		m.yield()
 	}
 }
