@@ -19,7 +19,7 @@ func TestTheTableOfFaultsNamesTestsThatExist(t *testing.T) {
 	defer f.Close()
 	have := testNames(t)
 	named := regexp.MustCompile("`(Test[A-Za-z0-9_]+|(?:pure|root|mount|qemu)/[a-z-]+)`")
-	reason := regexp.MustCompile(`[Cc]annot (happen|be half done): |^looks only$|^as [a-z]`)
+	reason := regexp.MustCompile(`^as [a-z]`) // another row's cell
 	rows := 0
 	lines := bufio.NewScanner(f)
 	for n := 1; lines.Scan(); n++ {
@@ -40,7 +40,7 @@ func TestTheTableOfFaultsNamesTestsThatExist(t *testing.T) {
 		}
 		for _, cell := range cells[1:] {
 			if !named.MatchString(cell) && !reason.MatchString(cell) {
-				t.Errorf("faults.md:%d: %q neither names a test nor says why there is none", n, cell)
+				t.Errorf("faults.md:%d: %q names neither a test nor another row", n, cell)
 			}
 		}
 	}
