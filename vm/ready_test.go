@@ -1,9 +1,12 @@
 package vm
 
 import (
+	"context"
 	"errors"
+	"os"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestReadyIsReadStrictly(t *testing.T) {
@@ -58,4 +61,40 @@ func FuzzParseReady(f *testing.F) {
 			t.Errorf("%q: %+v, then %+v, %v", s, r, again, err)
 		}
 	})
+}
+
+// A check that hangs until its time is over saw that the guest is not ready, and status says so; one that somebody broke off saw nothing.
+func TestWhatATimeoutSawIsNotedAndWhatAnInterruptionSawIsNot(t *testing.T) {
+	t.Parallel()
+	h := &Host{Layout: Layout{Root: t.TempDir()}}
+	hangs := func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+	for _, tt := range []struct {
+		name  string
+		until func() (context.Context, context.CancelFunc)
+		known bool
+	}{
+		{"vm-late", func() (context.Context, context.CancelFunc) {
+			return context.WithTimeout(t.Context(), time.Millisecond)
+		}, true},
+		{"vm-broken-off", func() (context.Context, context.CancelFunc) {
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			return ctx, cancel
+		}, false},
+	} {
+		if err := os.MkdirAll(h.RunDir(tt.name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := h.saveState(tt.name, &State{Version: stateVersion, Run: "r"}); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := tt.until()
+		if err := h.Noting(tt.name, Ready{}, hangs)(ctx); err == nil {
+			t.Errorf("%s: no error", tt.name)
+		}
+		cancel()
+		if r, known := h.loadReadiness(tt.name, "r"); known != tt.known || r.Ready {
+			t.Errorf("%s: noted %v, %+v; want %v", tt.name, known, r, tt.known)
+		}
+	}
 }
