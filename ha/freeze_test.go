@@ -88,7 +88,7 @@ func TestAnAgentThatStoodStillDuringAPromoteBeginsAnew(t *testing.T) {
 		n := (&wire{}).add(1)
 		r := promotes(t, n)
 		n.hang(5 * time.Second)
-		time.Sleep(time.Second)
+		time.Sleep(6 * time.Second)
 		want(t, "after the freeze", r.notes.take(), "demoting by frozen", "standby by released")
 		r.stop()
 	})
