@@ -88,6 +88,9 @@ type Agent struct {
 	peersWanted chan peersWanted
 
 	foreign chan foreign
+
+	claimsWanted chan claimsWanted
+
 	news    chan func(now time.Time) // what goroutines beside the loop have the loop do
 	frames  chan heard
 	links   chan link.Event
@@ -132,8 +135,10 @@ func New(o Options) *Agent {
 	}
 	a := &Agent{
 		Options: o, ports: map[string]*port{}, broken: map[string]string{}, again: map[string]bool{}, wishes: map[uint64]asked{}, out: map[string]bool{},
-		peersWanted: make(chan peersWanted, 1), foreign: make(chan foreign, newsWaiting), news: make(chan func(time.Time), newsWaiting), frames: make(chan heard, framesWaiting), links: make(chan link.Event, linksWaiting), results: make(chan result, resultsWaiting),
-		asks: make(chan asked, asksWaiting), looks: make(chan Reading, 1), specs: make(chan loaded, 1), faults: make(chan fault, 16),
+		peersWanted: make(chan peersWanted, 1), claimsWanted: make(chan claimsWanted, 1), foreign: make(chan foreign, newsWaiting),
+		news: make(chan func(time.Time), newsWaiting), frames: make(chan heard, framesWaiting), links: make(chan link.Event, linksWaiting),
+		results: make(chan result, resultsWaiting),
+		asks:    make(chan asked, asksWaiting), looks: make(chan Reading, 1), specs: make(chan loaded, 1), faults: make(chan fault, 16),
 	}
 	a.checks = check.NewRunner(check.Env{Bus: o.Bus}, o.Clock.Now)
 	a.units = check.NewRunner(check.Env{Bus: o.Bus}, o.Clock.Now)
@@ -183,6 +188,7 @@ func (a *Agent) startBeside(ctx context.Context) {
 	a.beside.Go(func() { a.readClocks(ctx) })
 	a.beside.Go(func() { a.followPeers(ctx) })
 	a.beside.Go(func() { a.findFiles(ctx) })
+	a.beside.Go(func() { a.followClaims(ctx) })
 	if a.Control != nil {
 		a.beside.Go(func() { serveControl(a.Control, func(r Request) Reply { return a.ask(ctx, r) }) })
 		context.AfterFunc(ctx, func() { a.Control.Close() })

@@ -38,6 +38,7 @@ func (a *Agent) carryOut(g *group, now time.Time, f failover.Effect) {
 // hold adds a group's addresses; from now on the loop refreshes them.
 func (a *Agent) hold(g *group) error {
 	g.held = true
+	a.wantClaims()
 	for _, addr := range g.spec.Addresses {
 		if err := a.Network.Take(g.home, addr); err != nil {
 			return err
@@ -49,6 +50,7 @@ func (a *Agent) hold(g *group) error {
 // drop deletes them, and ends their refresh whether or not that succeeds: the kernel ends them, then.
 func (a *Agent) drop(g *group) error {
 	g.held = false
+	a.wantClaims()
 	var errs []error
 	for _, addr := range g.spec.Addresses {
 		errs = append(errs, a.Network.Drop(g.home, addr))

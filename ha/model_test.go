@@ -2,6 +2,7 @@ package ha
 
 import (
 	"context"
+	"io"
 	"net/netip"
 	"slices"
 	"sync"
@@ -207,6 +208,11 @@ func (n *modelNode) Probe(ctx context.Context, _ string, addr netip.Addr, wait t
 // Resolve finds nobody: adverts to a peer go to everybody, then.
 func (n *modelNode) Resolve(context.Context, []link.Neighbour, time.Duration) (map[link.Neighbour]carp.MAC, error) {
 	return nil, nil
+}
+
+// Claims hears nobody.
+func (n *modelNode) Claims(string, []netip.Addr, func(netip.Addr)) (io.Closer, error) {
+	return io.NopCloser(nil), nil
 }
 
 func (n *modelNode) Announce(string, netip.Addr) error { return nil }

@@ -74,6 +74,7 @@ func (a *Agent) resume(g *group, now time.Time) {
 		}
 		if h.Failover.Active {
 			g.held = true
+			a.wantClaims()
 			a.activeChecks(g, true)
 			a.watchUnits(g, true)
 		}

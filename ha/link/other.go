@@ -69,6 +69,20 @@ func (*Watcher) Err() error { return ErrSystem }
 // Lookup gives ErrSystem.
 func Lookup(string) (State, error) { return State{}, ErrSystem }
 
+// ClaimSocket hears who else says that he has an address.
+type ClaimSocket struct{}
+
+// OpenClaims gives ErrSystem.
+func OpenClaims(string, []netip.Addr) (*ClaimSocket, error) { return nil, ErrSystem }
+
+// Receive gives ErrSystem.
+func (*ClaimSocket) Receive(context.Context) (netip.Addr, MAC, error) {
+	return netip.Addr{}, MAC{}, ErrSystem
+}
+
+// Close does nothing.
+func (*ClaimSocket) Close() error { return nil }
+
 // Neighbours asks the kernel where neighbours are.
 type Neighbours struct{}
 
