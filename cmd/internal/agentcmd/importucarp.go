@@ -22,6 +22,7 @@ import (
 const (
 	ucarpDefault    = "/etc/default/ucarp"
 	ucarpInterfaces = "/etc/ucarp/interface"
+	debianNetworks  = "/etc/network/interfaces"
 	passwordDir     = "/etc/kvmha"
 )
 
@@ -39,7 +40,8 @@ func newImportUCARP(a *app) *cobra.Command {
 		Use:   "import-ucarp [-- <ucarp option>...]",
 		Short: "Write a ucarp's configuration as a kvmha.toml",
 		Long: `Read how ucarp was configured and print the same as a kvmha.toml: from /etc/default/ucarp and a file for each
-ucarp in /etc/ucarp/interface, from those that --default and --interfaces name, or from a command line
+ucarp in /etc/ucarp/interface, and from the ucarp-… lines of /etc/network/interfaces and interfaces.d,
+which is Debian's own way; or from the files that --default and --interfaces name, or from a command line
 behind "--". No shell is run: what is no plain assignment is passed over, and said.
 
 Passwords are not printed. Each is written to a file of its own, mode 0600, in /etc/kvmha or where
@@ -72,7 +74,7 @@ func (a *app) runImportUCARP(o *importOptions) error {
 	}
 	if len(im.Groups) == 0 {
 		return cli.Failed("kvmha import-ucarp --default <file>, or kvmha import-ucarp -- <ucarp's options>",
-			"cannot import ucarp: neither %s nor a file in %s is there", a.root+ucarpDefault, a.root+ucarpInterfaces)
+			"cannot import ucarp: neither %s nor a file in %s is there, and %s has no ucarp", a.root+ucarpDefault, a.root+ucarpInterfaces, a.root+debianNetworks)
 	}
 	dir := o.passwords
 	if dir == "" {
@@ -122,23 +124,56 @@ func (a *app) readUCARP(o *importOptions) (ucarp.Import, error) {
 		}
 	}
 	if each != "" {
-		entries, err := os.ReadDir(each)
-		if err != nil && (!mayLack || !errors.Is(err, fs.ErrNotExist)) {
+		var err error
+		if list, err = readDir(each); err != nil && (!mayLack || !errors.Is(err, fs.ErrNotExist)) {
 			return ucarp.Import{}, err
 		}
-		for _, e := range entries {
-			name := e.Name()
-			if e.IsDir() || strings.HasPrefix(name, ".") || strings.HasSuffix(name, "~") || strings.Contains(name, ".dpkg-") {
-				continue
-			}
-			text, err := readBounded(filepath.Join(each, name))
-			if err != nil {
-				return ucarp.Import{}, err
-			}
-			list = append(list, ucarp.Source{Name: filepath.Join(each, name), Text: text})
+	}
+	var networks []ucarp.Source
+	if mayLack {
+		var err error
+		if networks, err = readNetworks(a.root + debianNetworks); err != nil {
+			return ucarp.Import{}, err
 		}
 	}
-	return ucarp.Files(base, list)
+	return ucarp.Files(base, list, networks...)
+}
+
+// readDir reads each file of a directory, but none that an editor or dpkg left behind.
+func readDir(dir string) (list []ucarp.Source, err error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		name := e.Name()
+		if e.IsDir() || strings.HasPrefix(name, ".") || strings.HasSuffix(name, "~") || strings.Contains(name, ".dpkg-") {
+			continue
+		}
+		text, err := readBounded(filepath.Join(dir, name))
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, ucarp.Source{Name: filepath.Join(dir, name), Text: text})
+	}
+	return list, nil
+}
+
+// readNetworks reads interfaces(5), and what Debian's sources from its directory; either may not be there.
+func readNetworks(path string) ([]ucarp.Source, error) {
+	var list []ucarp.Source
+	text, err := readBounded(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	if err == nil {
+		list = append(list, ucarp.Source{Name: path, Text: text})
+	}
+	more, err := readDir(path + ".d")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	return append(list, more...), nil
 }
 
 var errNotRegular = errors.New("no regular file")

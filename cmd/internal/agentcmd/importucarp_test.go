@@ -84,3 +84,20 @@ func TestImportUCARPRefuses(t *testing.T) {
 		}
 	}
 }
+
+// TestImportUCARPReadsNetworkInterfaces is Debian's own way to configure a ucarp: its if-up.d/ucarp.
+func TestImportUCARPReadsNetworkInterfaces(t *testing.T) {
+	root := etc(t, map[string]string{
+		"network/interfaces":             "auto lo\niface lo inet loopback\nsource /etc/network/interfaces.d/*\n",
+		"network/interfaces.d/eth0":      "iface eth0 inet static\n\taddress 10.2.0.2/24\n\tucarp-vid 1\n\tucarp-vip 10.2.0.10\n\tucarp-password hunter2\n",
+		"network/interfaces.d/.eth0.swp": "junk",
+	})
+	code, stdout, stderr := said(t, "--root", root, "import-ucarp")
+	want := "\n[group.eth0]\ninterface = \"eth0\"\nvhid = 1\naddresses = [\"10.2.0.10\"]\npassword_file = \"" + root + "/etc/kvmha/eth0.password\"\npeer = \"ucarp\"\nskew = 0\n"
+	if code != 0 || !strings.HasSuffix(stdout, want) || strings.Contains(stdout+stderr, "hunter2") {
+		t.Errorf("exit %d\n%s\n%s", code, stdout, stderr)
+	}
+	if !strings.Contains(stderr, "interfaces.d/eth0:1: take the lines ucarp-… out of the stanza of eth0") {
+		t.Errorf("who would start the ucarp beside kvmha is not said:\n%s", stderr)
+	}
+}

@@ -28,7 +28,8 @@ type Import struct {
 }
 
 // Files reads the file of common settings, and a file for each ucarp that they are common to; without such files the common one is a ucarp itself.
-func Files(common *Source, each []Source) (Import, error) {
+// networks are interfaces(5) files, whose stanzas Debian's ifup starts ucarps by.
+func Files(common *Source, each []Source, networks ...Source) (Import, error) {
 	var im Import
 	var base Options
 	if common != nil {
@@ -58,7 +59,14 @@ func Files(common *Source, each []Source) (Import, error) {
 		}
 	}
 	if len(each) == 0 && common != nil {
-		return im, im.add("", common.Name, base)
+		if err := im.add("", common.Name, base); err != nil {
+			return im, err
+		}
+	}
+	for _, src := range networks {
+		if err := im.stanzas(src); err != nil {
+			return im, err
+		}
 	}
 	return im, nil
 }

@@ -23,10 +23,10 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the expected files in testdata")
 
-// imported reads an archive: "default", "interface/NAME", or "args" (a word a line).
+// imported reads an archive: "default", "interface/NAME", "interfaces" (interfaces(5)), or "args" (a word a line).
 func imported(a *txtar.Archive) (Import, error) {
 	var common *Source
-	var each []Source
+	var each, networks []Source
 	for _, f := range a.Files {
 		switch name := f.Name; {
 		case name == "args":
@@ -35,9 +35,11 @@ func imported(a *txtar.Archive) (Import, error) {
 			common = &Source{name, f.Data}
 		case strings.HasPrefix(name, "interface/"):
 			each = append(each, Source{name, f.Data})
+		case name == "interfaces":
+			networks = append(networks, Source{name, f.Data})
 		}
 	}
-	return Files(common, each)
+	return Files(common, each, networks...)
 }
 
 // reload loads what was rendered, with the passwords where it says they are.
@@ -255,6 +257,28 @@ func FuzzImport(f *testing.F) {
 			for _, p := range passwords {
 				if secret := p.Text.Reveal(); len(secret) > 12 && strings.Contains(out+strings.Join(im.Notes, "\n"), secret) && strings.Count(string(text), secret) == 1 {
 					t.Errorf("the password shows:\n%s\n%q", out, im.Notes)
+				}
+			}
+		}
+	})
+}
+
+// FuzzInterfaces reads anything as interfaces(5): what is taken for a ucarp has an interface, and nothing is longer than what was read.
+func FuzzInterfaces(f *testing.F) {
+	f.Add([]byte("auto eth0\niface eth0 inet static\n ucarp-vid 1\n ucarp-vip \\\n 10.0.0.1\n ucarp-master no\n ucarp-x y\n"))
+	f.Add([]byte("iface\nucarp-vid 1\niface eth0\n\tucarp-\n\tucarp-password a b\\"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		all, err := parseInterfaces(Source{"interfaces", text})
+		if err != nil {
+			return
+		}
+		for _, s := range all {
+			if s.iface == "" || s.line < 1 {
+				t.Errorf("%+v", s)
+			}
+			for _, v := range s.options.values {
+				if len(v) > len(text) {
+					t.Errorf("%q of %q", v, text)
 				}
 			}
 		}
