@@ -111,6 +111,7 @@ func measure(ctx context.Context, o options) (missed int, err error) {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
+	began := time.Now()
 	b.report.machine = describe(ctx, b)
 	for _, step := range b.steps() {
 		if o.only != "" && !slices.Contains(strings.Split(o.only, ","), step.name) {
@@ -124,6 +125,7 @@ func measure(ctx context.Context, o options) (missed int, err error) {
 			break
 		}
 	}
+	b.report.machine = append(b.report.machine, fmt.Sprintf("took %s; load after: %s, most of it the bench's own", time.Since(began).Round(time.Second), load()))
 	fmt.Print(b.report.markdown())
 	if err != nil {
 		return 0, err
