@@ -9,7 +9,7 @@ import (
 )
 
 // Exec runs a program, which says by exit 0 that all is well; its last line is the reason when it does not. At the timeout it is killed with
-// all that it started.
+// its process group; what has left that (setsid(2)) is out of reach: a subreaper (prctl(2)) would be one for the daemons of the units, too.
 type Exec struct {
 	Command []string // argv, no shell; the first is an absolute path
 	Env     []string // KEY=value beside PATH, LC_ALL and HOME
