@@ -1,36 +1,68 @@
 package ha
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
 
-// Case 4: the agent decides by CLOCK_BOOTTIME alone. time.Now carries the wall clock, so each use of it is listed here with what it is for.
-func TestTheWallClockDecidesNothing(t *testing.T) {
-	allowed := map[string]int{
-		"clock_linux.go": 1, // Reading.Wall: only to tell an RTC that was set from a freeze
-		"clock_other.go": 1, // the monotonic clock of an unsupported system
-		"worker.go":      1, // how long an act took: a difference, for the log
-		"control.go":     2, // a socket's deadlines, which the runtime takes by the monotonic clock
+// wallClock is everything that the wall clock can be read by.
+var wallClock = regexp.MustCompile(`\btime\.Now\b|\bCLOCK_REALTIME|\bGettimeofday\b|\.ModTime\(\)`)
+
+// Case 4, a clock that jumps by an hour: the agent decides by CLOCK_BOOTTIME alone. time.Now carries the wall clock beside the runtime's
+// monotonic one, so each use of it in any package is listed here with what it is for. What a jump does to the only one that is compared with
+// another clock, Reading.Wall, is in TestFreezeIsSeenByTheRTC's table; "difference" is a time that is only subtracted within the process, which
+// the runtime does by the monotonic clock.
+func TestCase04TheWallClockDecidesNothing(t *testing.T) {
+	allowed := map[string]struct {
+		uses int
+		why  string
+	}{
+		"ha/clock_linux.go":         {1, "Reading.Wall: only to tell an RTC that was set from a freeze"},
+		"ha/clock_other.go":         {1, "difference: the monotonic clock of an unsupported system"},
+		"ha/worker.go":              {1, "difference: how long an act took, for the log"},
+		"ha/control.go":             {2, "difference: a socket's deadlines"},
+		"ha/audit/log.go":           {1, "for people: when it happened"},
+		"ha/notify/post.go":         {1, "for people: the date of a message, and the order of their files"},
+		"ha/notify/try.go":          {1, "for people: the date of a message"},
+		"ha/check/ping.go":          {1, "difference: for people, in the reason of a failure"},
+		"ha/check/tcp.go":           {1, "difference: for people, in the reason of a failure"},
+		"ha/check/process_linux.go": {1, "difference: how long ago a process ended"},
+		"ha/unit/sysv.go":           {1, "difference: how long a unit has had to settle"},
+		"ha/link/rtnl_linux.go":     {1, "difference: the deadline of the kernel's answer"},
 	}
-	for _, dir := range []string{".", "carp", "failover"} {
-		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
-		if err != nil || len(files) == 0 {
-			t.Fatal(files, err)
-		}
-		for _, f := range files {
-			if strings.HasSuffix(f, "_test.go") {
-				continue
+	seen := map[string]bool{}
+	for _, dir := range []string{"ha", "configs/kvmha", "cmd/internal/agentcmd", "cmd/kvmha"} {
+		err := filepath.WalkDir(filepath.Join("..", dir), func(path string, e fs.DirEntry, err error) error {
+			name := strings.TrimPrefix(path, "../")
+			switch {
+			case err != nil:
+				return err
+			case e.IsDir() && name == "ha/hatest": // the lab of the tests
+				return fs.SkipDir
+			case e.IsDir() || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go"):
+				return nil
 			}
-			text, err := os.ReadFile(f)
+			text, err := os.ReadFile(path)
 			if err != nil {
-				t.Fatal(err)
+				return err
 			}
-			if n := strings.Count(string(text), "time.Now()"); n != allowed[f] {
-				t.Errorf("%s: time.Now %d times, expected %d", f, n, allowed[f])
+			seen[name] = true
+			if n := len(wallClock.FindAll(text, -1)); n != allowed[name].uses {
+				t.Errorf("%s reads the wall clock %d times, expected %d (%s)", name, n, allowed[name].uses, allowed[name].why)
 			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name := range allowed {
+		if !seen[name] {
+			t.Errorf("%s is gone", name)
 		}
 	}
 }
