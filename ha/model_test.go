@@ -2,10 +2,12 @@ package ha
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/netip"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"kvmctl/ha/carp"
@@ -33,6 +35,7 @@ type modelNode struct {
 	wall   time.Duration            // what somebody set the wall clock forward by
 	blind  error                    // of a look at the interface
 	hangs  time.Duration            // of the loop, at its next turn
+	gone   bool                     // the interface is another one at the next refresh
 	news   func(link.Event)         // to whoever watches
 }
 
@@ -160,9 +163,13 @@ func (n *modelNode) Turn() ([]link.Lost, error) {
 	}
 	held, terms, lost := n.book.Plan(n.Now())
 	var answers []link.Answer
+	gone := n.gone || errors.Is(n.blind, syscall.ENODEV)
+	n.gone = false
 	for _, h := range held {
-		n.kernel[h.Addr] = time.Now().Add(terms.Lifetime)
-		answers = append(answers, link.Answer{Index: h.Index, Addr: h.Addr, Born: h.Born})
+		if n.kernel[h.Addr] = time.Now().Add(terms.Lifetime); gone {
+			delete(n.kernel, h.Addr)
+		}
+		answers = append(answers, link.Answer{Index: h.Index, Addr: h.Addr, Born: h.Born, NoLink: gone})
 	}
 	more, _ := n.book.Answered(n.Now(), n.Now(), terms, answers)
 	return append(lost, more...), nil

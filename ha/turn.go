@@ -79,18 +79,30 @@ func (a *Agent) keepLeases(now time.Time) {
 	if stood {
 		a.frozen(gap)
 	}
-	for _, l := range lost {
-		if g := a.holder(l.Interface, l.Addr); g != nil {
-			a.Log.Warn("address lost", "group", g.spec.Name, "address", l.Addr, "reason", l.Why)
-			if l.Why == link.Expired && !stood {
-				a.loop.Freezes++
-				a.push(g, failover.Freeze{Gap: now.Sub(l.Since)})
-			} else if l.Why == link.Removed {
-				a.push(g, failover.AddressLost{Addr: l.Addr})
-			} // else the interface's own event says more
+	a.atOnce(func() {
+		for _, l := range lost {
+			if g := a.holder(l.Interface, l.Addr); g != nil {
+				a.Log.Warn("address lost", "group", g.spec.Name, "address", l.Addr, "reason", l.Why)
+				a.lost(g, now, l, stood)
+			}
 		}
-	}
+	})
 	a.settle(now)
+}
+
+// lost tells a group, at once, of an address that it held; stood: it knows already that the agent stood still.
+func (a *Agent) lost(g *group, now time.Time, l link.Lost, stood bool) {
+	switch {
+	case l.Why == link.Expired && stood:
+	case l.Why == link.Expired:
+		a.loop.Freezes++
+		a.push(g, failover.Freeze{Gap: now.Sub(l.Since)})
+	case l.Why == link.Gone:
+		a.lookAt(g, now) // which comes first: without an interface there is nothing to put back
+		fallthrough
+	default:
+		a.push(g, failover.AddressLost{Addr: l.Addr})
+	}
 }
 
 // frozen has every group let go within this turn that is active, or on its way there or back: a peer may have taken over meanwhile, and the
