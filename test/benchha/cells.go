@@ -20,6 +20,7 @@ type act struct {
 	window time.Duration // watched at least; 0: until a second after the takeover
 	event  func(*rig) error
 	rule   rule
+	spread time.Duration // it comes at a random time within this, later than it could; the same for all contenders of a batch
 }
 
 // rule says what is wanted of kvmha.
@@ -40,27 +41,31 @@ type cell struct {
 // dualWindow is how long dual ownership is counted after the end of an agent: that of the others has no end.
 const dualWindow = 6 * time.Second
 
+// healSpread is more than the longest interval of adverts: each of the two masters has its own beat since the partition began, and a heal at a
+// fixed time after that would meet each contender at a phase that its own timers choose.
+const healSpread = 2 * time.Second
+
 func cells() []cell {
 	restart := func(r *rig) error { return errors.Join(r.a.Join(), r.start(r.a)) }
 	return []cell{
 		{"crash", "host crash", false, []act{
-			{"host crash", "b", 0, func(r *rig) error { return r.a.Crash() }, rule{ahead: time.Second}},
-			{"failback after it", "a", 0, restart, rule{}}}},
+			{"host crash", "b", 0, func(r *rig) error { return r.a.Crash() }, rule{ahead: time.Second}, 0},
+			{"failback after it", "a", 0, restart, rule{}, 0}}},
 		{"kill", "kill −9 of the daemon", false, []act{
-			{"kill −9", "b", dualWindow, func(r *rig) error { return r.signal(r.a, unix.SIGKILL) }, rule{alone: true, outage: 3500 * time.Millisecond}}}},
+			{"kill −9", "b", dualWindow, func(r *rig) error { return r.signal(r.a, unix.SIGKILL) }, rule{alone: true, outage: 3500 * time.Millisecond}, 0}}},
 		{"stop", "clean stop", false, []act{
-			{"clean stop", "b", 0, func(r *rig) error { return r.procs["a"].Signal(unix.SIGTERM) }, rule{}}}},
+			{"clean stop", "b", 0, func(r *rig) error { return r.procs["a"].Signal(unix.SIGTERM) }, rule{}, 0}}},
 		{"link", "link down and up", false, []act{
-			{"link down", "b", 0, func(r *rig) error { return r.a.Unplug() }, rule{}},
-			{"link up", "a", 0, func(r *rig) error { return r.a.Plug() }, rule{}}}},
+			{"link down", "b", 0, func(r *rig) error { return r.a.Unplug() }, rule{}, 0},
+			{"link up", "a", 0, func(r *rig) error { return r.a.Plug() }, rule{}, 0}}},
 		{"partition", "partition and its heal", false, []act{
-			{"partition", "b", dualWindow, func(r *rig) error { return r.a.Cut() }, rule{noDual: true}},
-			{"partition heals", "a", 4 * time.Second, func(r *rig) error { return r.a.Join() }, rule{}}}},
+			{"partition", "b", dualWindow, func(r *rig) error { return r.a.Cut() }, rule{noDual: true}, 0},
+			{"partition heals", "a", 4 * time.Second, func(r *rig) error { return r.a.Join() }, rule{}, healSpread}}},
 		{"hang", "hang and thaw", false, []act{
-			{"hang", "b", dualWindow, func(r *rig) error { return r.signal(r.a, unix.SIGSTOP) }, rule{alone: true, outage: 3500 * time.Millisecond}},
-			{"thaw", "a", 4 * time.Second, func(r *rig) error { return r.signal(r.a, unix.SIGCONT) }, rule{}}}},
+			{"hang", "b", dualWindow, func(r *rig) error { return r.signal(r.a, unix.SIGSTOP) }, rule{alone: true, outage: 3500 * time.Millisecond}, 0},
+			{"thaw", "a", 4 * time.Second, func(r *rig) error { return r.signal(r.a, unix.SIGCONT) }, rule{}, 0}}},
 		{"service", "failure of a service", true, []act{
-			{"service fails (1 s × 3)", "b", 0, func(r *rig) error { return os.WriteFile(badService(r.a), nil, 0o644) }, rule{}}}},
+			{"service fails (1 s × 3)", "b", 0, func(r *rig) error { return os.WriteFile(badService(r.a), nil, 0o644) }, rule{}, 0}}},
 	}
 }
 
@@ -76,13 +81,13 @@ func (b *bench) cell(ctx context.Context, c cell) error {
 		var wg sync.WaitGroup
 		var errs []error
 		for run := done; run < min(done+b.o.labs, b.o.runs); run++ {
-			phase := time.Duration(rand.Int64N(int64(time.Second)))
+			phase, spread := time.Duration(rand.Int64N(int64(time.Second))), rand.Float64()
 			for i, who := range all {
 				if c.checked && !who.check {
 					continue
 				}
 				wg.Go(func() {
-					samples, err := b.once(ctx, c, who, phase, fmt.Sprintf("%s%d%d", c.name, run, i))
+					samples, err := b.once(ctx, c, who, phase, spread, fmt.Sprintf("%s%d%d", c.name, run, i))
 					mu.Lock()
 					defer mu.Unlock()
 					if err != nil {
@@ -106,8 +111,8 @@ func (b *bench) cell(ctx context.Context, c cell) error {
 	return nil
 }
 
-// once runs a cell with one contender.
-func (b *bench) once(ctx context.Context, c cell, who contender, phase time.Duration, name string) (samples []sample, err error) {
+// once runs a cell with one contender. spread, from 0 to 1, is how far in its own spread an act comes.
+func (b *bench) once(ctx context.Context, c cell, who contender, phase time.Duration, spread float64, name string) (samples []sample, err error) {
 	r, err := newRig(ctx, filepath.Join(b.dir, name), c, who)
 	if err != nil {
 		return nil, err
@@ -118,6 +123,8 @@ func (b *bench) once(ctx context.Context, c cell, who contender, phase time.Dura
 			if err := r.phased(ctx, phase); err != nil {
 				return nil, err
 			}
+		} else if err := pause(ctx, time.Duration(spread*float64(a.spread))); err != nil {
+			return nil, err
 		}
 		s, err := r.act(ctx, a.node, a.window, func() error { return a.event(r) })
 		if err != nil {
@@ -146,7 +153,7 @@ func (b *bench) duals(ctx context.Context) error {
 		for range 3 * b.o.labs {
 			wg.Go(func() {
 				for run := range next {
-					s, err := b.once(ctx, c, who, time.Duration(rand.Int64N(int64(time.Second))), fmt.Sprintf("d%s%d", c.name, run))
+					s, err := b.once(ctx, c, who, time.Duration(rand.Int64N(int64(time.Second))), rand.Float64(), fmt.Sprintf("d%s%d", c.name, run))
 					mu.Lock()
 					if err != nil {
 						errs = append(errs, fmt.Errorf("run %d: %w", run, err))
