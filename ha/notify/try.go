@@ -27,11 +27,23 @@ func Test(ctx context.Context, s ha.Spec) ([]Tried, error) {
 	}
 	now := time.Now()
 	m := Message{Version: messageVersion, ID: messageID(now, 1), Time: now, Since: now, Node: s.Node, Kind: kindTest, Subject: kindTest, Language: string(s.Language),
-		Addresses: []string{}, Facts: []string{fmt.Sprintf("%d groups are configured in %s", len(s.Groups), s.File)}}
+		Addresses: []string{}, Facts: []string{configured(s)}}
 	m.Headline = headline(m)
 	var tried []Tried
 	for _, v := range all {
 		tried = append(tried, Tried{v.name, v.to, v.send(ctx, m)})
 	}
 	return tried, nil
+}
+
+// configured is what a test says about its file, in the language of mails.
+func configured(s ha.Spec) string {
+	n, one, many := len(s.Groups), "1 group is configured in %s", "%d groups are configured in %s"
+	if s.Language == ha.French {
+		one, many = "1 groupe est configuré dans %s", "%d groupes sont configurés dans %s"
+	}
+	if n == 1 {
+		return fmt.Sprintf(one, s.File)
+	}
+	return fmt.Sprintf(many, n, s.File)
 }

@@ -3,6 +3,7 @@ package agentcmd
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -20,9 +21,6 @@ type statusOptions struct {
 	json   bool
 }
 
-// watchEvery is the time between two tables of status --watch.
-const watchEvery = time.Second
-
 func newStatus(a *app) *cobra.Command {
 	var o statusOptions
 	cmd := &cobra.Command{
@@ -32,8 +30,11 @@ func newStatus(a *app) *cobra.Command {
 what keeps a group from serving: checks that are red with their reasons, alarms, and the command that
 overrides. Exit code 1 if a group is active neither here nor on a node that is heard.
 
---watch shows the table again each second until it is interrupted. --json prints everything the agent
-knows, its counters too.`,
+--watch shows the table again each second until q or Ctrl-C is typed, also while the agent is away. --json
+prints everything the agent knows, its counters too. Its keys stay the same within a major version: node,
+pid, version, uptime_seconds, degraded, loop; and of each of groups: name, interface, vhid, role, reason,
+since_seconds, cause, carp, served, addresses, checks, alarms, missing, override, moves. What is empty may
+be left out, and keys may be added.`,
 		Example: `  kvmha status
   kvmha status web --json
   kvmha status --watch`,
@@ -49,38 +50,46 @@ knows, its counters too.`,
 	return cmd
 }
 
+// errNoStatus says that the agent answered something else.
+var errNoStatus = errors.New("cannot show the status: the agent's answer holds none")
+
 func (a *app) runStatus(ctx context.Context, o statusOptions) error {
-	for {
-		reply, err := a.ask(ctx, "show the status", ha.Request{Verb: ha.VerbStatus, Groups: o.groups})
-		if err != nil {
-			return err
-		}
-		if reply.Status == nil {
-			return cli.Failed("", "cannot show the status: the agent's answer holds none")
-		}
-		if o.json {
-			if err := a.env.JSON(reply.Status); err != nil {
-				return fmt.Errorf("cannot show the status: %w", err)
-			}
-			return unserved(reply.Status)
-		}
-		var page bytes.Buffer
-		if err := a.writeStatus(&page, reply.Status); err != nil {
+	if o.watch {
+		return a.runWatch(ctx, o)
+	}
+	reply, err := a.askStatus(ctx, o)
+	if err != nil {
+		return err
+	}
+	if o.json {
+		if err := a.env.JSON(reply); err != nil {
 			return fmt.Errorf("cannot show the status: %w", err)
 		}
-		if _, terminal := a.env.OutTerminal(); o.watch && terminal {
-			a.env.Print("\x1b[H\x1b[2J")
-		}
-		a.env.Print("%s", page.String())
-		if !o.watch {
-			return unserved(reply.Status)
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(watchEvery):
-		}
+		return unserved(reply)
 	}
+	page, err := a.page(reply)
+	if err != nil {
+		return err
+	}
+	a.env.Print("%s", page)
+	return unserved(reply)
+}
+
+func (a *app) askStatus(ctx context.Context, o statusOptions) (*ha.Status, error) {
+	reply, err := a.ask(ctx, "show the status", ha.Request{Verb: ha.VerbStatus, Groups: o.groups})
+	if err == nil && reply.Status == nil {
+		err = errNoStatus
+	}
+	return reply.Status, err
+}
+
+// page is the table and what stands below it.
+func (a *app) page(s *ha.Status) (string, error) {
+	var b bytes.Buffer
+	if err := a.writeStatus(&b, s); err != nil {
+		return "", fmt.Errorf("cannot show the status: %w", err)
+	}
+	return b.String(), nil
 }
 
 // unserved is exit code 1 for a group that nobody serves.
