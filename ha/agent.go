@@ -102,11 +102,11 @@ type Agent struct {
 
 	petted   time.Time
 	stopping bool
-	reading  uint64           // of the file that was begun last
-	read     uint64           // the newest that has ended
-	wanted   []Group          // by the last reload, while it is not done; nil: it is
-	out      map[string]bool  // whether the groups that a reload or another program has ended were in maintenance
-	wishes   map[uint64]asked // requests that a group's machine answers
+	reading  uint64          // of the file that was begun last
+	read     uint64          // the newest that has ended
+	wanted   []Group         // by the last reload, while it is not done; nil: it is
+	out      map[string]bool // whether the groups that a reload or another program has ended were in maintenance
+	wishes   map[uint64]wish // requests that a group's machine answers
 	lastWish uint64
 	end      *Handover // set when the agent is to be replaced
 
@@ -134,7 +134,7 @@ func New(o Options) *Agent {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	a := &Agent{
-		Options: o, ports: map[string]*port{}, broken: map[string]string{}, again: map[string]bool{}, wishes: map[uint64]asked{}, out: map[string]bool{},
+		Options: o, ports: map[string]*port{}, broken: map[string]string{}, again: map[string]bool{}, wishes: map[uint64]wish{}, out: map[string]bool{},
 		peersWanted: make(chan peersWanted, 1), claimsWanted: make(chan claimsWanted, 1), foreign: make(chan foreign, newsWaiting),
 		news: make(chan func(time.Time), newsWaiting), frames: make(chan heard, framesWaiting), links: make(chan link.Event, linksWaiting),
 		results: make(chan result, resultsWaiting),

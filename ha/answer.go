@@ -35,7 +35,7 @@ func (a *Agent) answer(besides context.Context, now time.Time, q asked) {
 			q.reply <- Reply{Error: "one group is switched at a time", Hint: "kvmha switch <group>"}
 			return
 		}
-		a.push(groups[0], failover.Switch{ID: a.wish(q)})
+		a.push(groups[0], failover.Switch{ID: a.wish(groups[0], q)})
 	case VerbReload:
 		a.reload(besides, now, &q)
 	case VerbRestart:
@@ -51,11 +51,27 @@ func (a *Agent) maintain(g *group, on bool) {
 	a.push(g, failover.Maintenance{On: on})
 }
 
-// wish numbers a request that a group's machine is to answer.
-func (a *Agent) wish(q asked) uint64 {
+// wish is a request that a group's machine answers.
+type wish struct {
+	asked
+	g *group
+}
+
+// wish numbers a request.
+func (a *Agent) wish(g *group, q asked) uint64 {
 	a.lastWish++
-	a.wishes[a.lastWish] = q
+	a.wishes[a.lastWish] = wish{q, g}
 	return a.lastWish
+}
+
+// dropWishes answers what a group that ends was asked for and leaves open.
+func (a *Agent) dropWishes(g *group) {
+	for id, w := range a.wishes {
+		if w.g == g {
+			delete(a.wishes, id)
+			w.reply <- Reply{Error: "the group ends here", Hint: "kvmha status"}
+		}
+	}
 }
 
 // replied passes on what a machine answered.

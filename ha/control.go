@@ -162,9 +162,12 @@ func ListenControl(ctx context.Context, dir, path string) (*net.UnixListener, er
 		return nil, err
 	}
 	defer done()
-	if c, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "unix", short); err == nil {
+	switch c, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "unix", short); {
+	case err == nil:
 		c.Close()
 		return nil, ErrRunning
+	case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ECONNREFUSED):
+		return nil, fmt.Errorf("look who listens at %s: %w", path, err) // somebody may, whose backlog is full, say
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("remove the old socket: %w", err)

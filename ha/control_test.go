@@ -7,7 +7,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -101,6 +103,46 @@ func FuzzRequestsAreReadStrictly(f *testing.F) {
 		var r Request
 		if err := readLine(strings.NewReader(string(line)), maxRequest, &r); err == nil && len(line) > maxRequest {
 			t.Errorf("%d bytes were read", len(line))
+		}
+	})
+}
+
+// A socket that cannot be asked is not one that nobody listens at: whoever does keeps it.
+func TestASocketThatCannotBeAskedIsLeftAlone(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "kvmha.sock")
+	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"}) // connect(2) gives EPROTOTYPE
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	got, err := ListenControl(t.Context(), dir, path)
+	if !errors.Is(err, syscall.EPROTOTYPE) {
+		t.Errorf("%v, %v", got, err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Error(err)
+	}
+}
+
+// What a group was asked for and cannot answer any more is answered when it ends, and forgotten.
+func TestAWishEndsWithItsGroup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := (&wire{}).add(1)
+		a, g, _ := still(t, n, testGroup(0))
+		q := asked{Request{Verb: VerbSwitch}, make(chan Reply, 1)}
+		a.wish(g, q)
+		a.remove(g)
+		select {
+		case r := <-q.reply:
+			if r.Error != "the group ends here" {
+				t.Errorf("%+v", r)
+			}
+		default:
+			t.Error("nobody answers")
+		}
+		if len(a.wishes) != 0 {
+			t.Errorf("%d wishes are left", len(a.wishes))
 		}
 	})
 }

@@ -148,6 +148,7 @@ func (a *Agent) remove(g *group) {
 		}
 	}
 	a.removeWatches(g)
+	a.dropWishes(g)
 	g.stop()
 	a.dropVirtualMAC(g)
 	a.groups = slices.DeleteFunc(a.groups, func(x *group) bool { return x == g })
