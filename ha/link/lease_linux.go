@@ -21,6 +21,9 @@ type Leases struct {
 	done  sync.WaitGroup
 	stop  func()
 
+	glance  map[netip.Addr]bool // all addresses of this machine, a moment ago; the goroutine's
+	glanced time.Time
+
 	mu   sync.Mutex
 	book Book
 	lost []Lost
@@ -125,20 +128,19 @@ func (l *Leases) take(ctx context.Context, r *rtnl, name string, addr netip.Addr
 	if held {
 		return nil
 	}
-	found, err := r.find([]netip.Addr{addr})
-	if err != nil {
+	if err := l.makeRoom(r, addr); err != nil {
 		return err
-	}
-	for _, p := range found {
-		if !p.Leased {
-			return &PresentError{p}
-		}
-		if err := r.remove(p.Interface, p.Index, p.Prefix); err != nil {
-			return err
-		}
 	}
 	before := l.clock()
 	answers, err := r.lease(unix.NLM_F_EXCL, terms.Lifetime, []Held{{Index: index, Addr: addr}})
+	if errors.Is(err, unix.EEXIST) { // it came a moment ago
+		l.glance = nil
+		if err := l.makeRoom(r, addr); err != nil {
+			return err
+		}
+		before = l.clock()
+		answers, err = r.lease(unix.NLM_F_EXCL, terms.Lifetime, []Held{{Index: index, Addr: addr}})
+	}
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -69,6 +70,40 @@ func (r *rtnl) find(addrs []netip.Addr) (found []Present, err error) {
 		found = append(found, Present{names[k.index], k.index, k.prefix, k.leased()})
 	}
 	return found, nil
+}
+
+// glanceAge is how old a list of all addresses may be that says that one is not there.
+const glanceAge = 100 * time.Millisecond
+
+// makeRoom removes a lease of the address that was left behind. *PresentError: somebody else has configured it here. Hundreds of groups may take
+// theirs at once on a machine with thousands of addresses, and the list of all is not read again for each.
+func (l *Leases) makeRoom(r *rtnl, addr netip.Addr) error {
+	if now := l.clock(); l.glance == nil || now.Sub(l.glanced) > glanceAge {
+		all, err := r.addresses()
+		if err != nil {
+			return fmt.Errorf("list addresses: %w", err)
+		}
+		l.glance, l.glanced = map[netip.Addr]bool{}, now
+		for _, k := range all {
+			l.glance[k.prefix.Addr()] = true
+		}
+	}
+	if !l.glance[addr] {
+		return nil
+	}
+	found, err := r.find([]netip.Addr{addr})
+	if err != nil {
+		return err
+	}
+	for _, p := range found {
+		if !p.Leased {
+			return &PresentError{p}
+		}
+		if err := r.remove(p.Interface, p.Index, p.Prefix); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // addresses lists them all.
