@@ -177,6 +177,11 @@ func TestSwitchThatNobodyTakes(t *testing.T) {
 	s := start(t)
 	a := s.agent("a", group("web", s.vip, 0, ""))
 	a.role("active")
+	if out, err := a.ask("switch", "web", "--timeout", "500ms"); err == nil || !strings.Contains(err.Error(), "within 500ms; it goes on") {
+		t.Errorf("switch in vain: %v %s", err, out)
+	}
+	a.role("standby")
+	a.role("active")
 	if out, err := a.ask("switch", "web"); err == nil || !strings.Contains(err.Error(), "nobody took it: it comes back here") {
 		t.Errorf("switch: %v %s", err, out)
 	}

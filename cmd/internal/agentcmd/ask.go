@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/user"
 	"strings"
 	"time"
@@ -17,17 +18,20 @@ const askFor = 5 * time.Second
 
 // ask sends the agent a request; act is for the error: "show the status".
 func (a *app) ask(ctx context.Context, act string, r ha.Request) (ha.Reply, error) {
-	wait := askFor
-	if r.Verb == ha.VerbSwitch {
-		wait += ha.SwitchWait
-	}
+	return a.askWithin(ctx, askFor, act, r)
+}
+
+// askWithin is ask for what takes its time.
+func (a *app) askWithin(ctx context.Context, wait time.Duration, act string, r ha.Request) (ha.Reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	r.Who = whoami(a.env)
 	reply, err := ha.Ask(ctx, a.socketPath(), r)
 	switch {
 	case err != nil:
-		if errors.Is(err, context.DeadlineExceeded) {
+		if late := ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded); late && r.Verb == ha.VerbSwitch {
+			return reply, cli.InVain("kvmha status", "cannot %s: nobody was heard to take it within %s; it goes on", act, wait)
+		} else if late {
 			return reply, cli.InVain("systemctl status kvmha", "cannot %s: the agent did not answer within %s", act, wait)
 		}
 		return reply, fmt.Errorf("cannot %s: %w", act, permission(err))

@@ -1,29 +1,58 @@
 package agentcmd
 
 import (
+	"context"
+	"sync"
+	"time"
+
 	"github.com/spf13/cobra"
 
+	"kvmctl/cmd/internal/cli"
 	"kvmctl/ha"
 )
 
 func newSwitch(a *app) *cobra.Command {
-	return &cobra.Command{
+	timeout := ha.SwitchWait
+	cmd := &cobra.Command{
 		Use:   "switch <group>",
 		Short: "Hand a group over to the other node",
 		Long: `Hand a group that is active here over to the other node: the address goes first, then the units are
 stopped, then the other node is told by CARP's bow-out, which ucarp and the BSDs obey at once.
 
-It waits until the other node serves, five minutes at most. A group that is not active here is left so
+It waits until the other node serves, --timeout at most (exit code 5: it goes on by itself). A group that is not active here is left so
 (exit code 3). Nobody may be there to take it: then it comes back after the dead interval (exit code 1).`,
 		Example:           "  kvmha switch web",
 		Args:              args(cobra.ExactArgs(1)),
 		ValidArgsFunction: a.completeGroup,
 		RunE: func(cmd *cobra.Command, groups []string) error {
-			_, err := a.ask(cmd.Context(), "switch "+groups[0], ha.Request{Verb: ha.VerbSwitch, Groups: groups})
+			if timeout <= 0 || timeout > ha.SwitchWait {
+				return cli.Usage("", "cannot switch %s: --timeout %s is not between 0 and %s", groups[0], timeout, ha.SwitchWait)
+			}
+			defer a.patience(cmd.Context(), groups[0]+": waits until the other node serves")()
+			_, err := a.askWithin(cmd.Context(), timeout, "switch "+groups[0], ha.Request{Verb: ha.VerbSwitch, Groups: groups})
 			if err == nil {
 				a.env.Talk("%s is handed over: kvmha status %s", groups[0], groups[0])
 			}
 			return err
 		},
 	}
+	cmd.Flags().DurationVar(&timeout, "timeout", timeout, "wait no longer than `T`")
+	return cmd
+}
+
+// patient is how long nobody wonders what a command waits for.
+const patient = 2 * time.Second
+
+// patience says what is waited for, unless it is over soon. What comes back ends it.
+func (a *app) patience(ctx context.Context, what string) (end func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var talks sync.WaitGroup
+	talks.Go(func() {
+		select {
+		case <-ctx.Done():
+		case <-time.After(patient):
+			a.env.Talk("%s", what)
+		}
+	})
+	return func() { cancel(); talks.Wait() }
 }
