@@ -195,6 +195,9 @@ func (g Group) failoverConfig() failover.Config {
 		Hooks: failover.Hooks{Active: len(g.Hooks.Active) > 0, Standby: len(g.Hooks.Standby) > 0, Waiting: len(g.Hooks.Waiting) > 0,
 			Timeout: g.Hooks.Timeout},
 	}
+	if !g.VirtualMAC { // it waits for an interface of its own otherwise
+		c.Iface = g.Interface
+	}
 	for _, s := range g.Order {
 		c.Order = append(c.Order, failover.Stage(s))
 	}

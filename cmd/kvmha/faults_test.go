@@ -105,6 +105,12 @@ func TestInterfaceVanishesAndComesBack(t *testing.T) {
 	ip("link", "set", "eth0", "down")
 	ip("link", "set", "eth0", "name", "away0")
 	a.role("waiting")
+	if err := hatest.Until(s.ctx, func() bool {
+		out, _ := a.ask("status")
+		return strings.Contains(out, "web: waits for: there is no interface eth0\n")
+	}); err != nil {
+		t.Error("status never says which interface it waits for")
+	}
 	s.held("b")
 	ip("link", "set", "away0", "name", "eth0")
 	ip("link", "set", "eth0", "up")

@@ -17,6 +17,7 @@ const (
 // Config is what the machine knows of its group. Zero durations and counts are taken as they stand: the loader fills in defaults.
 type Config struct {
 	Name   string
+	Iface  string // for the reason of a group that waits for it
 	Order  []Stage
 	Units  []Unit // started in this order, stopped in the reverse one
 	Checks []Check

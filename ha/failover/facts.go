@@ -2,6 +2,7 @@ package failover
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -188,7 +189,7 @@ func (m *Machine) evicted() (Reason, string) {
 	case f.maintenance:
 		return ReasonMaintenance, "maintenance is on"
 	case f.iface == Red:
-		return ReasonInterface, "the interface is gone"
+		return ReasonInterface, strings.TrimRight("there is no interface "+m.cfg.Iface, " ")
 	case f.carrier == Red && !m.cfg.IgnoreCarrier:
 		return ReasonCarrier, "the link has no carrier"
 	}
