@@ -89,7 +89,8 @@ type Agent struct {
 
 	foreign chan foreign
 
-	claimsWanted chan claimsWanted
+	claimsWanted  chan claimsWanted
+	hearingWanted chan map[string]time.Duration
 
 	news    chan func(now time.Time) // what goroutines beside the loop have the loop do
 	frames  chan heard
@@ -136,7 +137,8 @@ func New(o Options) *Agent {
 	a := &Agent{
 		Options: o, ports: map[string]*port{}, broken: map[string]string{}, again: map[string]bool{}, wishes: map[uint64]wish{}, out: map[string]bool{},
 		peersWanted: make(chan peersWanted, 1), claimsWanted: make(chan claimsWanted, 1), foreign: make(chan foreign, newsWaiting),
-		news: make(chan func(time.Time), newsWaiting), frames: make(chan heard, framesWaiting), links: make(chan link.Event, linksWaiting),
+		hearingWanted: make(chan map[string]time.Duration, 1),
+		news:          make(chan func(time.Time), newsWaiting), frames: make(chan heard, framesWaiting), links: make(chan link.Event, linksWaiting),
 		results: make(chan result, resultsWaiting),
 		asks:    make(chan asked, asksWaiting), looks: make(chan Reading, 1), specs: make(chan loaded, 1), faults: make(chan fault, 16),
 	}
@@ -189,6 +191,7 @@ func (a *Agent) startBeside(ctx context.Context) {
 	a.beside.Go(func() { a.followPeers(ctx) })
 	a.beside.Go(func() { a.findFiles(ctx) })
 	a.beside.Go(func() { a.followClaims(ctx) })
+	a.beside.Go(func() { a.listen(ctx) })
 	if a.Control != nil {
 		a.beside.Go(func() { serveControl(a.Control, func(r Request) Reply { return a.ask(ctx, r) }) })
 		context.AfterFunc(ctx, func() { a.Control.Close() })

@@ -113,6 +113,7 @@ func (a *Agent) add(ctx context.Context, spec Group, now time.Time) error {
 	a.beside.Go(func() { g.worker.Run(work, spec.Name) })
 	a.groups = append(a.groups, g)
 	a.wantPeers()
+	a.wantHearing()
 	if a.Resume == nil {
 		left, err := a.Network.Leftovers(spec.Addresses...)
 		if err != nil {
@@ -154,6 +155,7 @@ func (a *Agent) remove(g *group) {
 	a.groups = slices.DeleteFunc(a.groups, func(x *group) bool { return x == g })
 	a.closeUnused()
 	a.wantPeers()
+	a.wantHearing()
 }
 
 func (a *Agent) group(name string) *group {

@@ -48,3 +48,6 @@ func (c *kernelClaims) Close() error {
 	<-c.done
 	return c.ClaimSocket.Close()
 }
+
+// Hears implements Network.
+func (k *Kernel) Hears(iface string) (uint64, []netip.Addr, error) { return link.Hears(iface) }

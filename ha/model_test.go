@@ -217,6 +217,9 @@ func (n *modelNode) Resolve(context.Context, []link.Neighbour, time.Duration) (m
 	return nil, nil
 }
 
+// Hears knows no gateway.
+func (n *modelNode) Hears(string) (uint64, []netip.Addr, error) { return 0, nil, nil }
+
 // Claims hears nobody.
 func (n *modelNode) Claims(string, []netip.Addr, func(netip.Addr)) (io.Closer, error) {
 	return io.NopCloser(nil), nil

@@ -40,6 +40,8 @@ type Network interface {
 	Probe(ctx context.Context, iface string, addr netip.Addr, wait time.Duration) (owner string, err error)
 	// Resolve has the kernel ask, or ask again, where neighbours are, and gives those that have answered within wait.
 	Resolve(ctx context.Context, all []link.Neighbour, wait time.Duration) (map[link.Neighbour]carp.MAC, error)
+	// Hears gives how many frames have come in on an interface, and the gateways on its network.
+	Hears(iface string) (frames uint64, gateways []netip.Addr, err error)
 	// Claims listens for whoever else says on an interface's network that he has one of the addresses, until it is closed. deliver does not wait.
 	Claims(iface string, addrs []netip.Addr, deliver func(netip.Addr)) (io.Closer, error)
 	// Announce tells everybody on the wire where an address is now.

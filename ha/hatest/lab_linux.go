@@ -53,6 +53,9 @@ func New(dir string, names ...string) (l *Lab, err error) {
 		return l, err
 	}
 	l.atEnd(func() error { l.kernel.Close(); return nil })
+	if err := l.hub.do(mute); err != nil {
+		return l, fmt.Errorf("prepare the bridge's namespace: %w", err)
+	}
 	if err := l.addBridge(); err != nil {
 		return l, err
 	}

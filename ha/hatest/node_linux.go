@@ -163,3 +163,12 @@ func quiet() error {
 	}
 	return nil
 }
+
+// mute keeps the bridge and its ports from speaking IPv6 themselves: a switch says nothing.
+func mute() error {
+	const off = "/proc/sys/net/ipv6/conf/default/disable_ipv6"
+	if err := os.WriteFile(off, []byte("1"), 0); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}

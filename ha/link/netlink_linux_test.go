@@ -39,6 +39,8 @@ func FuzzMessages(f *testing.F) {
 			_, _ = parseAddr(m.body)
 			_, _ = parseLink(m.body)
 			_, _ = parseNeighbour(m.body)
+			_, _ = parseFrames(m.body)
+			_, _, _ = parseRoute(m.body)
 		})
 	})
 }

@@ -69,6 +69,9 @@ func (*Watcher) Err() error { return ErrSystem }
 // Lookup gives ErrSystem.
 func Lookup(string) (State, error) { return State{}, ErrSystem }
 
+// Hears gives ErrSystem.
+func Hears(string) (uint64, []netip.Addr, error) { return 0, nil, ErrSystem }
+
 // ClaimSocket hears who else says that he has an address.
 type ClaimSocket struct{}
 

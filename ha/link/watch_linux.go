@@ -211,24 +211,33 @@ func Lookup(name string) (State, error) {
 }
 
 func (r *rtnl) lookup(name string) (s State, err error) {
+	err = r.getLink(name, func(body []byte) (err error) {
+		s, err = parseLink(body)
+		return err
+	})
+	return s, err
+}
+
+// getLink asks for one interface and gives the body of RTM_NEWLINK to f.
+func (r *rtnl) getLink(name string, f func(body []byte) error) error {
 	seq := r.nextSeq()
 	m := message(unix.RTM_GETLINK, 0, seq)
 	m = append(m, make([]byte, unix.SizeofIfInfomsg)...)
 	m = attribute(m, unix.IFLA_IFNAME, append([]byte(name), 0)...)
 	if err := r.send(finish(m)); err != nil {
-		return State{}, err
+		return err
 	}
 	var verdict error
-	err = r.receive(func(m reply) bool {
+	err := r.receive(func(m reply) bool {
 		if m.seq != seq {
 			return false
 		}
 		if verdict = m.err; m.typ == unix.RTM_NEWLINK {
-			s, verdict = parseLink(m.body)
+			verdict = f(m.body)
 		}
 		return true
 	})
-	return s, errors.Join(err, verdict)
+	return errors.Join(err, verdict)
 }
 
 // cString cuts a text at its zero byte.
