@@ -87,7 +87,7 @@ func (m *Machine) received(c Claim) {
 	case replayed:
 		m.reject(Rejected{Replayed, c})
 	case fresh:
-		m.heard, m.counter = true, a.Counter
+		m.heard, m.alone, m.counter = true, false, a.Counter
 		m.proven()
 	}
 	if known == fresh {

@@ -20,6 +20,7 @@ type Machine struct {
 	deadAt   time.Time // the master counts as dead, while it listens
 	graced   bool      // deadAt was put off because nobody had called Step in time
 	announce time.Time // not again before
+	alone    bool      // it took over from a master that fell silent, and has heard nobody since
 	answered bool      // a worse master, since the last advert that was due
 
 	counter uint64
@@ -141,7 +142,7 @@ func (m *Machine) turn() {
 		m.facts.Late = max(m.facts.Late, late)
 		was := m.adAt
 		m.advertise()
-		if every := m.cfg.Interval(m.skew()); late <= every/2 { // the beat is kept; after a stall one advert is enough
+		if every := m.beat(); late <= every/2 { // the beat is kept; after a stall one advert is enough
 			m.adAt = was.Add(every)
 		}
 	}
@@ -177,6 +178,7 @@ func (m *Machine) elect(why Cause, by Claim) {
 		return
 	}
 	silently := why == ByPreemption || why == ByDemotion
+	m.alone = why == ByDeadMaster && !m.facts.Heard.IsZero()
 	if !silently {
 		m.claim()
 	}
@@ -195,7 +197,7 @@ func (m *Machine) to(s State, why Cause, by Claim) {
 	m.emit(Changed{m.facts.State, s, why, by.From})
 	m.facts.State, m.facts.Since, m.facts.Cause = s, m.now, why
 	if s <= Backup {
-		m.claims = false
+		m.claims, m.alone = false, false
 	}
 	m.restart()
 }

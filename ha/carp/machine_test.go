@@ -168,6 +168,27 @@ func TestScripts(t *testing.T) {
 			{every, Turn{}, "send advert 1/100"}, // an answer moves no beat
 			{every, hear("10.77.0.9", 1, 200, 0), "send advert 1/100\nannounce against 10.77.0.9"},
 		}},
+		{"who took over from a master that fell silent advertises four times as often, until somebody is heard", config(UCARP, 1, 100), []move{
+			{0, Allow{}, allowed},
+			{0, hear("10.77.0.9", 1, 0, 0), ""},
+			{dead, Turn{}, "send advert 1/100\nbackup -> candidate: no advert from a master\nelected: no advert from a master"},
+			{dead, Ready{}, "candidate -> master: the group is ready"},
+			{dead + every/4 - 1, Turn{}, ""},
+			{dead + every/4, Turn{}, "send advert 1/100"},
+			{dead + every/2, Turn{}, "send advert 1/100"},
+			{dead + 3*(every/4), Turn{}, "send advert 1/100"},
+			{dead + every, Turn{}, "send advert 1/100"},
+			{dead + every, hear("10.77.0.9", 1, 200, 0), "send advert 1/100\nannounce against 10.77.0.9"},
+			{dead + every + every/4, Turn{}, "send advert 1/100"}, // as it was planned
+			{dead + 2*every, Turn{}, ""},
+			{dead + 2*every + every/4, Turn{}, "send advert 1/100"},
+		}},
+		{"who never heard a master does not", config(UCARP, 1, 100), []move{
+			{0, Allow{}, allowed},
+			{dead, Turn{}, "send advert 1/100\nbackup -> candidate: no advert from a master\nelected: no advert from a master"},
+			{dead + every - 1, Turn{}, ""},
+			{dead + every, Turn{}, "send advert 1/100"},
+		}},
 		{"a worse advert that was captured is not answered: a stranger must not make us talk", config(UCARP, 1, 100), func() []move {
 			captured := hear("10.77.0.9", 1, 200, 0)
 			return []move{

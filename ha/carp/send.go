@@ -1,5 +1,7 @@
 package carp
 
+import "time"
+
 // The failures after which FreeBSD and ucarp demote themselves, and the successes after which they do not any more.
 const (
 	maxErrors  = 3 // CARP_SENDAD_MAX_ERRORS
@@ -18,7 +20,17 @@ func (m *Machine) claim() {
 func (m *Machine) advertise() {
 	skew := m.skew()
 	m.send(m.cfg.Base, skew)
-	m.adAt, m.answered = m.now.Add(m.cfg.Interval(skew)), false
+	m.adAt, m.answered = m.now.Add(m.beat()), false
+}
+
+// beat is the time between two adverts: what they say, and a quarter of it after the master that was here fell silent, until somebody is heard. It may
+// serve behind a partition, which the next advert that gets through ends; one that comes early restarts a timer and no more (facts 1.4).
+func (m *Machine) beat() time.Duration {
+	every := m.cfg.Interval(m.skew())
+	if m.alone {
+		return every / 4
+	}
+	return every
 }
 
 // bowOut ends advertising, with OpenBSD's good-bye where it is wanted and was begun.
