@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"kvmctl/ha/carp"
 	"kvmctl/ha/failover"
 )
 
@@ -138,6 +139,14 @@ func (g *group) status(now time.Time, checks map[string]CheckStatus) GroupStatus
 		Name: g.spec.Name, Interface: g.iface(), VHID: g.spec.VHID, Role: f.Role.String(), Since: now.Sub(f.Since).Seconds(), Cause: f.Cause,
 		Alarms: f.Alerts, Missing: f.Missing, Moves: g.moves,
 		CARP: CARPStatus{State: c.State.String(), Sent: c.Sent, Received: c.Received, Failed: c.Failed, Late: c.Late.Seconds()},
+	}
+	for reason, n := range c.Rejected {
+		if n > 0 {
+			if s.CARP.Rejected == nil {
+				s.CARP.Rejected = map[string]uint64{}
+			}
+			s.CARP.Rejected[carp.Reason(reason).String()] = n
+		}
 	}
 	if f.Role == failover.Waiting {
 		s.Reason = f.Reason.String()

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -33,22 +34,39 @@ func (s *site) adverts(node string) func() (longest time.Duration, n int) {
 	}
 }
 
+// Of three heals the median counts: a busy machine spoils one.
 func TestCase08PartitionHeals(t *testing.T) {
 	s, a := master(t, "")
-	s.must(s.lab.Node("b").Cut())
-	if err := hatest.Until(s.ctx, func() bool { return len(s.holders.Now()) == 2 }); err != nil {
-		t.Fatal("ucarp alone did not take the address")
+	var outages []time.Duration
+	var adverts []int
+	for range 3 {
+		s.must(s.lab.Node("b").Cut())
+		if err := hatest.Until(s.ctx, func() bool { return len(s.holders.Now()) == 2 }); err != nil {
+			t.Fatal("ucarp alone did not take the address")
+		}
+		sniffer, err := s.lab.Node("b").Sniff(hatest.Advert)
+		s.must(err)
+		heal := time.Now()
+		s.must(s.lab.Node("b").Join())
+		s.held("a")
+		s.must(s.settled())
+		outages = append(outages, s.probe.Answers().Outage(heal, time.Now()))
+		n := 0
+		for _, f := range sniffer.Stop() {
+			if f.At.After(heal) {
+				n++
+			}
+		}
+		adverts = append(adverts, n)
 	}
-	heal := time.Now()
-	s.must(s.lab.Node("b").Join())
-	s.held("a")
-	s.must(s.settled())
-	outage := s.probe.Stop().Outage(heal, time.Now())
-	t.Logf("after the heal: outage %s", outage)
-	if outage > time.Second { // ucarp's own slowness included; the agent's part is its gratuitous ARP on each foreign advert
-		t.Errorf("outage %s", outage)
+	t.Logf("after the heals: outages %s, %d adverts of the loser's", outages, adverts)
+	slices.Sort(outages)
+	slices.Sort(adverts)
+	if outages[1] > 50*time.Millisecond || adverts[1] > 2 {
+		t.Errorf("outages %s, adverts %d", outages, adverts)
 	}
 	a.role("active")
+	a.wentThrough("starting>standby standby>promoting promoting>active")
 }
 
 func TestLinkDownDemotesAndComesBack(t *testing.T) {
