@@ -239,33 +239,6 @@ func (a *Agent) readClocks(ctx context.Context) {
 	}
 }
 
-// ask brings a request to the loop and its answer back.
-func (a *Agent) ask(ctx context.Context, r Request) Reply {
-	q := asked{r, make(chan Reply, 1)}
-	late := time.After(controlWait)
-	select {
-	case a.asks <- q:
-	case <-late:
-		return Reply{Error: "the agent's loop does not turn"}
-	case <-ctx.Done():
-		return Reply{Error: "the agent ends"}
-	}
-	if r.Verb == VerbSwitch {
-		late = time.After(SwitchWait)
-	}
-	select {
-	case out := <-q.reply:
-		return out
-	case <-late:
-		if r.Verb == VerbSwitch {
-			return Reply{Error: "it is not handed over after " + SwitchWait.String(), Hint: "kvmha status"}
-		}
-		return Reply{Error: "the agent's loop does not turn"}
-	case <-ctx.Done():
-		return Reply{Error: "the agent ends"}
-	}
-}
-
 func (a *Agent) tell(lines ...string) error {
 	if a.Notifier == nil {
 		return nil

@@ -12,6 +12,33 @@ import (
 	"kvmctl/ha/failover"
 )
 
+// ask brings a request to the loop and its answer back.
+func (a *Agent) ask(ctx context.Context, r Request) Reply {
+	q := asked{r, make(chan Reply, 1)}
+	late := time.After(controlWait)
+	select {
+	case a.asks <- q:
+	case <-late:
+		return Reply{Error: "the agent's loop does not turn"}
+	case <-ctx.Done():
+		return Reply{Error: "the agent ends"}
+	}
+	if r.Verb == VerbSwitch {
+		late = time.After(SwitchWait)
+	}
+	select {
+	case out := <-q.reply:
+		return out
+	case <-late:
+		if r.Verb == VerbSwitch {
+			return Reply{Error: "it is not handed over after " + SwitchWait.String(), Hint: "kvmha status"}
+		}
+		return Reply{Error: "the agent's loop does not turn"}
+	case <-ctx.Done():
+		return Reply{Error: "the agent ends"}
+	}
+}
+
 // answer carries out a request, or has a group's machine answer it later.
 func (a *Agent) answer(besides context.Context, now time.Time, q asked) {
 	groups, err := a.named(q.Groups)
