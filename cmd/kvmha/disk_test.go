@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kvmctl/ha/hatest"
+	"kvmctl/internal/systemd"
 )
 
 // degraded waits until the status says something of what works less well.
@@ -73,6 +76,40 @@ func TestCase16AFullDiskAndCase20ADeadRelay(t *testing.T) {
 		t.Errorf("no mail is left in the spool: %v", err)
 	}
 	s.noDual()
+}
+
+// A unit of systemd's where there is none: its group says so, and cannot be sure that the unit does not run; the other one
+// serves.
+func TestNoSystemdButAUnitOfIts(t *testing.T) {
+	s := start(t)
+	if systemd.Booted() {
+		t.Skip("systemd runs here")
+	}
+	second := strings.Replace(group("dns", s.vip.Next(), 0, ""), fmt.Sprintf("vhid = %d", vhid), "vhid = 43", 1)
+	a := &agent{s: s, node: s.lab.Node("a"), root: t.TempDir()}
+	a.write(second + group("web", s.vip, 0, "[[group.web.unit]]\nname = \"kvmha-test-of-nobody.service\"\n"))
+	c := a.node.Command(context.Background(), "/proc/self/exe", "--root", a.root, "run")
+	c.Env = append(os.Environ(), asAgent+"=1", "DBUS_SYSTEM_BUS_ADDRESS=unix:path=/nonexistent/bus")
+	var err error
+	a.Process, err = a.node.StartCmd("kvmha", c)
+	s.must(err)
+	a.role("active") // the first of the names, dns
+	if err := hatest.Until(s.ctx, func() bool {
+		st, err := a.status()
+		return err == nil && len(st.Groups) == 2 && st.Groups[1].Role == "stuck" &&
+			strings.Contains(st.Groups[1].Cause, "kvmha-test-of-nobody.service: reach systemd at /run/systemd/private: ")
+	}); err != nil {
+		t.Fatalf("it does not say what is missing:\n%s", a.Output())
+	}
+	st, err := a.status()
+	s.must(err)
+	t.Logf("%q %q", st.Groups[1].Cause, st.Groups[1].Alarms)
+	if st.Groups[0].Role != "active" {
+		t.Errorf("the other group is %s", st.Groups[0].Role)
+	}
+	if has, err := a.node.Holds(s.vip); err != nil || has {
+		t.Errorf("it has the address without its unit: %v", err)
+	}
 }
 
 // A file of 2 MB is refused before anything is done, by whoever reads it.

@@ -11,6 +11,39 @@ import (
 	"kvmctl/ha/hatest"
 )
 
+// Case 7: a link that comes and goes, never up for as long as the damping asks, is one move away, and one back when it stays.
+func TestCase07LinkFlaps(t *testing.T) {
+	s := start(t)
+	a := s.agent("a", group("web", s.vip, 0, "preempt = true\npreempt_delay = \"0s\"\ndamping = {min = \"1s\", max = \"3s\"}\n"))
+	a.role("active")
+	u := s.ucarp("b", 100, false)
+	s.must(hatest.Until(s.ctx, func() bool { return strings.Contains(u.Output(), "BACKUP") }))
+	for range 20 {
+		s.must(a.node.Unplug())
+		<-time.After(200 * time.Millisecond)
+		s.must(a.node.Plug())
+		<-time.After(200 * time.Millisecond)
+	}
+	s.held("b")
+	a.role("active")
+	s.held("a")
+	s.must(s.settled())
+	t.Log(a.roles())
+	away, back := 0, 0
+	for _, r := range a.roles() {
+		if strings.HasPrefix(r, "active>") {
+			away++
+		}
+		if strings.HasSuffix(r, ">active") {
+			back++
+		}
+	}
+	if away != 1 || back != 2 { // the first time is its start
+		t.Errorf("%d times away, %d times active: %s", away, back, a.roles())
+	}
+	s.noDual()
+}
+
 // Case 14: a service that is well and ill again and again. After two moves in a window the group stays with the peer, as long as that serves,
 // and both moves were told.
 func TestCase14AFlappingServiceMovesTwice(t *testing.T) {
