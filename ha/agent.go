@@ -5,58 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"os"
-	"strings"
 	"sync"
 	"time"
 
 	"kvmctl/ha/check"
 	"kvmctl/ha/failover"
 	"kvmctl/ha/link"
-	"kvmctl/internal/systemd"
 )
-
-// Options are what an agent is made of: everything by which it touches the world.
-type Options struct {
-	Spec     Spec
-	Clock    Clock
-	Network  Network
-	Notifier *Notifier // nil: nobody is told
-	Log      *slog.Logger
-	Journal  Journal                             // of roles; nil: only Log
-	Voices   Voices                              // for alerts; nil: only Log
-	Control  net.Listener                        // nil: nobody asks
-	Bus      *systemd.Bus                        // for checks; nil: no systemd here
-	Root     string                              // below which the network's configuration is; empty: /
-	Load     func(context.Context) (Spec, error) // of a reload
-	Reload   <-chan os.Signal                    // SIGHUP
-	Restart  <-chan os.Signal                    // SIGUSR2
-	Version  string
-	BootID   string
-	Resume   *Handover // what the program before left; nil: a start
-}
-
-// Journal takes one record a change of role. It does not wait.
-type Journal interface{ Record(Record) }
-
-// Record is one line of the audit log.
-type Record struct {
-	Node   string   `json:"node"`
-	Group  string   `json:"group"`
-	From   string   `json:"from"`
-	To     string   `json:"to"`
-	Reason string   `json:"reason,omitempty"` // of waiting
-	Event  string   `json:"event"`
-	Cause  string   `json:"cause"`
-	Facts  []string `json:"facts,omitempty"`
-}
-
-// Voices carries alerts to people. It does not wait.
-type Voices interface {
-	Say(Spec, Group, failover.Alert)
-	Use(Spec) // a reload has changed how people are reached
-}
 
 // Bounds of what waits for the main loop. A frame that finds no room is dropped and counted, as the kernel would.
 const (
@@ -244,34 +199,6 @@ func (a *Agent) tell(lines ...string) error {
 		return nil
 	}
 	return a.Notifier.Tell(lines...)
-}
-
-// fault is what somebody beside the loop has to say of his work; nil takes it back.
-type fault struct {
-	subject string
-	err     error
-}
-
-// Degrade notes, from any goroutine and without waiting, what does not work as it should; nil takes it back.
-func (a *Agent) Degrade(subject string, err error) {
-	select {
-	case a.faults <- fault{subject, err}:
-	default: // sixteen others are told of already
-	}
-}
-
-// degrade notes what does not work as it should; nil takes it back.
-func (a *Agent) degrade(subject string, err error) {
-	switch {
-	case err == nil && a.broken[subject] != "":
-		a.Log.Info("works again", "subject", subject)
-		delete(a.broken, subject)
-	case err != nil && a.broken[subject] == "":
-		a.Log.Warn("degraded", "subject", subject, "error", err)
-		fallthrough
-	case err != nil:
-		a.broken[subject] = subject + ": " + strings.ReplaceAll(err.Error(), "\n", "; ")
-	}
 }
 
 func (a *Agent) closeAll() error {

@@ -50,7 +50,6 @@ const (
 	VerbMaintenance Verb = "maintenance"
 	VerbReload      Verb = "reload"
 	VerbRestart     Verb = "restart"
-	VerbNotifyTest  Verb = "notify-test"
 )
 
 // Reply is the agent's line.

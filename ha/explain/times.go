@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"kvmctl/ha"
+	"kvmctl/ha/link"
 )
 
 // life is how long an address outlives the last refresh of its lease. The figures were measured (Linux 6.18, 10 to 20 runs each): the kernel counts whole
@@ -13,9 +14,6 @@ import (
 type life struct {
 	quiet, worst time.Duration // on a quiet host; when something adds an address meanwhile
 }
-
-// manyAddresses is the number from which on leases are longer, so that those who listen to the kernel's messages do not drown in them.
-const manyAddresses = 32
 
 func lifetime(spec ha.Spec, tick bool) life {
 	addresses := 0
@@ -26,11 +24,8 @@ func lifetime(spec ha.Spec, tick bool) life {
 	if tick {
 		l = life{1100 * time.Millisecond, 1100 * time.Millisecond}
 	}
-	if addresses > manyAddresses {
-		l.quiet += time.Second
-		l.worst += time.Second
-	}
-	return l
+	longer := link.TermsFor(addresses).Lifetime - link.TermsFor(1).Lifetime // the figures above are of a few
+	return life{l.quiet + longer, l.worst + longer}
 }
 
 // interval is the time between two adverts (facts of carp(4), ucarp, OpenBSD: base + skew/256 s).

@@ -43,18 +43,6 @@ type handing struct {
 	until time.Time // zero: it is still being let go
 }
 
-// Status is what `kvmha status` shows of a group.
-type Status struct {
-	Role    Role
-	Reason  Reason // of Waiting
-	Since   time.Time
-	Cause   string    // of the last change
-	Missing string    // what keeps it from being active; empty: nothing
-	Cooling time.Time // until when it stays away; zero: it does not
-	Step    string    // what is under way; empty: nothing
-	Alerts  []string  // that last
-}
-
 // New makes the machine of a group that has just been configured, in the role Starting. The first facts (carrier, interface, checks) are told
 // by Step. Units of an agent that died may still run: they are adopted when this node is elected, and stopped when the peer is found to serve.
 func New(cfg Config, now time.Time) *Machine {
@@ -119,40 +107,6 @@ func (m *Machine) Next() time.Time {
 		soonest(m.alarmAt(a))
 	}
 	return next
-}
-
-// Status gives the state at the end of the last Step.
-func (m *Machine) Status() Status {
-	s := Status{Role: m.role, Reason: m.reason, Since: m.since, Cause: m.cause}
-	if _, why := m.blocked(); m.role != Active && why != "" {
-		s.Missing = why
-	}
-	if m.damp.cool.After(m.now) {
-		s.Cooling = m.damp.cool
-	}
-	if m.job.running {
-		s.Step = m.job.cur.String()
-	}
-	for _, a := range m.alarms {
-		if a.open() {
-			s.Alerts = append(s.Alerts, because(a.subject.String(), a.facts[0])+m.meanwhile(a))
-		}
-	}
-	return s
-}
-
-// meanwhile says of the open alarm of a check what is known of it now: the alarm ends only when the check has been green, for long enough.
-func (m *Machine) meanwhile(a alarm) string {
-	for i, c := range m.cfg.Checks {
-		switch {
-		case a.subject != AboutCheck || c.Name != a.name:
-		case m.facts.checks[i].state == Green:
-			return " (green again)"
-		case m.facts.checks[i].state == Unknown:
-			return " (not asked since)"
-		}
-	}
-	return ""
 }
 
 func (m *Machine) emit(e Effect) { m.out = append(m.out, e) }

@@ -1,0 +1,49 @@
+package failover
+
+import "time"
+
+// Status is what `kvmha status` shows of a group.
+type Status struct {
+	Role    Role
+	Reason  Reason // of Waiting
+	Since   time.Time
+	Cause   string    // of the last change
+	Missing string    // what keeps it from being active; empty: nothing
+	Cooling time.Time // until when it stays away; zero: it does not
+	Step    string    // what is under way; empty: nothing
+	Alerts  []string  // that last
+}
+
+// Status gives the state at the end of the last Step.
+func (m *Machine) Status() Status {
+	s := Status{Role: m.role, Reason: m.reason, Since: m.since, Cause: m.cause}
+	if _, why := m.blocked(); m.role != Active && why != "" {
+		s.Missing = why
+	}
+	if m.damp.cool.After(m.now) {
+		s.Cooling = m.damp.cool
+	}
+	if m.job.running {
+		s.Step = m.job.cur.String()
+	}
+	for _, a := range m.alarms {
+		if a.open() {
+			s.Alerts = append(s.Alerts, because(a.subject.String(), a.facts[0])+m.meanwhile(a))
+		}
+	}
+	return s
+}
+
+// meanwhile says of the open alarm of a check what is known of it now: the alarm ends only when the check has been green, for long enough.
+func (m *Machine) meanwhile(a alarm) string {
+	for i, c := range m.cfg.Checks {
+		switch {
+		case a.subject != AboutCheck || c.Name != a.name:
+		case m.facts.checks[i].state == Green:
+			return " (green again)"
+		case m.facts.checks[i].state == Unknown:
+			return " (not asked since)"
+		}
+	}
+	return ""
+}

@@ -1,0 +1,52 @@
+package ha
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"os"
+
+	"kvmctl/ha/failover"
+	"kvmctl/internal/systemd"
+)
+
+// Options are what an agent is made of: everything by which it touches the world.
+type Options struct {
+	Spec     Spec
+	Clock    Clock
+	Network  Network
+	Notifier *Notifier // nil: nobody is told
+	Log      *slog.Logger
+	Journal  Journal                             // of roles; nil: only Log
+	Voices   Voices                              // for alerts; nil: only Log
+	Control  net.Listener                        // nil: nobody asks
+	Bus      *systemd.Bus                        // for checks; nil: no systemd here
+	Root     string                              // below which the network's configuration is; empty: /
+	Load     func(context.Context) (Spec, error) // of a reload
+	Reload   <-chan os.Signal                    // SIGHUP
+	Restart  <-chan os.Signal                    // SIGUSR2
+	Version  string
+	BootID   string
+	Resume   *Handover // what the program before left; nil: a start
+}
+
+// Journal takes one record a change of role. It does not wait.
+type Journal interface{ Record(Record) }
+
+// Record is one line of the audit log.
+type Record struct {
+	Node   string   `json:"node"`
+	Group  string   `json:"group"`
+	From   string   `json:"from"`
+	To     string   `json:"to"`
+	Reason string   `json:"reason,omitempty"` // of waiting
+	Event  string   `json:"event"`
+	Cause  string   `json:"cause"`
+	Facts  []string `json:"facts,omitempty"`
+}
+
+// Voices carries alerts to people. It does not wait.
+type Voices interface {
+	Say(Spec, Group, failover.Alert)
+	Use(Spec) // a reload has changed how people are reached
+}
