@@ -95,7 +95,11 @@ func (a *Agent) follows(wanted []Group) {
 		if w := find(wanted, g.spec.Name); w == nil || !reflect.DeepEqual(*w, g.spec) {
 			a.Log.Info("configuration changed", "group", g.spec.Name, "removed", w == nil)
 			g.leaving = true
-			a.push(g, failover.Stop{})
+			why := "the configuration has changed, and the group begins anew"
+			if w == nil {
+				why = "the configuration has the group no more"
+			}
+			a.push(g, failover.Stop{Why: why})
 		}
 	}
 }

@@ -2,10 +2,12 @@ package audit
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -37,7 +39,7 @@ func run(t *testing.T, l *Log) (stop func()) {
 
 func read(t *testing.T, path string) []Entry {
 	t.Helper()
-	all, bad, err := Read(path)
+	all, _, bad, err := Read(path)
 	if err != nil || bad != 0 {
 		t.Fatalf("%d bad, %v", bad, err)
 	}
@@ -96,7 +98,7 @@ func TestTheLogIsBoundedAndFollowed(t *testing.T) {
 	followed := make(chan struct{}, 1)
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		_ = Follow(ctx, path, func(e Entry) {
+		_ = Follow(ctx, path, Place{}, func(e Entry) {
 			if seen = append(seen, e.Cause); e.Cause == "last" {
 				followed <- struct{}{}
 			}
@@ -137,6 +139,59 @@ func TestTheLogIsBoundedAndFollowed(t *testing.T) {
 	}
 	if len(seen) == 0 || seen[len(seen)-1] != "last" {
 		t.Errorf("followed %d", len(seen))
+	}
+}
+
+// What is written between reading and following is told, also when the log was rotated between: each entry once.
+func TestNothingIsLostBetweenReadAndFollow(t *testing.T) {
+	line := func(e Entry) []byte {
+		b, err := json.Marshal(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return append(b, '\n')
+	}
+	for _, rotated := range []bool{false, true} {
+		path := filepath.Join(t.TempDir(), "audit.jsonl")
+		put := func(e ...Entry) {
+			f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			for _, e := range e {
+				if _, err := f.Write(line(e)); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		put(entry(0), entry(1))
+		all, place, bad, err := Read(path)
+		if err != nil || bad != 0 {
+			t.Fatal(bad, err)
+		}
+		put(entry(2))
+		if rotated {
+			if err := os.Rename(path, path+".1"); err != nil {
+				t.Fatal(err)
+			}
+			put(entry(3))
+		}
+		put(entry(4))
+		want := []Entry{entry(0), entry(1), entry(2), entry(3), entry(4)}
+		if !rotated {
+			want = slices.Delete(want, 3, 4)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		err = Follow(ctx, path, place, func(e Entry) {
+			if all = append(all, e); len(all) == len(want) {
+				cancel()
+			}
+		})
+		cancel()
+		if diff := cmp.Diff(want, all); diff != "" || err != nil {
+			t.Errorf("rotated %v: %v %s", rotated, err, diff)
+		}
 	}
 }
 

@@ -13,34 +13,55 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Read gives what the log at path holds, oldest first. What is no entry is left out and counted. A log that is not there is empty.
-func Read(path string) (all []Entry, bad int, err error) {
-	for _, p := range []string{path + ".1", path} {
-		text, err := readFile(p)
-		if err != nil {
-			return nil, 0, err
-		}
+// Place is how far a log was read. The zero Place is the beginning of one that was not there.
+type Place struct {
+	file os.FileInfo
+	at   int64 // behind the last whole line
+}
+
+// Read gives what the log at path holds, oldest first, and where Follow goes on. What is no entry is left out and counted. A log that is not
+// there is empty.
+func Read(path string) (all []Entry, place Place, bad int, err error) {
+	now, is, err := readFile(path) // first: when it is rotated meanwhile it is what is read here, and nothing is missed or told twice
+	if err != nil {
+		return nil, Place{}, 0, err
+	}
+	before, was, err := readFile(path + ".1")
+	if err != nil {
+		return nil, Place{}, 0, err
+	}
+	if is != nil && was != nil && os.SameFile(is, was) {
+		before = nil
+	}
+	if is == nil && was != nil { // between the two steps of a rotation, or whoever rotated has died there
+		is, now, before = was, before, nil
+	}
+	for _, text := range [][]byte{before, now} {
 		some, skipped := ParseAll(text)
 		all, bad = append(all, some...), bad+skipped
 	}
-	return all, bad, nil
+	return all, Place{is, int64(bytes.LastIndexByte(now, '\n') + 1)}, bad, nil
 }
 
-// readFile reads a bounded file; one that is not there is empty.
-func readFile(path string) ([]byte, error) {
+// readFile reads a bounded file, and tells which it is; one that is not there is empty.
+func readFile(path string) ([]byte, os.FileInfo, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return nil, nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read the audit log: %w", err)
+		return nil, nil, fmt.Errorf("read the audit log: %w", err)
 	}
 	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the audit log: %w", err)
+	}
 	text, err := io.ReadAll(io.LimitReader(f, 2*maxFile))
 	if err != nil {
-		return nil, fmt.Errorf("read the audit log: %w", err)
+		return nil, nil, fmt.Errorf("read the audit log: %w", err)
 	}
-	return text, nil
+	return text, st, nil
 }
 
 // ParseAll reads the lines of a log; what is no entry is counted.
@@ -62,13 +83,9 @@ func ParseAll(text []byte) (all []Entry, bad int) {
 // lookEvery is how often Follow looks for more.
 const lookEvery = 200 * time.Millisecond
 
-// Follow gives every entry that is written from now on to each, until ctx ends.
-func Follow(ctx context.Context, path string, each func(Entry)) error {
-	var at int64
-	var was os.FileInfo
-	if st, err := os.Stat(path); err == nil {
-		was, at = st, st.Size()
-	}
+// Follow gives every entry that was written behind from to each, until ctx ends.
+func Follow(ctx context.Context, path string, from Place, each func(Entry)) error {
+	was, at := from.file, from.at
 	t := time.NewTicker(lookEvery)
 	defer t.Stop()
 	for {

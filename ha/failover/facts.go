@@ -1,6 +1,7 @@
 package failover
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -12,6 +13,7 @@ type facts struct {
 	isolated       *string
 	maintenance    bool
 	stopping       bool
+	stop           string // why
 	misconfigured  string
 	checks         []checkFact // as Config.Checks
 	dead           []*fault    // as Config.Units: of one that ended by itself; nil: it did not
@@ -85,7 +87,9 @@ func (m *Machine) absorb(in Input) {
 	case Restart:
 		m.restart(in)
 	case Stop:
-		f.stopping = true
+		if !f.stopping {
+			f.stopping, f.stop = true, cmp.Or(in.Why, "the agent stops")
+		}
 	case Freeze:
 		m.frozen(in)
 	case AddressLost:
@@ -185,7 +189,7 @@ func (m *Machine) evicted() (Reason, string) {
 	f := &m.facts
 	switch {
 	case f.stopping:
-		return ReasonStopping, "the agent stops"
+		return ReasonStopping, f.stop
 	case f.maintenance:
 		return ReasonMaintenance, "maintenance is on"
 	case f.iface == Red:

@@ -109,8 +109,8 @@ type Switch struct {
 // Restart asks whether the agent may be replaced by exec now. It is answered by Reply at once: refused while a step is under way.
 type Restart struct{ ID uint64 }
 
-// Stop says that the agent ends: the group is handed over and let go, then Stopped is said.
-type Stop struct{}
+// Stop says that the group ends on this node: it is handed over and let go, then Stopped is said. The first Stop tells why.
+type Stop struct{ Why string } // empty: the agent stops
 
 // Freeze says that agent or machine stood still for Gap, longer than the lease lasts: the addresses may be somebody else's by now.
 // It is told before CARP is stepped again, which would send the advert that is overdue and depose whoever took over.

@@ -1,6 +1,9 @@
 package failover
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Status is what `kvmha status` shows of a group.
 type Status struct {
@@ -28,7 +31,11 @@ func (m *Machine) Status() Status {
 	}
 	for _, a := range m.alarms {
 		if a.open() {
-			s.Alerts = append(s.Alerts, because(a.subject.String(), a.facts[0])+m.meanwhile(a))
+			what := a.facts[0]
+			if a.subject == AboutNobody { // the first fact is the subject's name in other words; what it is here follows
+				what = strings.Join(a.facts[1:], "; ")
+			}
+			s.Alerts = append(s.Alerts, because(a.subject.String(), what)+m.meanwhile(a))
 		}
 	}
 	return s

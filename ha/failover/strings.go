@@ -84,7 +84,7 @@ func (i Result) String() string {
 func (i Maintenance) String() string  { return "maintenance " + onOff(i.On) }
 func (i Switch) String() string       { return fmt.Sprintf("switch %d force %s", i.ID, onOff(i.Force)) }
 func (i Restart) String() string      { return fmt.Sprintf("restart %d", i.ID) }
-func (Stop) String() string           { return "stop" }
+func (i Stop) String() string         { return because("stop", i.Why) }
 func (i Freeze) String() string       { return "frozen for " + i.Gap.String() }
 func (i AddressLost) String() string  { return "address " + i.Addr.String() + " lost" }
 func (i AddressFound) String() string { return because("address "+i.Addr.String()+" found", i.File) }

@@ -213,7 +213,7 @@ func (b *bench) command(line string, answers *[]string) error {
 	case "restart":
 		b.tell(Restart{ID: 8})
 	case "stop":
-		b.tell(Stop{})
+		b.tell(Stop{rest(1)})
 	case "freeze":
 		d, err := time.ParseDuration(arg(1))
 		if err != nil {

@@ -57,7 +57,7 @@ func (a *app) runLog(ctx context.Context, o *logOptions) error {
 		return cli.Usage("kvmha log -n 10", "cannot show the log: -n has to be 1 or more")
 	}
 	path := a.auditPath()
-	all, bad, err := audit.Read(path)
+	all, place, bad, err := audit.Read(path)
 	if err != nil {
 		return fmt.Errorf("cannot show the log: %w", err)
 	}
@@ -86,7 +86,7 @@ func (a *app) runLog(ctx context.Context, o *logOptions) error {
 	}
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	err = audit.Follow(ctx, path, func(e audit.Entry) {
+	err = audit.Follow(ctx, path, place, func(e audit.Entry) {
 		if o.group == "" || e.Group == o.group {
 			if err := a.printEntry(o, e); err != nil { // whoever read it has gone
 				stop(err)
