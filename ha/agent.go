@@ -56,15 +56,16 @@ type Agent struct {
 	specs   chan loaded
 	faults  chan fault
 
-	petted   time.Time
-	stopping bool
-	reading  uint64          // of the file that was begun last
-	read     uint64          // the newest that has ended
-	wanted   []Group         // by the last reload, while it is not done; nil: it is
-	out      map[string]bool // whether the groups that a reload or another program has ended were in maintenance
-	wishes   map[uint64]wish // requests that a group's machine answers
-	lastWish uint64
-	end      *Handover // set when the agent is to be replaced
+	petted          time.Time
+	stopping        bool
+	readsForRestart bool            // the file is being read for a restart in place
+	reading         uint64          // of the file that was begun last
+	read            uint64          // the newest that has ended
+	wanted          []Group         // by the last reload, while it is not done; nil: it is
+	out             map[string]bool // whether the groups that a reload or another program has ended were in maintenance
+	wishes          map[uint64]wish // requests that a group's machine answers
+	lastWish        uint64
+	end             *Handover // set when the agent is to be replaced
 
 	beside sync.WaitGroup // every goroutine that Run starts
 }
@@ -122,6 +123,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	a.dropOrphans()
 	a.Resume = nil // a group that a reload adds begins anew
+	if a.Unread != nil {
+		a.unused(a.Unread)
+	}
 	a.startBeside(besides)
 	if err := a.tell("READY=1", "STATUS="+a.oneLine()); err != nil {
 		a.degrade("notify", err)

@@ -67,7 +67,7 @@ func (a *Agent) answer(besides context.Context, now time.Time, q asked) {
 	case VerbReload:
 		a.reload(besides, now, &q)
 	case VerbRestart:
-		a.beginRestart(now, &q)
+		a.askRestart(besides, now, &q)
 	default:
 		q.reply <- Reply{Error: fmt.Sprintf("nobody here knows %q", q.Verb)}
 	}

@@ -69,8 +69,7 @@ func (a *Agent) reloaded(now time.Time, l loaded) {
 	}
 	a.read = l.nth
 	if l.err != nil {
-		a.Log.Error("the file is not used; the agent goes on as it is", "error", l.err)
-		a.degrade("configuration", l.err)
+		a.unused(l.err)
 		if l.q != nil {
 			l.q.reply <- Reply{Usage: !errors.Is(l.err, errNoLoad), Error: l.err.Error(), Hint: "kvmha check"}
 		}
@@ -86,6 +85,12 @@ func (a *Agent) reloaded(now time.Time, l loaded) {
 	if l.q != nil {
 		l.q.reply <- Reply{}
 	}
+}
+
+// unused notes a file that cannot be used.
+func (a *Agent) unused(err error) {
+	a.Log.Error("the file is not used; the agent goes on as it is", "error", err)
+	a.degrade("configuration", err)
 }
 
 // follows lets go of the groups that the file no longer has as they are; follow does the rest.

@@ -26,7 +26,54 @@ type Handover struct {
 	Restarts int             `json:"restarts"`
 	Control  int             `json:"control"` // the control socket's descriptor; -1: none
 	Held     []link.Held     `json:"held"`
+	Node     *savedSpec      `json:"node,omitempty"` // nil: of a program that did not leave it yet
 	Groups   []groupHandover `json:"groups"`
+}
+
+// Spec is what the program before was about when it ended: for one that takes over and cannot read the file.
+func (h *Handover) Spec() Spec {
+	var s Spec
+	if h.Node != nil {
+		s = h.Node.spec()
+	}
+	for _, g := range h.Groups {
+		s.Groups = append(s.Groups, g.Spec.spec())
+	}
+	return s
+}
+
+// savedSpec is a Spec without its groups, but with the passwords that never write themselves.
+type savedSpec struct {
+	File     string
+	Node     string
+	Mail     savedMail
+	Webhook  savedWebhook
+	Command  Command
+	Log      Log
+	Language Language
+}
+
+type savedMail struct {
+	Mail
+	Password string // encoding/json takes it instead of the Mail's own
+}
+
+type savedWebhook struct {
+	Webhook
+	Token string // likewise
+}
+
+func savedSpecOf(s Spec) *savedSpec {
+	return &savedSpec{
+		File: s.File, Node: s.Node, Mail: savedMail{s.Mail, s.Mail.Password.Reveal()}, Webhook: savedWebhook{s.Webhook, s.Webhook.Token.Reveal()},
+		Command: s.Command, Log: s.Log, Language: s.Language,
+	}
+}
+
+func (s *savedSpec) spec() Spec {
+	mail, hook := s.Mail.Mail, s.Webhook.Webhook
+	mail.Password, hook.Token = NewSecret(s.Mail.Password), NewSecret(s.Webhook.Token)
+	return Spec{File: s.File, Node: s.Node, Mail: mail, Webhook: hook, Command: s.Command, Log: s.Log, Language: s.Language}
 }
 
 // groupHandover is one group's part.

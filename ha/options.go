@@ -28,6 +28,7 @@ type Options struct {
 	Version  string
 	BootID   string
 	Resume   *Handover // what the program before left; nil: a start
+	Unread   error     // why the file could not be read and Spec is that of Resume; nil: it is the file's
 }
 
 // Journal takes one record a change of role. It does not wait.

@@ -2,6 +2,7 @@ package ha
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"time"
 
@@ -9,19 +10,58 @@ import (
 	"kvmctl/ha/failover"
 )
 
+// errReading says that the file is being read for a restart already.
+var errReading = errors.New("a restart is under way already")
+
+// askRestart has the file read beside the loop before anything ends: a new program could begin nothing with one that has a mistake.
+func (a *Agent) askRestart(besides context.Context, now time.Time, q *asked) {
+	switch {
+	case a.readsForRestart:
+		a.refuseRestart(q, Reply{Refused: true, Error: errReading.Error(), Hint: "kvmha status"})
+		return
+	case a.Load == nil:
+		a.beginRestart(now, q)
+		return
+	}
+	a.readsForRestart = true
+	a.beside.Go(func() {
+		_, err := a.Load(besides)
+		select {
+		case a.news <- func(now time.Time) { a.looksRestartable(now, q, err) }:
+		case <-besides.Done():
+		}
+	})
+}
+
+// looksRestartable begins the restart that was asked for, unless the file has a mistake.
+func (a *Agent) looksRestartable(now time.Time, q *asked, err error) {
+	a.readsForRestart = false
+	if err != nil {
+		a.degrade("configuration", err)
+		a.refuseRestart(q, Reply{Usage: true, Error: err.Error(), Hint: "kvmha check"})
+		return
+	}
+	a.beginRestart(now, q)
+}
+
+// refuseRestart says why there is none.
+func (a *Agent) refuseRestart(q *asked, r Reply) {
+	a.Log.Warn("no restart in place", "reason", r.Error)
+	if q != nil {
+		q.reply <- r
+	}
+}
+
 // beginRestart makes everything ready for the program that takes the agent over, unless a group moves at the moment.
 func (a *Agent) beginRestart(now time.Time, q *asked) {
 	refuse := func(why string) {
-		a.Log.Warn("no restart in place", "reason", why)
-		if q != nil {
-			q.reply <- Reply{Refused: true, Error: why, Hint: "kvmha status, and again when no group moves"}
-		}
+		a.refuseRestart(q, Reply{Refused: true, Error: why, Hint: "kvmha status, and again when no group moves"})
 	}
 	if a.stopping || a.wanted != nil {
 		refuse("the agent is stopping, or takes a new file")
 		return
 	}
-	h := &Handover{Version: handoverVersion, BootID: a.BootID, Made: bootAge(now), Began: bootAge(a.began), Restarts: a.loop.Restart, Control: -1}
+	h := &Handover{Version: handoverVersion, BootID: a.BootID, Made: bootAge(now), Began: bootAge(a.began), Restarts: a.loop.Restart, Control: -1, Node: savedSpecOf(a.Spec)}
 	for _, g := range a.groups {
 		r, ok := g.fo.Handover(bootAge)
 		if !ok {

@@ -185,3 +185,28 @@ func TestAGroupComesThroughAnExec(t *testing.T) {
 		t.Errorf("%+v, want %+v", back, g)
 	}
 }
+
+// So does what is not a group's: a program that cannot read the file goes on with it, and reaches people as before.
+func TestASpecComesThroughAnExec(t *testing.T) {
+	s := Spec{
+		File: "/etc/kvmha.toml", Node: "n", Groups: []Group{testGroup(0)}, Mail: Mail{"r:25", MailStartTLS, "u", NewSecret("p"), "f", []string{"t"}, time.Second},
+		Webhook: Webhook{"https://x", NewSecret("w"), time.Second}, Command: Command{[]string{"c"}, time.Second}, Log: Log{LogFile, "/l"}, Language: French,
+	}
+	for i := range reflect.TypeFor[Spec]().NumField() {
+		if reflect.ValueOf(s).Field(i).IsZero() {
+			t.Errorf("field %s has no value here", reflect.TypeFor[Spec]().Field(i).Name)
+		}
+	}
+	h := &Handover{Version: handoverVersion, BootID: "b", Made: time.Second, Node: savedSpecOf(s), Groups: []groupHandover{{Spec: saved(s.Groups[0])}}}
+	b, err := h.encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := decodeHandover(b, "b", sinceBoot(time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if back := got.Spec(); !reflect.DeepEqual(back, s) {
+		t.Errorf("%+v, want %+v", back, s)
+	}
+}

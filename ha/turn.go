@@ -43,7 +43,7 @@ func (a *Agent) turnUntil(ctx, besides context.Context) error {
 		case <-a.Reload:
 			act = func(now time.Time) { a.reload(besides, now, nil) }
 		case <-a.Restart:
-			act = func(now time.Time) { a.beginRestart(now, nil) }
+			act = func(now time.Time) { a.askRestart(besides, now, nil) }
 		case <-done:
 			done, act = nil, a.beginStop
 		}

@@ -27,7 +27,9 @@ func newRestart(a *app) *cobra.Command {
 		Short: "Replace the agent by the program on disk, in place",
 		Long: `Replace the running agent by the program that is on disk now, as SIGUSR2 does: the process stays the same, so do
 its sockets, the roles, the addresses and the units. It takes a fraction of a second, and no advert is missed.
-That is how an upgrade is put to work; it is refused while a group moves (exit code 3).`,
+That is how an upgrade is put to work; it is refused while a group moves (exit code 3), and with a file that has
+a mistake (exit code 2): kvmha check. Should the file become unreadable within that fraction of a second, the new
+program goes on with the groups as they were, and kvmha status says so.`,
 		Example: "  kvmha restart",
 		Args:    args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {

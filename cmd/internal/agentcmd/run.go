@@ -54,13 +54,6 @@ func (a *app) runAgent(ctx context.Context, verbose bool) error {
 	signal.Notify(usr2, syscall.SIGUSR2)
 	defer signal.Stop(hup)
 	defer signal.Stop(usr2)
-	spec, err := a.load(a.configPath())
-	if err != nil {
-		return err
-	}
-	if len(spec.Groups) == 0 {
-		return cli.WithCode(fmt.Errorf("cannot %s the agent: %s has no group", act, a.configPath()), cli.ExitUsage)
-	}
 	clock := ha.OpenClock()
 	defer clock.Close()
 	lines := newLogQueue(a.env.Err)
@@ -69,6 +62,15 @@ func (a *app) runAgent(ctx context.Context, verbose bool) error {
 	resume, err := ha.TakeOver(clock.Now())
 	if err != nil {
 		log.Error("begins anew", "error", err)
+	}
+	spec, unread := a.load(a.configPath())
+	switch {
+	case resume != nil && unread != nil: // what the program before held must not be lost by a typing error
+		spec = resume.Spec()
+	case unread != nil:
+		return unread
+	case resume == nil && len(spec.Groups) == 0:
+		return cli.WithCode(fmt.Errorf("cannot %s the agent: %s has no group", act, a.configPath()), cli.ExitUsage)
 	}
 	boot, err := ha.BootID()
 	if err != nil {
@@ -106,7 +108,7 @@ func (a *app) runAgent(ctx context.Context, verbose bool) error {
 	defer kept.Close()
 	o := ha.Options{
 		Spec: spec, Clock: clock, Network: kernel, Notifier: notifier, Log: log, Control: control, Reload: hup, Restart: usr2,
-		Root: a.root, Version: version.Version, BootID: boot, Resume: resume,
+		Root: a.root, Version: version.Version, BootID: boot, Resume: resume, Unread: unread,
 		Load: func(context.Context) (ha.Spec, error) { return a.load(a.configPath()) },
 	}
 	besides, stop := context.WithCancel(context.WithoutCancel(ctx))
