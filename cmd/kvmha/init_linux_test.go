@@ -133,3 +133,31 @@ func TestInitScriptPutsALoopBehindAnAgentThatHasNone(t *testing.T) {
 	s.does("stop", 0)
 	s.until("the agent has ended", gone(agent))
 }
+
+// Each action once in one life: restart and reload keep the agent's process, and what is asked of nobody says so by LSB's codes.
+func TestInitScriptDoesEachAction(t *testing.T) {
+	t.Parallel()
+	s := initScript(t)
+	s.does("nonsense", 2)
+	s.does("stop", 0)
+	s.does("reload", 7)
+	s.does("start", 0)
+	agent := s.agent()
+	if out := s.does("status", 0); strings.Contains(out, "without the loop") {
+		t.Errorf("status: %s", out)
+	}
+	for _, action := range []string{"reload", "force-reload", "restart", "reload"} {
+		s.does(action, 0)
+		if now := s.agent(); now != agent {
+			t.Errorf("%s began another agent: %d, %d", action, now, agent)
+		}
+	}
+	s.does("stop", 0)
+	s.until("the agent has ended", gone(agent))
+	s.does("status", 3)
+	s.does("restart", 0)
+	if now := s.agent(); now == agent {
+		t.Errorf("restart of nobody found the old agent, %d", now)
+	}
+	s.does("status", 0)
+}
