@@ -105,6 +105,7 @@ func (a *Agent) add(ctx context.Context, spec Group, now time.Time) error {
 		filter: carp.Filter{VHID: spec.VHID, Auth: auth, Unicast: spec.Unicast}, alarms: map[alarmKey]failover.Alert{},
 	}
 	g.carp = carp.New(spec.carpConfig(netip.Addr{}), now)
+	a.resumeCARP(g)
 	for i, u := range spec.RunUnits() {
 		g.units[spec.stepUnits()[i].Name] = u
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"kvmctl/ha/carp"
 	"kvmctl/ha/failover"
 	"kvmctl/ha/link"
 )
@@ -80,6 +81,7 @@ func (s *savedSpec) spec() Spec {
 type groupHandover struct {
 	Spec        savedGroup       `json:"spec"` // what its machines were built from, whatever the file says by now
 	Failover    failover.Resumed `json:"failover"`
+	CARP        *carp.Resumed    `json:"carp,omitempty"` // nil: of a program that did not leave it yet
 	Maintenance bool             `json:"maintenance"`
 	Moves       int              `json:"moves"`
 }

@@ -68,7 +68,8 @@ func (a *Agent) beginRestart(now time.Time, q *asked) {
 			refuse("group " + g.spec.Name + " moves at the moment: it is " + g.fo.Status().Role.String())
 			return
 		}
-		h.Groups = append(h.Groups, groupHandover{Spec: saved(g.spec), Failover: r, Maintenance: g.maintenance, Moves: g.moves})
+		c := g.carp.Handover(bootAge)
+		h.Groups = append(h.Groups, groupHandover{Spec: saved(g.spec), Failover: r, CARP: &c, Maintenance: g.maintenance, Moves: g.moves})
 	}
 	h.Held = a.Network.Held()
 	if q != nil {
@@ -119,6 +120,18 @@ func (a *Agent) resume(g *group, now time.Time) {
 			a.watchUnits(g, true)
 		}
 		return
+	}
+}
+
+// resumeCARP lets a group's election go on where the program before had it.
+func (a *Agent) resumeCARP(g *group) {
+	if a.Resume == nil {
+		return
+	}
+	for _, h := range a.Resume.Groups {
+		if h.Spec.Name == g.spec.Name && h.CARP != nil {
+			g.carp.Resume(*h.CARP, sinceBoot)
+		}
 	}
 }
 

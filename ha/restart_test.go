@@ -210,3 +210,40 @@ func TestASpecComesThroughAnExec(t *testing.T) {
 		t.Errorf("%+v, want %+v", back, s)
 	}
 }
+
+// A standby that restarts in the very seconds in which its master dies takes over when it would have anyway.
+func TestARestartOfAStandbyLengthensNoOutage(t *testing.T) {
+	takes := func(t *testing.T, restart bool) (took time.Duration) {
+		synctest.Test(t, func(t *testing.T) {
+			w := &wire{}
+			m, n := w.add(1), w.add(2)
+			first := begin(t, m, []Group{testGroup(0)}, nil)
+			time.Sleep(5 * time.Second)
+			second := begin(t, n, []Group{testGroup(100)}, nil)
+			time.Sleep(10 * time.Second)
+			first.restart <- syscall.SIGUSR2 // it falls silent: nobody takes it over
+			if err := <-first.ended; !errors.Is(err, ErrReplaced) {
+				t.Fatal(err)
+			}
+			first.cancel()
+			died := time.Now()
+			time.Sleep(2 * time.Second)
+			if restart {
+				second = second.replace(testGroup(100))
+			}
+			for second.agent.ask(t.Context(), Request{Verb: VerbStatus}).Status.Groups[0].Role != "active" {
+				if took = time.Since(died); took > 20*time.Second {
+					t.Fatal("it never takes over")
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+			second.stop()
+		})
+		return took
+	}
+	alone, restarted := takes(t, false), takes(t, true)
+	t.Logf("%s, with a restart %s", alone, restarted)
+	if restarted > alone+20*time.Millisecond {
+		t.Errorf("it takes %s, and %s without a restart", restarted, alone)
+	}
+}

@@ -95,6 +95,9 @@ func (m *Machine) received(c Claim) {
 	}
 	m.facts.Received++
 	m.facts.Peer, m.facts.Heard = c, m.now
+	if !m.awaited.IsZero() {
+		m.awaited = m.now.Add(m.cfg.Dead())
+	}
 	switch {
 	case m.claims:
 		m.asMaster(c, known == fresh)

@@ -18,6 +18,7 @@ type Machine struct {
 
 	adAt     time.Time // the next advert, while it claims
 	deadAt   time.Time // the master counts as dead, while it listens
+	awaited  time.Time // deadAt of the program before, until this one listens; zero: none
 	graced   bool      // deadAt was put off because nobody had called Step in time
 	announce time.Time // not again before
 	alone    bool      // it took over from a master that fell silent, and has heard nobody since
@@ -71,6 +72,7 @@ func (m *Machine) Step(now time.Time, in Input) []Effect {
 		m.preempt = in.Preempt
 		if m.facts.State == Silent {
 			m.to(Backup, ByAllow, Claim{})
+			m.goOnWaiting()
 		}
 	case Silence:
 		if m.facts.State != Silent {
