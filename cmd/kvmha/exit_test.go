@@ -97,3 +97,19 @@ func clone(from, to string) error {
 	_, err = io.Copy(out, in)
 	return errors.Join(err, out.Chmod(0o755), out.Close())
 }
+
+// TestAStopThatIsNotClean is 4: a unit's stop fails, and nothing tells its processes, so they may run on. The address goes all the same.
+func TestAStopThatIsNotClean(t *testing.T) {
+	s := start(t)
+	a := s.agent("a", group("web", s.vip, 0, command("stays", "true", "exit 1")))
+	a.role("active")
+	s.held("a")
+	s.must(a.Signal(syscall.SIGTERM))
+	err := a.Wait(s.ctx)
+	if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) || exit.ExitCode() != 4 || !strings.Contains(a.Output(), "group web: not everything was let go of") {
+		t.Errorf("%v, want exit code 4", err)
+	}
+	if has, err := a.node.Holds(s.vip); err != nil || has {
+		t.Errorf("the address is still there: %v, %v", has, err)
+	}
+}
