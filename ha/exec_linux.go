@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -14,8 +15,8 @@ import (
 	"kvmctl/internal/smallfile"
 )
 
-// handoverFD, in the environment, is the descriptor of the state that the program before has left, and behind a colon that of the control
-// socket: it has to be closed by a program that cannot read the state, or that would find itself listening there.
+// handoverFD, in the environment, is the descriptor of the state that the program before has left, and behind colons all others that it left
+// open: they have to be closed by a program that cannot read the state, or that would find itself listening at the control socket.
 const handoverFD = "KVMHA_HANDOVER"
 
 // BootID tells this boot of the machine from all others (random(4)).
@@ -41,24 +42,27 @@ func Replace(path string, argv, env []string, h *Handover) error {
 	if _, err := f.Write(b); err != nil {
 		return errors.Join(fmt.Errorf("write the state: %w", err), f.Close())
 	}
-	if h.Control >= 0 {
-		if _, err := unix.FcntlInt(uintptr(h.Control), unix.F_SETFD, 0); err != nil {
-			return errors.Join(os.NewSyscallError("keep the control socket", err), f.Close())
+	word := strconv.Itoa(fd)
+	for _, fd := range h.descriptors() {
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0); err != nil {
+			return errors.Join(os.NewSyscallError("keep a descriptor", err), f.Close())
 		}
+		word += ":" + strconv.Itoa(fd)
 	}
-	clean := []string{handoverFD + "=" + strconv.Itoa(fd) + ":" + strconv.Itoa(h.Control)}
+	clean := []string{handoverFD + "=" + word}
 	for _, v := range env {
 		if !strings.HasPrefix(v, handoverFD+"=") {
 			clean = append(clean, v)
 		}
 	}
 	err = unix.Exec(path, argv, clean)
+	runtime.KeepAlive(h) // its files
 	return errors.Join(fmt.Errorf("execute %s: %w", path, err), f.Close())
 }
 
 // TakeOver gives what the program before left to this one; nil: this is a start. The environment forgets it, so that no child sees it.
 func TakeOver(now time.Time) (h *Handover, err error) {
-	word, control, _ := strings.Cut(os.Getenv(handoverFD), ":")
+	word, others, _ := strings.Cut(os.Getenv(handoverFD), ":")
 	if word == "" {
 		return nil, nil
 	}
@@ -66,8 +70,15 @@ func TakeOver(now time.Time) (h *Handover, err error) {
 		return nil, fmt.Errorf("take over the state: %w", err)
 	}
 	defer func() {
-		if fd, cerr := strconv.Atoi(control); err != nil && cerr == nil && fd >= 3 {
-			_ = unix.Close(fd)
+		for other := range strings.SplitSeq(others, ":") {
+			fd, bad := strconv.Atoi(other)
+			switch {
+			case bad != nil || fd < 3:
+			case err != nil:
+				_ = unix.Close(fd)
+			default:
+				unix.CloseOnExec(fd) // no child of ours is to have it
+			}
 		}
 	}()
 	fd, err := strconv.Atoi(word)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"kvmctl/ha/carp"
@@ -27,6 +28,7 @@ type Handover struct {
 	Restarts int             `json:"restarts"`
 	Control  int             `json:"control"` // the control socket's descriptor; -1: none
 	Held     []link.Held     `json:"held"`
+	Ports    []portHandover  `json:"ports,omitempty"`
 	Node     *savedSpec      `json:"node,omitempty"` // nil: of a program that did not leave it yet
 	Groups   []groupHandover `json:"groups"`
 }
@@ -75,6 +77,25 @@ func (s *savedSpec) spec() Spec {
 	mail, hook := s.Mail.Mail, s.Webhook.Webhook
 	mail.Password, hook.Token = NewSecret(s.Mail.Password), NewSecret(s.Webhook.Token)
 	return Spec{File: s.File, Node: s.Node, Mail: mail, Webhook: hook, Command: s.Command, Log: s.Log, Language: s.Language}
+}
+
+// portHandover is a CARP socket: what is heard while neither program reads waits in it.
+type portHandover struct {
+	Interface string   `json:"interface"`
+	Index     int      `json:"index"` // of the interface, to tell it from one of the same name that came later
+	FD        int      `json:"fd"`
+	file      *os.File // what keeps FD open until the exec
+}
+
+// descriptors are all that stay open, but that of the state itself.
+func (h *Handover) descriptors() (fds []int) {
+	if h.Control >= 0 {
+		fds = append(fds, h.Control)
+	}
+	for _, p := range h.Ports {
+		fds = append(fds, p.FD)
+	}
+	return fds
 }
 
 // groupHandover is one group's part.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,6 +26,37 @@ const (
 type Kernel struct {
 	leases  *link.Leases
 	closing sync.WaitGroup // ports
+	left    []portHandover // by the program before, until they are opened
+}
+
+// Inherit has Open take the sockets that the program before left, nil: none.
+func (k *Kernel) Inherit(h *Handover) {
+	if h == nil {
+		return
+	}
+	for _, p := range h.Ports {
+		p.file = os.NewFile(uintptr(p.FD), "adverts of "+p.Interface)
+		k.left = append(k.left, p)
+	}
+}
+
+// openCARP takes an inherited socket, if it is of this very interface, or opens one.
+func (k *Kernel) openCARP(iface string) (*link.CARPSocket, error) {
+	for i, p := range k.left {
+		if p.Interface != iface {
+			continue
+		}
+		k.left = slices.Delete(k.left, i, i+1)
+		if now, err := link.Lookup(iface); err != nil || now.Index != p.Index {
+			p.file.Close()
+			break
+		}
+		if s, err := link.AdoptCARP(p.file, iface); err == nil {
+			return s, nil
+		}
+		break
+	}
+	return link.OpenCARP(iface)
 }
 
 // OpenKernel begins in the calling thread's network namespace.
@@ -38,6 +71,9 @@ func OpenKernel(clock Clock) (*Kernel, error) {
 // Close leaves what is held to its lifetime.
 func (k *Kernel) Close() error {
 	k.closing.Wait()
+	for _, p := range k.left {
+		p.file.Close()
+	}
 	return k.leases.Close()
 }
 
@@ -54,7 +90,7 @@ type kernelPort struct {
 
 // Open implements Network.
 func (k *Kernel) Open(iface string, deliver func([]byte)) (Port, error) {
-	s, err := link.OpenCARP(iface)
+	s, err := k.openCARP(iface)
 	if err != nil {
 		return nil, err
 	}

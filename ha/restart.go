@@ -3,7 +3,9 @@ package ha
 import (
 	"context"
 	"errors"
+	"os"
 	"strconv"
+	"syscall"
 	"time"
 
 	"kvmctl/ha/carp"
@@ -72,6 +74,7 @@ func (a *Agent) beginRestart(now time.Time, q *asked) {
 		h.Groups = append(h.Groups, groupHandover{Spec: saved(g.spec), Failover: r, CARP: &c, Maintenance: g.maintenance, Moves: g.moves})
 	}
 	h.Held = a.Network.Held()
+	h.Ports = a.keptPorts()
 	if q != nil {
 		q.reply <- Reply{}
 	}
@@ -79,6 +82,28 @@ func (a *Agent) beginRestart(now time.Time, q *asked) {
 		a.degrade("notify", err)
 	}
 	a.end = h
+}
+
+// keptPorts gives the CARP sockets to the next program. One that cannot be kept is opened anew there, and misses what is sent meanwhile.
+func (a *Agent) keptPorts() (kept []portHandover) {
+	for iface, p := range a.ports {
+		socket, ok := p.Port.(interface{ File() (*os.File, error) }) // a model's is no file
+		if !ok {
+			continue
+		}
+		f, err := socket.File()
+		var raw syscall.RawConn
+		if err == nil {
+			raw, err = f.SyscallConn()
+		}
+		if err == nil { // Fd would let the socket, which is still being read, block
+			err = raw.Control(func(fd uintptr) { kept = append(kept, portHandover{iface, p.index, int(fd), f}) })
+		}
+		if err != nil {
+			a.Log.Warn("keep the CARP socket", "interface", iface, "error", err)
+		}
+	}
+	return kept
 }
 
 // Handover is what Run has left for the next program, when it gave ErrReplaced.

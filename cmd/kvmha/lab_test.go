@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -58,6 +59,7 @@ type agent struct {
 	s    *site
 	node *hatest.Node
 	root string
+	exe  string // the program; empty: the test's own
 }
 
 // group is the text of a group of kvmha.toml.
@@ -94,7 +96,7 @@ func (s *site) agentAt(node, root, text string) *agent {
 
 func (a *agent) start() {
 	a.s.t.Helper()
-	c := a.node.Command(context.Background(), "/proc/self/exe", "--root", a.root, "run", "--debug")
+	c := a.node.Command(context.Background(), cmp.Or(a.exe, "/proc/self/exe"), "--root", a.root, "run", "--debug")
 	c.Env = append(os.Environ(), asAgent+"=1")
 	p, err := a.node.StartCmd("kvmha", c)
 	a.s.must(err)

@@ -81,6 +81,7 @@ func (a *app) runAgent(ctx context.Context, verbose bool) error {
 		return fmt.Errorf("cannot %s the agent: %w", act, err)
 	}
 	defer kernel.Close()
+	kernel.Inherit(resume)
 	notifier, err := ha.OpenNotifier(a.env.Get)
 	if err != nil {
 		log.Warn("the service manager is not told", "error", err)
