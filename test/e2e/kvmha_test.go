@@ -136,6 +136,7 @@ func TestAgentUnderSystemd(t *testing.T) {
 	haUpgrade(m)
 	haWatchdog(m)
 	haPeer(m)
+	haClock(m)
 	haHardening(m)
 	haInit(m)
 }
@@ -202,6 +203,12 @@ ip netns exec peer setsid ucarp -i eth0 -s 10.77.0.3 -v 42 -o /root/pass -a 10.7
 /usr/local/lib/leases status 2>/dev/null; echo $?; ls /sys/fs/cgroup/system.slice/kvmha.service 2>&1 | grep -c procs; systemctl show -P Result kvmha`, "^0\ngone\ninactive\nunmounted\n3\n0\nsuccess\n$")
 	m.ha("the ucarp has taken over", "until_ there", "after [0-9] s")
 	m.ha("it returns: the ucarp yields, the units run again", "systemctl start kvmha; until_ 'active && here && ! there' && systemctl is-active web", "after(?s).*\nactive\n$")
+}
+
+// haClock is case 4: the wall clock of a whole machine jumps, which no namespace can show.
+func haClock(m *machine) {
+	m.ha("the wall clock jumps by an hour, on and back: nothing moves", "n=$(kvmha log | wc -l); for by in '+1 hour' '-2 hours' '+1 hour'; do date -s \"$by\" >/dev/null; sleep 6; "+
+		"active && here && ! there || echo \"moved after $by\"; done; echo $(($(kvmha log | wc -l) - n))", "^0\n$")
 }
 
 func haHardening(m *machine) {
