@@ -30,6 +30,8 @@ func (m *model) Probe(Env) (Probe, error) { return m, nil }
 func (m *model) Push(changed func())      { m.changed = changed }
 func (m *model) set(err error)            { m.mu.Lock(); defer m.mu.Unlock(); m.err = err }
 func (m *model) times() []time.Time       { m.mu.Lock(); defer m.mu.Unlock(); return m.asked }
+func (m *model) isAsked() bool            { m.mu.Lock(); defer m.mu.Unlock(); return m.asking > 0 }
+func (m *model) closes() int              { m.mu.Lock(); defer m.mu.Unlock(); return m.closed }
 
 func (m *model) Close() {
 	m.mu.Lock()
@@ -232,8 +234,8 @@ func TestRemoveWhileUnderWay(t *testing.T) {
 		close(deaf)
 		time.Sleep(firstWithin)
 		synctest.Wait()
-		if m.closed != 1 || len(second.times()) < 1 || len(r.All()) != 1 {
-			t.Errorf("closed %d, asked %d, %d checks", m.closed, len(second.times()), len(r.All()))
+		if m.closes() != 1 || len(second.times()) < 1 || len(r.All()) != 1 {
+			t.Errorf("closed %d, asked %d, %d checks", m.closes(), len(second.times()), len(r.All()))
 		}
 		if err := r.Add(Item{Name: "a", Policy: Policy{Interval: 1, Timeout: 1, Fall: 1, Rise: 1}, Spec: &model{t: t}}); !errors.Is(err, ErrExists) {
 			t.Errorf("twice: %v", err)
@@ -319,7 +321,7 @@ func TestAFreezeMakesNothingRed(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(10 * time.Second)
-		for len(m.times()) == 0 || m.asking == 0 {
+		for !m.isAsked() {
 			time.Sleep(time.Millisecond)
 		}
 		m.set(errors.New("cut off"))

@@ -119,7 +119,7 @@ func (c *count) pending(pkg string) []key {
 }
 
 // mostAgain is how many tests may fail and be run again: with more of them it is not the machine that is to blame.
-const mostAgain = 3
+const mostAgain = 5
 
 // secondChances are the top-level tests to run again: none when one of them met a data race or panicked, when a package failed as a whole, or
 // when they are many.
