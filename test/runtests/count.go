@@ -34,7 +34,7 @@ type count struct {
 // fault is a test that failed, or a package that did without one.
 type fault struct {
 	key
-	race bool // or a panic: no matter of time
+	race bool // of the program's, or a panic: no matter of time
 }
 
 type key struct{ pkg, test string }
@@ -76,7 +76,7 @@ func (c *count) endTest(e event, k key) string {
 	case "fail":
 		c.failed++
 		c.failures[e.Package]++
-		c.faults = append(c.faults, fault{key: k, race: strings.Contains(out, "DATA RACE") || strings.Contains(out, "panic: ")})
+		c.faults = append(c.faults, fault{key: k, race: programRaces(out) || strings.Contains(out, "panic: ")})
 		return out
 	}
 	return ""
@@ -121,7 +121,7 @@ func (c *count) pending(pkg string) []key {
 // mostAgain is how many tests may fail and be run again: with more of them it is not the machine that is to blame.
 const mostAgain = 5
 
-// secondChances are the top-level tests to run again: none when one of them met a data race or panicked, when a package failed as a whole, or
+// secondChances are the top-level tests to run again: none when one of them met a data race of the program's or panicked, when a package failed as a whole, or
 // when they are many.
 func (c *count) secondChances() []key {
 	var tests []key

@@ -50,7 +50,7 @@ func TestWhatIsShownIsWhatHappened(t *testing.T) {
 			}
 			t.Chdir(dir)
 			var out, errs bytes.Buffer
-			code := run(t.Context(), []string{"-p", "1", "-timeout", "2s", "./..."}, &out, &errs)
+			code := run(t.Context(), []string{"-race", "-p", "1", "-timeout", "2s", "./..."}, &out, &errs)
 			got := scrub(errs.String()+out.String(), dir) + fmt.Sprintf("exit %d\n", code)
 			if *update {
 				rewrite(t, file, archive, got)
@@ -68,6 +68,8 @@ func scrub(s, dir string) string {
 	s = strings.ReplaceAll(s, dir, "DIR")
 	s = regexp.MustCompile(`[0-9.]+ ?s\b`).ReplaceAllString(s, "Ts")
 	s = regexp.MustCompile(` +Ts`).ReplaceAllString(s, " Ts")
+	s = regexp.MustCompile(`testing\.go:\d+`).ReplaceAllString(s, "testing.go:N")
+	s = regexp.MustCompile(`(?s)\n(Read|Write) at 0x.*?\n={18}\n`).ReplaceAllString(s, "\nSTACKS\n==================\n")
 	return regexp.MustCompile(`(?s)\ngoroutine .*?\nFAIL`).ReplaceAllString(s, "\nSTACKS\nFAIL")
 }
 
