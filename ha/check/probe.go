@@ -82,6 +82,7 @@ var kinds = map[string]func() Spec{
 	"ping":    func() Spec { return new(Ping) },
 	"process": func() Spec { return new(Process) },
 	"systemd": func() Spec { return new(Systemd) },
+	"ldap":    func() Spec { return new(LDAP) },
 }
 
 // Kinds gives the names of all kinds, sorted.
