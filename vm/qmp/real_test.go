@@ -46,8 +46,13 @@ func TestRealQEMUWithAFullQueueOfClients(t *testing.T) {
 	}
 	startQEMU(t, 0, "-qmp", "unix:"+path+",server=on,wait=off")
 	// The one client that is served: until QEMU has accepted it, it takes a place in the queue, which would be free again in a moment.
-	waitFor(t, func() bool { _, err := os.Stat(path); return err == nil })
-	dial(t, path)
+	waitFor(t, func() bool { // QEMU binds the name before it listens
+		c, err := qmp.Dial(within(t, 30*time.Second), path)
+		if err == nil {
+			t.Cleanup(func() { c.Close() })
+		}
+		return err == nil
+	})
 	waitFor(t, func() bool {
 		conn, err := net.Dial("unix", path)
 		if err == nil {
