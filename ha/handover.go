@@ -10,6 +10,7 @@ import (
 	"kvmctl/ha/carp"
 	"kvmctl/ha/failover"
 	"kvmctl/ha/link"
+	"kvmctl/ha/peer"
 )
 
 // handoverVersion is that of the state that one program leaves to the next when an agent is replaced in place. A program that finds another
@@ -54,6 +55,8 @@ type savedSpec struct {
 	Command  Command
 	Log      Log
 	Language Language
+	Channel  Channel
+	Peers    []peer.Node `json:",omitempty"`
 }
 
 type savedMail struct {
@@ -69,14 +72,15 @@ type savedWebhook struct {
 func savedSpecOf(s Spec) *savedSpec {
 	return &savedSpec{
 		File: s.File, Node: s.Node, Mail: savedMail{s.Mail, s.Mail.Password.Reveal()}, Webhook: savedWebhook{s.Webhook, s.Webhook.Token.Reveal()},
-		Command: s.Command, Log: s.Log, Language: s.Language,
+		Command: s.Command, Log: s.Log, Language: s.Language, Channel: s.Channel, Peers: s.Peers,
 	}
 }
 
 func (s *savedSpec) spec() Spec {
 	mail, hook := s.Mail.Mail, s.Webhook.Webhook
 	mail.Password, hook.Token = NewSecret(s.Mail.Password), NewSecret(s.Webhook.Token)
-	return Spec{File: s.File, Node: s.Node, Mail: mail, Webhook: hook, Command: s.Command, Log: s.Log, Language: s.Language}
+	return Spec{File: s.File, Node: s.Node, Mail: mail, Webhook: hook, Command: s.Command, Log: s.Log, Language: s.Language,
+		Channel: s.Channel, Peers: s.Peers}
 }
 
 // portHandover is a CARP socket: what is heard while neither program reads waits in it.

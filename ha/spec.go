@@ -3,6 +3,8 @@ package ha
 import (
 	"net/netip"
 	"time"
+
+	"kvmctl/ha/peer"
 )
 
 // Spec is what one node's kvmha.toml says: valid values, every default filled in. The loader (configs/kvmha) makes it; nothing changes it.
@@ -15,7 +17,17 @@ type Spec struct {
 	Command  Command
 	Log      Log
 	Language Language // of mails
+	Channel  Channel
+	Peers    []peer.Node // the other agents, in the file's order, without their keys
 }
+
+// Channel is where the other agents reach this one.
+type Channel struct {
+	Listen []string // host:port or :port, TCP for the peer channel and UDP for the heartbeat; empty: nobody listens
+}
+
+// DefaultListen is where a node with peers listens: on every address, of both families.
+const DefaultListen = ":4694"
 
 // Group is a set of things that are active on exactly one node. A group of this version holds addresses and units.
 type Group struct {

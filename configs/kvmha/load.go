@@ -44,6 +44,8 @@ func Parse(file string, f File, look func(path string) (File, error)) (ha.Spec, 
 	strict.SetAs(&spec.Language, raw.Language)
 	l.voices(&spec, &raw)
 	l.log(&spec.Log, &raw.Log)
+	l.channel(&spec.Channel, &raw.Channel, raw.Peers)
+	spec.Peers = l.peers(raw.Peers, raw.Node)
 	for _, name := range l.inOrder(raw.Groups) {
 		g := raw.Groups[name]
 		spec.Groups = append(spec.Groups, l.group(name, &g))

@@ -18,7 +18,18 @@ type rawFile struct {
 	Webhook  rawWebhook          `toml:"webhook"`
 	Command  rawCommand          `toml:"command"`
 	Log      rawLog              `toml:"log"`
+	Channel  rawChannel          `toml:"channel"`
+	Peers    map[string]rawPeer  `toml:"peer"`
 	Groups   map[string]rawGroup `toml:"group"`
+}
+
+type rawChannel struct {
+	Listen []string `toml:"listen" eg:"[\":4694\"]"`
+}
+
+type rawPeer struct {
+	Addresses []string `toml:"addresses" eg:"[\"10.2.0.11\"]"`
+	Role      *string  `toml:"role" enum:"member arbiter"`
 }
 
 type rawMail struct {

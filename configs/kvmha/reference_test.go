@@ -13,10 +13,11 @@ import (
 
 	"kvmctl/configs/strict"
 	"kvmctl/ha"
+	"kvmctl/ha/peer"
 )
 
 // compare looks at netip values by value.
-var compare = cmp.Options{cmpopts.EquateComparable(netip.Addr{})}
+var compare = cmp.Options{cmpopts.EquateComparable(netip.Addr{}, netip.AddrPort{})}
 
 // secret is a password file as it should be.
 func secret(string) (File, error) { return File{Text: []byte("hunter2\n"), Mode: 0o600}, nil }
@@ -58,6 +59,9 @@ func TestTheReferenceLoads(t *testing.T) {
 		Webhook: ha.Webhook{URL: "https://alerts.example.org/kvmha", Token: ha.NewSecret("hunter2"), Timeout: 30 * time.Second},
 		Command: ha.Command{Argv: []string{"/usr/local/lib/kvmha/alert", "--json"}, Timeout: 30 * time.Second},
 		Log:     ha.Log{To: ha.LogFile, File: "/var/log/kvmha.log"},
+		Channel: ha.Channel{Listen: []string{ha.DefaultListen}},
+		Peers: []peer.Node{{Name: "varda2", Role: peer.Member,
+			Addresses: []netip.AddrPort{netip.MustParseAddrPort("10.2.0.11:4694"), netip.MustParseAddrPort("192.168.9.2:4694")}}},
 	}
 	if diff := cmp.Diff(want, got, compare); diff != "" {
 		t.Errorf("spec (-want +got):\n%s", diff)
@@ -109,7 +113,7 @@ func TestTheReferenceNamesEveryKeyOnce(t *testing.T) {
 				continue
 			}
 			if f.Kind == strict.KindNamed {
-				f.Name += ".dns"
+				f.Name += "." + map[string]string{"group": "dns", "peer": "varda2"}[f.Name]
 			}
 			walk(prefix+f.Name+".", f.Sub)
 		}

@@ -46,8 +46,12 @@ func (k PublicKey) bytes() []byte { return append(k.Sign[:], k.Exchange[:]...) }
 // MarshalText does what String does.
 func (k PublicKey) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 
-// UnmarshalText does what ParsePublicKey does.
+// UnmarshalText does what ParsePublicKey does; an empty text is no key.
 func (k *PublicKey) UnmarshalText(text []byte) (err error) {
+	if len(text) == 0 {
+		*k = PublicKey{}
+		return nil
+	}
 	*k, err = ParsePublicKey(string(text))
 	return err
 }
