@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"kvmctl/ha/peer"
 )
 
 // running is an agent on a model node that can be replaced in place.
@@ -191,6 +193,8 @@ func TestASpecComesThroughAnExec(t *testing.T) {
 	s := Spec{
 		File: "/etc/kvmha.toml", Node: "n", Groups: []Group{testGroup(0)}, Mail: Mail{"r:25", MailStartTLS, "u", NewSecret("p"), "f", []string{"t"}, time.Second},
 		Webhook: Webhook{"https://x", NewSecret("w"), time.Second}, Command: Command{[]string{"c"}, time.Second}, Log: Log{LogFile, "/l"}, Language: French,
+		Channel: Channel{[]string{":1"}},
+		Peers:   []peer.Node{{Name: "o", Addresses: []netip.AddrPort{netip.AddrPortFrom(shared, 1)}, Role: peer.Arbiter}},
 	}
 	for i := range reflect.TypeFor[Spec]().NumField() {
 		if reflect.ValueOf(s).Field(i).IsZero() {

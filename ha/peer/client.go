@@ -130,7 +130,7 @@ func (c *Client) exchange(ctx context.Context, t *tls.Conn, n Node, v Verb, in, 
 		t.Close()
 		return err
 	}
-	c.idle[n.Name] = idle{t, n.Key, time.Now()}
+	c.idle[n.Name] = idle{t, n.Key, now()}
 	return err
 }
 
@@ -138,7 +138,7 @@ func (c *Client) exchange(ctx context.Context, t *tls.Conn, n Node, v Verb, in, 
 func (c *Client) converse(ctx context.Context, t *tls.Conn, n Node, v Verb, in, out any) error {
 	end, ok := ctx.Deadline()
 	if !ok {
-		end = time.Now().Add(answerFor)
+		end = now().Add(answerFor)
 	}
 	stop := context.AfterFunc(ctx, func() { t.Close() })
 	defer stop()

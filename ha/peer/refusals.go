@@ -29,12 +29,12 @@ func (r *refusals) count(from netip.Addr, why error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.since++
-	now := time.Now()
-	if !r.said.IsZero() && now.Sub(r.said) < logEvery {
+	at := now()
+	if !r.said.IsZero() && at.Sub(r.said) < logEvery {
 		return
 	}
 	r.log.Warn("refused connections to the peer channel", "count", r.since, "last_from", from, "last_reason", reason(why))
-	r.said, r.since = now, 0
+	r.said, r.since = at, 0
 }
 
 // reason is why a handshake failed, in our words where they say more than crypto/tls.

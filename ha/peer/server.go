@@ -109,7 +109,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		}
 		from := addrOf(c.RemoteAddr())
 		s.mu.Lock()
-		o, ok := s.gate.admit(time.Now(), from)
+		o, ok := s.gate.admit(now(), from)
 		s.mu.Unlock()
 		if !ok {
 			c.Close()
@@ -198,7 +198,7 @@ func (s *Server) leave(n Node, c *proven) {
 func (s *Server) serve(ctx context.Context, c *proven, from Node) error {
 	pace := bucket{rate: requestRate, left: requestRate}
 	for {
-		if err := c.SetDeadline(time.Now().Add(idleWait)); err != nil {
+		if err := c.SetDeadline(now().Add(idleWait)); err != nil {
 			return fmt.Errorf("wait for a request: %w", err)
 		}
 		f, unknown, err := readFrame(c)
@@ -208,7 +208,7 @@ func (s *Server) serve(ctx context.Context, c *proven, from Node) error {
 		if len(unknown) > 0 || f.Version > Version {
 			s.log.newer(from.Name, f, unknown)
 		}
-		if !pace.take(time.Now()) {
+		if !pace.take(now()) {
 			pause(ctx, 100*time.Millisecond)
 		}
 		if accept := s.streams[f.Verb]; accept != nil {
@@ -228,7 +228,7 @@ func (s *Server) serve(ctx context.Context, c *proven, from Node) error {
 
 // answer sends the answer to a request.
 func (s *Server) answer(c net.Conn, out any, failed error) error {
-	if err := c.SetDeadline(time.Now().Add(replyWait)); err != nil {
+	if err := c.SetDeadline(now().Add(replyWait)); err != nil {
 		return fmt.Errorf("answer: %w", err)
 	}
 	f := frame{Program: s.Program}
