@@ -44,6 +44,7 @@ need_program flock util-linux # likewise
 need_program ucarp ucarp # the agent's peers in tests
 need_program keepalived keepalived # likewise
 need_program slapd slapd # what the checks ask, in their tests
+need_program smbd samba # likewise
 need_file ovmf /usr/share/OVMF/OVMF_CODE_4M.fd /usr/share/OVMF/OVMF_CODE.fd
 need_program gcc gcc # go test -race
 need_program as binutils # the boot sectors of the installation test

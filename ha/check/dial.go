@@ -34,7 +34,7 @@ var errTooMuch = errors.New("it does not stop to answer")
 type cutConn struct {
 	net.Conn
 	stop func() bool
-	seen func([]byte) // sees what is read; nil: nobody does
+	seen func([]byte) error // sees what is read, and may end it; nil: nobody does
 
 	mu   sync.Mutex
 	left int
@@ -73,7 +73,9 @@ func (*cutConn) SetWriteDeadline(time.Time) error { return nil }
 func (c *cutConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if c.seen != nil {
-		c.seen(p[:n])
+		if bad := c.seen(p[:n]); bad != nil && err == nil {
+			n, err = 0, bad
+		}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

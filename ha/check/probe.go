@@ -83,6 +83,7 @@ var kinds = map[string]func() Spec{
 	"process": func() Spec { return new(Process) },
 	"systemd": func() Spec { return new(Systemd) },
 	"ldap":    func() Spec { return new(LDAP) },
+	"smb":     func() Spec { return new(SMB) },
 }
 
 // Kinds gives the names of all kinds, sorted.
