@@ -1,6 +1,7 @@
 package check
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -33,8 +34,10 @@ var errTooMuch = errors.New("it does not stop to answer")
 // many bytes, and keeps the first error, which libraries turn into text.
 type cutConn struct {
 	net.Conn
-	stop func() bool
-	seen func([]byte) error // sees what is read, and may end it; nil: nobody does
+	at    netip.AddrPort
+	began time.Time
+	stop  func() bool
+	seen  func([]byte) error // sees what is read, and may end it; nil: nobody does
 
 	mu   sync.Mutex
 	left int
@@ -43,12 +46,13 @@ type cutConn struct {
 
 // dial connects to at for one question, whose answers have at most so many bytes. The connection is the caller's to close.
 func dial(ctx context.Context, at netip.AddrPort, most int) (*cutConn, error) {
+	cut := &cutConn{at: at, began: time.Now(), left: most}
 	d := net.Dialer{KeepAlive: -1}
 	c, err := d.DialTCP(ctx, "tcp", netip.AddrPort{}, at)
 	if err != nil {
-		return nil, err
+		return nil, cut.explain("connect to", err)
 	}
-	cut := &cutConn{Conn: c, left: most}
+	cut.Conn = c
 	if deadline, ok := ctx.Deadline(); ok {
 		if err := c.SetDeadline(deadline); err != nil {
 			return nil, errors.Join(err, c.Close())
@@ -105,13 +109,14 @@ func (c *cutConn) cause() error {
 	return c.err
 }
 
-// explainNet words what an admin can act on of what the network says.
-func explainNet(at netip.AddrPort, act string, err error, began time.Time) error {
+// explain words what an admin can act on of what the network says.
+func (c *cutConn) explain(act string, err error) error {
+	at := c.at
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("%v refuses connections: nothing listens there", at)
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("%s %v: no answer within %v", act, at, time.Since(began).Round(10*time.Millisecond))
+		return fmt.Errorf("%s %v: no answer within %v", act, at, time.Since(c.began).Round(10*time.Millisecond))
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		return fmt.Errorf("%s %v: it closed the connection", act, at)
 	}
@@ -122,7 +127,8 @@ func explainNet(at netip.AddrPort, act string, err error, began time.Time) error
 }
 
 // explainTLS does it for a handshake.
-func explainTLS(at netip.AddrPort, ca string, err error, began time.Time) error {
+func (c *cutConn) explainTLS(ca string, err error) error {
+	at := c.at
 	if ca == "" {
 		ca = "the system's CAs"
 	}
@@ -132,16 +138,13 @@ func explainTLS(at netip.AddrPort, ca string, err error, began time.Time) error 
 	if h, ok := errors.AsType[x509.HostnameError](err); ok {
 		return fmt.Errorf("%v: its certificate is for %s, not for %s: server_name", at, holders(h.Certificate), h.Host)
 	}
-	if c, ok := errors.AsType[x509.CertificateInvalidError](err); ok && c.Reason == x509.Expired {
-		if time.Now().Before(c.Cert.NotBefore) {
-			return fmt.Errorf("%v: its certificate is not valid before %s", at, c.Cert.NotBefore.UTC().Format(time.DateTime))
-		}
-		return fmt.Errorf("%v: its certificate has expired: %s", at, c.Cert.NotAfter.UTC().Format(time.DateTime))
+	if v, ok := errors.AsType[x509.CertificateInvalidError](err); ok && v.Reason == x509.Expired {
+		return fmt.Errorf("%v: its certificate is valid from %s to %s only", at, v.Cert.NotBefore.UTC().Format(time.DateTime), v.Cert.NotAfter.UTC().Format(time.DateTime))
 	}
 	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
 		return fmt.Errorf("%v does not speak TLS there", at)
 	}
-	return explainNet(at, "begin TLS with", err, began)
+	return c.explain("begin TLS with", err)
 }
 
 func holders(c *x509.Certificate) string {
@@ -162,11 +165,10 @@ func holders(c *x509.Certificate) string {
 // maxCA bounds a file with certificates, in bytes: a system's bundle has 200 KiB.
 const maxCA = 1 << 20
 
-// trust is whom a check believes, read anew when its file changes.
+// trust is whom a check believes. The file is read for each question, and parsed anew when it has changed.
 type trust struct {
 	file  string
-	mtime time.Time
-	size  int64
+	pem   []byte
 	roots *x509.CertPool
 }
 
@@ -184,20 +186,16 @@ func (t *trust) config(at netip.AddrPort, name string) (*tls.Config, error) {
 		return nil, fmt.Errorf("read ca_file: %w", err)
 	}
 	defer f.Close()
-	st, err := f.Stat()
+	pem, err := io.ReadAll(io.LimitReader(f, maxCA))
 	if err != nil {
 		return nil, fmt.Errorf("read ca_file: %w", err)
 	}
-	if t.roots == nil || !t.mtime.Equal(st.ModTime()) || t.size != st.Size() {
-		pem, err := io.ReadAll(io.LimitReader(f, maxCA))
-		if err != nil {
-			return nil, fmt.Errorf("read ca_file: %w", err)
-		}
+	if t.roots == nil || !bytes.Equal(pem, t.pem) {
 		roots := x509.NewCertPool()
 		if !roots.AppendCertsFromPEM(pem) {
 			return nil, fmt.Errorf("ca_file %s holds no certificate", t.file)
 		}
-		t.roots, t.mtime, t.size = roots, st.ModTime(), st.Size()
+		t.roots, t.pem = roots, pem
 	}
 	c.RootCAs = t.roots
 	return c, nil

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"time"
 
 	ber "github.com/go-asn1-ber/asn1-ber"
 	"github.com/go-ldap/ldap/v3"
@@ -110,13 +109,12 @@ type ldapProbe struct {
 func (*ldapProbe) Close() {}
 
 func (p *ldapProbe) Ask(ctx context.Context) error {
-	began := time.Now()
 	cut, err := dial(ctx, p.at, maxLDAPAnswer)
 	if err != nil {
-		return explainNet(p.at, "connect to", err, began)
+		return err
 	}
 	defer cut.Close()
-	conn, encrypted, err := p.encrypt(cut, began)
+	conn, encrypted, err := p.encrypt(cut)
 	if err != nil {
 		return err
 	}
@@ -136,7 +134,7 @@ func (p *ldapProbe) Ask(ctx context.Context) error {
 			continue
 		}
 		if err := step.do(c); err != nil {
-			return p.explain(step.act, err, cut, began)
+			return p.explain(step.act, err, cut)
 		}
 	}
 	_ = c.Unbind() // so that the server's log shows no lost connection
@@ -144,7 +142,7 @@ func (p *ldapProbe) Ask(ctx context.Context) error {
 }
 
 // encrypt gives the connection as the check wants it.
-func (p *ldapProbe) encrypt(cut *cutConn, began time.Time) (conn net.Conn, encrypted bool, err error) {
+func (p *ldapProbe) encrypt(cut *cutConn) (conn net.Conn, encrypted bool, err error) {
 	if p.spec.TLS != TLSStart && p.spec.TLS != TLSImplicit {
 		return cut, false, nil
 	}
@@ -154,7 +152,7 @@ func (p *ldapProbe) encrypt(cut *cutConn, began time.Time) (conn net.Conn, encry
 	}
 	if p.spec.TLS == TLSStart {
 		if err := startTLS(cut); err != nil {
-			return nil, false, p.explain("ask for StartTLS at", err, cut, began)
+			return nil, false, p.explain("ask for StartTLS at", err, cut)
 		}
 	}
 	secure := tls.Client(cut, config)
@@ -162,7 +160,7 @@ func (p *ldapProbe) encrypt(cut *cutConn, began time.Time) (conn net.Conn, encry
 		if cause := cut.cause(); cause != nil {
 			err = cause
 		}
-		return nil, false, explainTLS(p.at, p.spec.CAFile, err, began)
+		return nil, false, cut.explainTLS(p.spec.CAFile, err)
 	}
 	return secure, true, nil
 }
@@ -229,7 +227,7 @@ func (p *ldapProbe) search(c *ldap.Conn) error {
 }
 
 // explain words what an admin can act on.
-func (p *ldapProbe) explain(act string, err error, cut *cutConn, began time.Time) error {
+func (p *ldapProbe) explain(act string, err error, cut *cutConn) error {
 	coded, ok := errors.AsType[*ldap.Error](err)
 	if ok && coded.ResultCode < ldap.ErrorNetwork {
 		return p.refused(act, coded)
@@ -238,7 +236,7 @@ func (p *ldapProbe) explain(act string, err error, cut *cutConn, began time.Time
 		return fmt.Errorf("%v: %w", p.at, count)
 	}
 	if cause := cut.cause(); cause != nil {
-		return explainNet(p.at, act, cause, began)
+		return cut.explain(act, cause)
 	}
 	if errors.Is(err, errNoRootDSE) {
 		return fmt.Errorf("%s %v: %w", act, p.at, err)

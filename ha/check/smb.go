@@ -9,7 +9,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/cloudsoda/go-smb2"
 )
@@ -114,26 +113,25 @@ func (p *smbProbe) Ask(ctx context.Context) error {
 
 // session opens a session of its own, does something in it, and ends it.
 func (p *smbProbe) session(ctx context.Context, as *smb2.NTLMInitiator, do func(*smb2.Session, *smbConn) (act string, err error)) (err error) {
-	began := time.Now()
 	cut, err := dial(ctx, p.at, maxSMBAnswer)
 	if err != nil {
-		return explainNet(p.at, "connect to", err, began)
+		return err
 	}
 	conn := &smbConn{cutConn: cut}
 	cut.seen = conn.frames.see
 	defer conn.Close()
 	defer func() {
 		if r := recover(); r != nil { // a library that reads what strangers send
-			err = p.odd(conn, "talk to", began)
+			err = p.odd(conn, "talk to")
 		}
 	}()
 	s, err := (&smb2.Dialer{Initiator: as}).DialConn(ctx, conn, p.at.Addr().String())
 	if err != nil {
-		return p.explain("open a session at", err, conn, began)
+		return p.explain("open a session at", err, conn)
 	}
 	s = s.WithContext(ctx)
 	if act, err := do(s, conn); err != nil {
-		return p.explain(act, err, conn, began)
+		return p.explain(act, err, conn)
 	}
 	_ = s.Logoff()
 	return nil
@@ -232,22 +230,22 @@ const (
 )
 
 // explain words what an admin can act on.
-func (p *smbProbe) explain(act string, err error, conn *smbConn, began time.Time) error {
+func (p *smbProbe) explain(act string, err error, conn *smbConn) error {
 	if _, ok := errors.AsType[*plainError](err); ok {
 		return err
 	}
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		return explainNet(p.at, act, os.ErrDeadlineExceeded, began)
+		return conn.explain(act, os.ErrDeadlineExceeded)
 	}
 	if conn.cause() != nil {
-		return p.odd(conn, act, began)
+		return p.odd(conn, act)
 	}
 	if errors.Is(err, os.ErrPermission) {
 		return p.plain("does not let %s in: %s", p.who(), strings.TrimSuffix(act, " of"))
 	}
 	status, ok := errors.AsType[*smb2.ResponseError](err)
 	if !ok {
-		return p.odd(conn, act, began)
+		return p.odd(conn, act)
 	}
 	switch status.Code {
 	case statusLogonFailure, statusNoSuchUser, statusWrongPassword:
@@ -268,9 +266,9 @@ func (p *smbProbe) explain(act string, err error, conn *smbConn, began time.Time
 }
 
 // odd words an answer that makes no sense.
-func (p *smbProbe) odd(conn *smbConn, act string, began time.Time) error {
+func (p *smbProbe) odd(conn *smbConn, act string) error {
 	if cause := conn.cause(); cause != nil && !errors.Is(cause, errFrame) {
-		return explainNet(p.at, act, cause, began)
+		return conn.explain(act, cause)
 	}
 	return p.plain("does not answer as SMB 2 or 3 does")
 }
