@@ -27,17 +27,18 @@ const (
 // whatever may wait runs beside it and reports by a bounded channel.
 type Agent struct {
 	Options
-	groups []*group
-	ports  map[string]*port
-	checks *check.Runner
-	units  *check.Runner // tells the end of the units of active groups
-	freeze freezeWatch
-	queue  []event // decisions that follow from the one under way
-	began  time.Time
-	loop   LoopStatus
-	broken map[string]string // what works less well than it should, by subject
-	seen   *seen             // of this turn; nil: each look asks the kernel
-	again  map[string]bool   // interfaces that could not be looked at
+	groups  []*group
+	ports   map[string]*port
+	checks  *check.Runner
+	channel *channel
+	units   *check.Runner // tells the end of the units of active groups
+	freeze  freezeWatch
+	queue   []event // decisions that follow from the one under way
+	began   time.Time
+	loop    LoopStatus
+	broken  map[string]string // what works less well than it should, by subject
+	seen    *seen             // of this turn; nil: each look asks the kernel
+	again   map[string]bool   // interfaces that could not be looked at
 
 	peers       peers
 	peersWanted chan peersWanted
@@ -100,6 +101,7 @@ func New(o Options) *Agent {
 	}
 	a.checks = check.NewRunner(check.Env{Bus: o.Bus}, o.Clock.Now)
 	a.units = check.NewRunner(check.Env{Bus: o.Bus}, o.Clock.Now)
+	a.channel = newChannel(a)
 	return a
 }
 
@@ -151,6 +153,8 @@ func (a *Agent) startBeside(ctx context.Context) {
 	a.beside.Go(func() { a.findFiles(ctx) })
 	a.beside.Go(func() { a.followClaims(ctx) })
 	a.beside.Go(func() { a.listen(ctx) })
+	a.channel.want(a.Spec)
+	a.beside.Go(func() { a.channel.run(ctx) })
 	if a.Control != nil {
 		a.beside.Go(func() { serveControl(a.Control, func(r Request) Reply { return a.ask(ctx, r) }) })
 		context.AfterFunc(ctx, func() { a.Control.Close() })

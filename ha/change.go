@@ -81,6 +81,7 @@ func (a *Agent) reloaded(now time.Time, l loaded) {
 	if a.Voices != nil {
 		a.Voices.Use(l.spec)
 	}
+	a.channel.want(l.spec)
 	a.follows(l.spec.Groups)
 	if l.q != nil {
 		l.q.reply <- Reply{}

@@ -25,6 +25,7 @@ type Options struct {
 	Load     func(context.Context) (Spec, error) // of a reload
 	Reload   <-chan os.Signal                    // SIGHUP
 	Restart  <-chan os.Signal                    // SIGUSR2
+	Keys     string                              // where those of the peer channel are
 	Version  string
 	BootID   string
 	Resume   *Handover // what the program before left; nil: a start

@@ -11,6 +11,7 @@ type Status struct {
 	Groups   []GroupStatus `json:"groups"`
 	Degraded []string      `json:"degraded,omitempty"` // what works less well than it should, as sentences
 	Loop     LoopStatus    `json:"loop"`
+	Peers    []PeerStatus  `json:"peers,omitempty"` // the other nodes, as they were seen over the peer channel
 }
 
 // LoopStatus tells how well the main loop keeps its times.

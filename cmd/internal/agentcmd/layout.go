@@ -4,6 +4,7 @@ import (
 	"path/filepath"
 
 	"kvmctl/ha"
+	"kvmctl/ha/peer"
 )
 
 // socketName is the control socket's, below ha.RunDir.
@@ -28,6 +29,9 @@ func (a *app) socketPath() string { return filepath.Join(a.root, ha.RunDir, sock
 
 // auditPath is the record of every change of role.
 func (a *app) auditPath() string { return filepath.Join(a.statePath(), "audit.jsonl") }
+
+// keysPath is where the keys of the peer channel are.
+func (a *app) keysPath() string { return filepath.Join(a.statePath(), peer.Dir) }
 
 // lockPath is held by the agent that runs.
 func (a *app) lockPath() string { return filepath.Join(a.runPath(), "lock") }

@@ -28,11 +28,12 @@ func newStatus(a *app) *cobra.Command {
 		Short: "Show each group's role, since when and why",
 		Long: `Show each group's role, since when and why, how long ago the other node was heard, and below the table
 what keeps a group from serving: checks that are red with their reasons, alarms, and the command that
-overrides. Exit code 1 if a group is active neither here nor on a node that is heard.
+overrides. Exit code 1 if a group is active neither here nor on a node that is heard. Beside a [peer.<name>]
+a second table shows each group on every node, and how old each view is; ? marks one that is too old.
 
 --watch shows the table again each second until q or Ctrl-C is typed, also while the agent is away. --json
 prints everything the agent knows, its counters too. Its keys stay the same within a major version: node,
-pid, version, uptime_seconds, degraded, loop; and of each of groups: name, interface, vhid, role, reason,
+pid, version, uptime_seconds, degraded, loop, peers; and of each of groups: name, interface, vhid, role, reason,
 since_seconds, cause, carp, served, addresses, checks, alarms, missing, override, moves. What is empty may
 be left out, and keys may be added.`,
 		Example: `  kvmha status
@@ -67,7 +68,7 @@ func (a *app) runStatus(ctx context.Context, o statusOptions) error {
 		}
 		return unserved(reply)
 	}
-	page, err := a.page(reply)
+	page, err := a.page(reply, o.groups)
 	if err != nil {
 		return err
 	}
@@ -84,9 +85,9 @@ func (a *app) askStatus(ctx context.Context, o statusOptions) (*ha.Status, error
 }
 
 // page is the table and what stands below it.
-func (a *app) page(s *ha.Status) (string, error) {
+func (a *app) page(s *ha.Status, only []string) (string, error) {
 	var b bytes.Buffer
-	if err := a.writeStatus(&b, s); err != nil {
+	if err := a.writeStatus(&b, s, only); err != nil {
 		return "", fmt.Errorf("cannot show the status: %w", err)
 	}
 	return b.String(), nil
@@ -101,14 +102,14 @@ func unserved(s *ha.Status) error {
 }
 
 // writeStatus writes the table, and below it what is wrong.
-func (a *app) writeStatus(w *bytes.Buffer, s *ha.Status) error {
+func (a *app) writeStatus(w *bytes.Buffer, s *ha.Status, only []string) error {
 	var rows [][]string
 	for _, g := range s.Groups {
 		role := g.Role
 		if g.Reason != "" {
 			role += " (" + g.Reason + ")"
 		}
-		rows = append(rows, []string{g.Name, role, age(g.Since), strings.Join(addresses(g), ","), peer(g.CARP), g.Cause})
+		rows = append(rows, []string{g.Name, role, age(g.Since), strings.Join(addresses(g), ","), heard(g.CARP), g.Cause})
 	}
 	if err := cli.Table(w, []string{"GROUP", "ROLE", "SINCE", "ADDRESSES", "PEER", "WHY"}, rows); err != nil {
 		return err
@@ -129,6 +130,9 @@ func (a *app) writeStatus(w *bytes.Buffer, s *ha.Status) error {
 			fmt.Fprintf(w, "%s: to override: %s\n", g.Name, a.env.Again(g.Override))
 		}
 	}
+	if err := a.writeNodes(w, s, only); err != nil {
+		return err
+	}
 	for _, d := range s.Degraded {
 		fmt.Fprintf(w, "degraded: %s\n", cli.Printable(d))
 	}
@@ -147,7 +151,7 @@ func addresses(g ha.GroupStatus) (all []string) {
 	return all
 }
 
-func peer(c ha.CARPStatus) string {
+func heard(c ha.CARPStatus) string {
 	if c.Heard == nil {
 		return "nobody yet"
 	}

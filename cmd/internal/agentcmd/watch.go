@@ -58,7 +58,7 @@ func (a *app) look(ctx context.Context, o statusOptions) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return a.page(status)
+	return a.page(status, o.groups)
 }
 
 // quitKey ends the watch at q, ^C, ^D or the end of the input.

@@ -1,0 +1,275 @@
+package ha
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"kvmctl/ha/peer"
+)
+
+// The peer channel's times.
+const (
+	reportEvery = time.Second     // each peer is asked so often
+	reportWait  = 3 * time.Second // for its answer
+	reportFresh = reportEvery / 4 // an answer is given again to whoever asks within so short a time
+)
+
+// channel is the agent's end of the peer channel. It runs beside the loop, asks it as any command does, and is asked only for what lies here.
+type channel struct {
+	a      *Agent
+	server *peer.Server
+	client *peer.Client
+	wanted chan channelSpec // of a reload; room for one
+
+	mu    sync.Mutex
+	ring  peer.Keyring
+	views map[string]view // of the peers, by name
+
+	own   sync.Mutex // held while a report is made
+	last  Report     // of this node
+	asked time.Time
+}
+
+// channelSpec is what the file says of the channel.
+type channelSpec struct {
+	listen []string
+	peers  []peer.Node
+}
+
+// view is what this node knows of another one.
+type view struct {
+	report *Report
+	at     time.Time // of the report
+	err    error     // of the last try
+}
+
+func newChannel(a *Agent) *channel {
+	c := &channel{a: a, server: peer.NewServer(a.Version, a.Log), client: peer.NewClient(a.Version, nil), wanted: make(chan channelSpec, 1), views: map[string]view{}}
+	c.server.Handle(peer.VerbReport, func(ctx context.Context, _ peer.Node, _ json.RawMessage) (any, error) { return c.report(ctx) })
+	c.server.Handle(peer.VerbAskHandover, c.askedHandover)
+	return c
+}
+
+// want says, from the loop, what the file has now.
+func (c *channel) want(s Spec) {
+	select {
+	case <-c.wanted: // of before, not taken yet
+	default:
+	}
+	c.wanted <- channelSpec{s.Channel.Listen, s.Peers} // it has room for one, and nobody else fills it
+}
+
+// keyring is this node's key and the peers with theirs, as they were read last.
+func (c *channel) keyring() peer.Keyring {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ring
+}
+
+// run serves and asks until ctx ends. Keys are read again each second: kvmha pair needs no reload.
+func (c *channel) run(ctx context.Context) {
+	defer c.client.Close()
+	var spec channelSpec
+	var listening, asking runs
+	defer listening.stop()
+	defer asking.stop()
+	tick := time.NewTicker(reportEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case next := <-c.wanted:
+			if !slices.Equal(next.listen, spec.listen) {
+				listening.stop()
+				for _, at := range next.listen {
+					listening.begin(ctx, func(ctx context.Context) { c.listen(ctx, at) })
+				}
+			}
+			spec = next
+		case <-tick.C:
+			if len(spec.peers) == 0 && len(c.keyring().Nodes) == 0 {
+				continue
+			}
+		}
+		if !c.readKeys(spec.peers) {
+			continue
+		}
+		asking.stop()
+		for _, n := range c.keyring().Nodes {
+			if !n.Key.IsZero() {
+				asking.begin(ctx, func(ctx context.Context) { c.follow(ctx, n) })
+			}
+		}
+	}
+}
+
+// readKeys reports whether a key or a peer has changed.
+func (c *channel) readKeys(peers []peer.Node) bool {
+	var ring peer.Keyring
+	var err error
+	if len(peers) > 0 {
+		ring, err = peer.ReadKeyring(c.a.Keys, peers)
+	}
+	c.a.Degrade("peer channel keys", err)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if ring.Equal(c.ring) {
+		return false
+	}
+	c.ring = ring
+	c.server.Use(ring.Identity, ring.Nodes)
+	c.client.Use(ring.Identity)
+	known := map[string]view{}
+	for _, n := range ring.Nodes {
+		known[n.Name] = c.views[n.Name]
+	}
+	for name := range c.views {
+		if _, still := known[name]; !still {
+			c.a.Degrade("peer "+name, nil)
+		}
+	}
+	c.views = known
+	return true
+}
+
+// listen serves at one address, and tries again where that is not possible yet.
+func (c *channel) listen(ctx context.Context, at string) {
+	subject := "peer channel at " + at
+	defer c.a.Degrade(subject, nil)
+	for ctx.Err() == nil {
+		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", at)
+		if c.a.Degrade(subject, err); err == nil {
+			err = c.server.Serve(ctx, l)
+		}
+		if ctx.Err() == nil {
+			c.a.Degrade(subject, err)
+		}
+		sleep(ctx, reportEvery)
+	}
+}
+
+// follow asks a peer for its report each second.
+func (c *channel) follow(ctx context.Context, n peer.Node) {
+	for ctx.Err() == nil {
+		began := c.a.Clock.Now()
+		var r Report
+		within, cancel := context.WithTimeout(ctx, reportWait)
+		err := c.client.Do(within, n, peer.VerbReport, nil, &r)
+		cancel()
+		if ctx.Err() != nil {
+			return
+		}
+		c.saw(n, began, r, err)
+		sleep(ctx, reportEvery)
+	}
+}
+
+// saw notes what a peer answered.
+func (c *channel) saw(n peer.Node, began time.Time, r Report, err error) {
+	c.mu.Lock()
+	v := c.views[n.Name]
+	if v.err = err; err == nil {
+		v.report, v.at = &r, began // it may be as old as the question
+	}
+	c.views[n.Name] = v
+	c.mu.Unlock()
+	c.a.Degrade("peer "+n.Name, err)
+}
+
+// report is what this node says of itself. Several peers that ask at once cost the loop one turn.
+func (c *channel) report(ctx context.Context) (Report, error) {
+	c.own.Lock()
+	defer c.own.Unlock()
+	now := c.a.Clock.Now()
+	if c.last.Node != "" && now.Sub(c.asked) < reportFresh {
+		return c.last, nil
+	}
+	reply := c.a.ask(ctx, Request{Verb: VerbStatus})
+	if reply.Status == nil {
+		return Report{}, errors.New(reply.Error)
+	}
+	c.last, c.asked = reportOf(*reply.Status, c.a.BootID), now
+	return c.last, nil
+}
+
+// HandoverRequest is the body of peer.VerbAskHandover.
+type HandoverRequest struct {
+	Group string `json:"group"`
+	Who   string `json:"who,omitempty"` // asks there, for the log
+}
+
+// askedHandover hands a group over because a peer wants it: what `kvmha switch` does here, with all its refusals.
+func (c *channel) askedHandover(ctx context.Context, from peer.Node, in json.RawMessage) (any, error) {
+	var r HandoverRequest
+	if json.Unmarshal(in, &r) != nil || r.Group == "" || from.Role != peer.Member {
+		return nil, &peer.AnswerError{Code: peer.CodeBadRequest, Text: "this is no request of a member for a group"}
+	}
+	reply := c.a.ask(ctx, Request{Verb: VerbSwitch, Groups: []string{r.Group}, Who: fmt.Sprintf("peer %s (%.40q)", from.Name, r.Who)})
+	if reply.Error == "" {
+		return struct{}{}, nil
+	}
+	code := peer.CodeFailed
+	if reply.Refused {
+		code = peer.CodeRefused
+	}
+	return nil, &peer.AnswerError{Code: code, Text: reply.Error, Advice: reply.Hint}
+}
+
+// status is what is known of the peers.
+func (c *channel) status(now time.Time) (all []PeerStatus) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, n := range c.ring.Nodes {
+		v := c.views[n.Name]
+		p := PeerStatus{Name: n.Name, Role: string(n.Role), Paired: !n.Key.IsZero(), Report: v.report}
+		if v.report != nil {
+			ago := now.Sub(v.at).Seconds()
+			p.Seen = &ago
+		}
+		switch {
+		case !p.Paired:
+			p.Wrong = (&peer.NotPairedError{Name: n.Name}).Error()
+		case v.err != nil:
+			p.Wrong = strings.ReplaceAll(v.err.Error(), "\n", "; ")
+		}
+		all = append(all, p)
+	}
+	return all
+}
+
+// runs are goroutines that end together.
+type runs struct {
+	cancel []context.CancelFunc
+	all    sync.WaitGroup
+}
+
+func (r *runs) begin(ctx context.Context, f func(context.Context)) {
+	ctx, cancel := context.WithCancel(ctx)
+	r.cancel = append(r.cancel, cancel)
+	r.all.Go(func() { f(ctx) })
+}
+
+// stop ends them and waits for them.
+func (r *runs) stop() {
+	for _, cancel := range r.cancel {
+		cancel()
+	}
+	r.all.Wait()
+	r.cancel = nil
+}
+
+// sleep waits, or until ctx ends.
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
