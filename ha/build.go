@@ -31,6 +31,10 @@ func (c Check) spec() check.Spec {
 		return check.Exec{Command: c.Command}
 	case CheckPing:
 		return check.Ping{Address: c.Target}
+	case CheckLDAP:
+		return c.LDAP
+	case CheckSMB:
+		return c.SMB
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"kvmctl/ha/carp"
+	"kvmctl/ha/check"
 	"kvmctl/ha/failover"
 	"kvmctl/ha/link"
 	"kvmctl/ha/peer"
@@ -114,14 +115,42 @@ type groupHandover struct {
 // savedGroup is a Group with its password, which never writes itself. Only the memory that an exec leaves to the next program has it.
 type savedGroup struct {
 	Group
-	Password string // encoding/json takes it instead of the Group's own
+	Password string         // encoding/json takes it instead of the Group's own
+	Secrets  map[int]string `json:",omitempty"` // of its checks, by their place among these
 }
 
-func saved(g Group) savedGroup { return savedGroup{g, g.Password.Reveal()} }
+func saved(g Group) savedGroup {
+	s := savedGroup{g, g.Password.Reveal(), map[int]string{}}
+	for i := range g.Checks {
+		if p := g.Checks[i].password(); p != nil && *p != nil {
+			s.Secrets[i] = (*p).Reveal()
+		}
+	}
+	return s
+}
+
+// password is where a check of its type has one; nil: nowhere.
+func (c *Check) password() *check.Password {
+	switch c.Type {
+	case CheckLDAP:
+		return &c.LDAP.Password
+	case CheckSMB:
+		return &c.SMB.Password
+	}
+	return nil
+}
 
 // spec gives the group as it was.
 func (s savedGroup) spec() Group {
 	s.Group.Password = NewSecret(s.Password)
+	for i, text := range s.Secrets {
+		if i < 0 || i >= len(s.Checks) {
+			continue
+		}
+		if p := s.Checks[i].password(); p != nil {
+			*p = NewSecret(text)
+		}
+	}
 	return s.Group
 }
 

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"kvmctl/ha/check"
 	"kvmctl/ha/peer"
 )
 
@@ -168,7 +169,13 @@ func TestAGroupComesThroughAnExec(t *testing.T) {
 	g.Unicast, g.Preempt, g.VirtualMAC, g.IgnoreCarrier = []netip.Addr{shared}, true, true, true
 	g.Hooks = Hooks{[]string{"a", "b"}, []string{}, []string{"c"}, time.Second}
 	g.Units = []Unit{{UnitUCARP, "n", []string{"a"}, []string{"b"}, []string{"c"}, "x", "/p", time.Second, time.Minute}}
-	g.Checks = []Check{{CheckTCP, "n", "u", "p", "q", "t", "s", "e", []string{"c"}, true, time.Second, time.Minute, 2, 3}}
+	g.Checks = []Check{
+		{Type: CheckTCP, Name: "n", Unit: "u", PIDFile: "p", Process: "q", Target: "t", Send: "s", Expect: "e", Command: []string{"c"}, ActiveOnly: true,
+			Interval: time.Second, Timeout: time.Minute, Fall: 2, Rise: 3},
+		{Type: CheckLDAP, LDAP: check.LDAP{Address: "a", TLS: "t", CAFile: "c", ServerName: "s", BindDN: "b", Password: NewSecret("of ldap"), Base: "d", Filter: "f", Count: 1}},
+		{Type: CheckSMB, SMB: check.SMB{Address: "a", Session: "s", User: "u", Password: NewSecret("of smb"), Share: "h", Hidden: true, File: "f", RefuseAnonymous: true}},
+	}
+	everyField(t, g.Checks)
 	for i := range reflect.TypeFor[Group]().NumField() {
 		if reflect.ValueOf(g).Field(i).IsZero() {
 			t.Errorf("field %s has no value here", reflect.TypeFor[Group]().Field(i).Name)
@@ -186,6 +193,34 @@ func TestAGroupComesThroughAnExec(t *testing.T) {
 	if back := got.Groups[0].Spec.spec(); !reflect.DeepEqual(back, g) {
 		t.Errorf("%+v, want %+v", back, g)
 	}
+}
+
+// everyField holds the list against the type: a field that has a value in none of the checks could be lost unseen.
+func everyField(t *testing.T, checks []Check) {
+	t.Helper()
+	var walk func(path string, values []reflect.Value)
+	walk = func(path string, values []reflect.Value) {
+		for i := range values[0].Type().NumField() {
+			f := values[0].Type().Field(i)
+			var fields []reflect.Value
+			set := false
+			for _, v := range values {
+				fields = append(fields, v.Field(i))
+				set = set || !v.Field(i).IsZero()
+			}
+			if !set {
+				t.Errorf("field %s.%s has no value here", path, f.Name)
+			}
+			if f.Type.Kind() == reflect.Struct {
+				walk(path+"."+f.Name, fields)
+			}
+		}
+	}
+	var all []reflect.Value
+	for _, c := range checks {
+		all = append(all, reflect.ValueOf(c))
+	}
+	walk("Check", all)
 }
 
 // So does what is not a group's: a program that cannot read the file goes on with it, and reaches people as before.

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"kvmctl/ha/check"
 	"kvmctl/ha/peer"
 )
 
@@ -156,6 +157,8 @@ const (
 	CheckTCP     CheckType = "tcp"     // something answers at Target
 	CheckExec    CheckType = "exec"    // Command exits with 0
 	CheckPing    CheckType = "ping"    // Target answers an echo request
+	CheckLDAP    CheckType = "ldap"    // a directory server answers
+	CheckSMB     CheckType = "smb"     // a file server gives what is asked for
 )
 
 // Check is one look at whether a group could serve or does. Which fields count depends on Type.
@@ -170,6 +173,9 @@ type Check struct {
 	Send    string   // tcp: written after the connect; empty: nothing
 	Expect  string   // tcp: the answer holds it; empty: the connection is enough
 	Command []string // exec: argv, no shell
+
+	LDAP check.LDAP `json:",omitzero"` // ldap
+	SMB  check.SMB  `json:",omitzero"` // smb
 
 	ActiveOnly bool // looked at on the active node only: what it asks runs nowhere else
 

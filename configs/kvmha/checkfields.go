@@ -19,9 +19,15 @@ func (l *loader) checkFields(path string, raw *rawCheck, c *ha.Check) {
 	}{
 		{"unit", raw.Unit != nil, t == ha.CheckSystemd},
 		{"pidfile", raw.PIDFile != nil, t == ha.CheckProcess}, {"process", raw.Process != nil, t == ha.CheckProcess},
-		{"target", raw.Target != nil, t == ha.CheckTCP || t == ha.CheckPing},
+		{"target", raw.Target != nil, t == ha.CheckTCP || t == ha.CheckPing || t == ha.CheckLDAP || t == ha.CheckSMB},
 		{"send", raw.Send != nil, t == ha.CheckTCP}, {"expect", raw.Expect != nil, t == ha.CheckTCP},
 		{"run", raw.Run != nil, t == ha.CheckExec},
+		{"tls", raw.TLS != nil, t == ha.CheckLDAP}, {"ca_file", raw.CAFile != nil, t == ha.CheckLDAP}, {"server_name", raw.ServerName != nil, t == ha.CheckLDAP},
+		{"user", raw.User != nil, t == ha.CheckLDAP || t == ha.CheckSMB}, {"password", raw.Password != nil, t == ha.CheckLDAP || t == ha.CheckSMB},
+		{"password_file", raw.PasswordFile != nil, t == ha.CheckLDAP || t == ha.CheckSMB},
+		{"base", raw.Base != nil, t == ha.CheckLDAP}, {"filter", raw.Filter != nil, t == ha.CheckLDAP}, {"count", raw.Count != nil, t == ha.CheckLDAP},
+		{"session", raw.Session != nil, t == ha.CheckSMB}, {"share", raw.Share != nil, t == ha.CheckSMB}, {"hidden", raw.Hidden != nil, t == ha.CheckSMB},
+		{"file", raw.File != nil, t == ha.CheckSMB}, {"refuse_anonymous", raw.RefuseAnonymous != nil, t == ha.CheckSMB},
 	} {
 		if f.set && !f.ok {
 			l.Key(path+"."+f.key, fmt.Sprintf("check.%s beside type = %q: it has no use there", f.key, t), "")
@@ -36,7 +42,7 @@ func (l *loader) checkFields(path string, raw *rawCheck, c *ha.Check) {
 		l.checkProcess(path, raw)
 	case ha.CheckTCP:
 		if l.need(path, "target", raw.Target != nil, "a check of type \"tcp\" without a target", `target = "127.0.0.1:53"`) {
-			l.checkTarget(path+".target", c.Target)
+			l.checkTarget(path+".target", t, c.Target, 80)
 		}
 	case ha.CheckPing:
 		if l.need(path, "target", raw.Target != nil, "a check of type \"ping\" without a target", `target = "10.2.0.1"`) {
@@ -44,6 +50,10 @@ func (l *loader) checkFields(path string, raw *rawCheck, c *ha.Check) {
 				l.Value(path+".target", fmt.Sprintf("check.target of type \"ping\" wants an IP address, got %q", c.Target), withoutPort(c.Target))
 			}
 		}
+	case ha.CheckLDAP:
+		l.checkLDAP(path, raw, c)
+	case ha.CheckSMB:
+		l.checkSMB(path, raw, c)
 	case ha.CheckExec:
 		l.need(path, "run", raw.Run != nil, "a check of type \"exec\" without run", `run = ["/usr/local/lib/kvmha/check-dns"]`)
 		l.program(path+".run", raw.Run)
@@ -63,18 +73,22 @@ func (l *loader) checkProcess(path string, raw *rawCheck) {
 }
 
 // checkTarget wants a literal address and a port: a name would make the check depend on the resolver.
-func (l *loader) checkTarget(path, target string) {
+func (l *loader) checkTarget(path string, t ha.CheckType, target string, port uint16) {
 	ap, err := netip.ParseAddrPort(target)
 	if err == nil && ap.Port() != 0 && !ap.Addr().IsMulticast() {
 		return
 	}
 	fix := ""
 	if a, err := netip.ParseAddr(target); err == nil {
-		fix = fmt.Sprintf("target = %q", netip.AddrPortFrom(a, 80))
+		fix = fmt.Sprintf("target = %q", netip.AddrPortFrom(a, port))
 	} else if port, ok := strings.CutPrefix(target, "localhost:"); ok {
 		fix = fmt.Sprintf("target = %q", "127.0.0.1:"+port)
 	}
-	l.Value(path, fmt.Sprintf("check.target of type \"tcp\" wants an IP address and a port such as \"127.0.0.1:53\", got %q", target), fix)
+	eg := "127.0.0.1:53"
+	if t != ha.CheckTCP {
+		eg = fmt.Sprintf("127.0.0.1:%d", port)
+	}
+	l.Value(path, fmt.Sprintf("check.target of type %q wants an IP address and a port such as %q, got %q", t, eg, target), fix)
 }
 
 func withoutPort(target string) string {

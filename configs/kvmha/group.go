@@ -172,7 +172,7 @@ func defaultCheckName(c *ha.Check) string {
 		if what = c.Process; what == "" {
 			what = filepath.Base(c.PIDFile)
 		}
-	case ha.CheckTCP, ha.CheckPing:
+	case ha.CheckTCP, ha.CheckPing, ha.CheckLDAP, ha.CheckSMB:
 		what = c.Target
 	case ha.CheckExec:
 		if len(c.Command) > 0 {

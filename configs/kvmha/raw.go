@@ -123,15 +123,33 @@ type rawUnit struct {
 }
 
 type rawCheck struct {
-	Type     *string         `toml:"type" enum:"systemd process tcp exec ping"`
-	Name     *string         `toml:"name"`
-	Unit     *string         `toml:"unit"`
-	PIDFile  *string         `toml:"pidfile"`
-	Process  *string         `toml:"process"`
-	Target   *string         `toml:"target"`
-	Send     *string         `toml:"send" lines:"ok"`
-	Expect   *string         `toml:"expect" lines:"ok"`
-	Run      []string        `toml:"run" words:"ok" empty:"ok"`
+	Type    *string  `toml:"type" enum:"systemd process tcp exec ping ldap smb"`
+	Name    *string  `toml:"name"`
+	Unit    *string  `toml:"unit"`
+	PIDFile *string  `toml:"pidfile"`
+	Process *string  `toml:"process"`
+	Target  *string  `toml:"target"`
+	Send    *string  `toml:"send" lines:"ok"`
+	Expect  *string  `toml:"expect" lines:"ok"`
+	Run     []string `toml:"run" words:"ok" empty:"ok"`
+
+	TLS          *string `toml:"tls" enum:"none starttls implicit"`
+	CAFile       *string `toml:"ca_file"`
+	ServerName   *string `toml:"server_name"`
+	User         *string `toml:"user"`
+	Password     *string `toml:"password" secret:"ok"`
+	PasswordFile *string `toml:"password_file"`
+
+	Base   *string `toml:"base"`
+	Filter *string `toml:"filter"`
+	Count  *int    `toml:"count" range:"0..1000"`
+
+	Session         *string `toml:"session" enum:"user guest anonymous"`
+	Share           *string `toml:"share"`
+	Hidden          *bool   `toml:"hidden"`
+	File            *string `toml:"file"`
+	RefuseAnonymous *bool   `toml:"refuse_anonymous"`
+
 	When     *string         `toml:"when" enum:"active always"`
 	Interval *units.Duration `toml:"interval" range:"100ms..1h" eg:"1s"`
 	Timeout  *units.Duration `toml:"timeout" range:"10ms..5m" eg:"1s"`

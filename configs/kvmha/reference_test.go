@@ -13,6 +13,7 @@ import (
 
 	"kvmctl/configs/strict"
 	"kvmctl/ha"
+	hacheck "kvmctl/ha/check"
 	"kvmctl/ha/peer"
 )
 
@@ -51,6 +52,11 @@ func TestTheReferenceLoads(t *testing.T) {
 		check(ha.Check{Type: ha.CheckProcess, Name: "process named.pid", PIDFile: "/run/named/named.pid"}),
 		check(ha.Check{Type: ha.CheckProcess, Name: "process named", Process: "named"}),
 		check(ha.Check{Type: ha.CheckExec, Name: "exec check-dns", Command: []string{"/usr/local/lib/kvmha/check-dns", "www.example.org"}}),
+		check(ha.Check{Type: ha.CheckLDAP, Name: "ldap 127.0.0.1:389", Target: "127.0.0.1:389", LDAP: hacheck.LDAP{Address: "127.0.0.1:389", TLS: hacheck.TLSStart,
+			CAFile: "/etc/ssl/certs/office-ca.pem", ServerName: "ldap.example.org", BindDN: "cn=check,dc=example,dc=org", Password: ha.NewSecret("hunter2"),
+			Base: "ou=people,dc=example,dc=org", Filter: "(uid=anne)", Count: 1}}),
+		check(ha.Check{Type: ha.CheckSMB, Name: "smb 127.0.0.1:445", Target: "127.0.0.1:445", SMB: hacheck.SMB{Address: "127.0.0.1:445", Session: hacheck.SMBUser,
+			User: `OFFICE\anne`, Password: ha.NewSecret("hunter2"), Share: "public", File: "check/read.me", RefuseAnonymous: true}}),
 	}
 	want := ha.Spec{
 		File: "/etc/kvmha.toml", Node: "varda1", Language: ha.English, Groups: []ha.Group{g},

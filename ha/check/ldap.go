@@ -27,7 +27,7 @@ type LDAP struct {
 	ServerName string // in its certificate; empty: the address
 
 	BindDN   string   // empty: anonymous
-	Password Password // of BindDN; nil: none
+	Password Password `json:"-"` // of BindDN; nil: none
 
 	Base   string // of a search over the whole subtree; empty: none
 	Filter string // RFC 4515; empty: (objectClass=*)

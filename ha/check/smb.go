@@ -25,7 +25,7 @@ type SMB struct {
 	Address  string   // "10.2.0.2:445": a literal address
 	Session  string   // SMBUser, SMBGuest or SMBAnonymous
 	User     string   // of SMBUser; DOMAIN\name, or name
-	Password Password // of SMBUser
+	Password Password `json:"-"` // of SMBUser
 
 	Share  string // has to be in the server's list, and the session has to get into it; empty: the session is enough
 	Hidden bool   // it is in no list (browseable = no)
