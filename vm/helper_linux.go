@@ -23,7 +23,11 @@ type Helper struct {
 	Stderr  *os.File
 	Pidfile string // made beforehand for UID; the program finds it as HelperPidfile and has to lock it
 	FUSE    int    // the descriptor that is an open /dev/fuse, whose mount is the caller's; 0: none
+	Serves  bool   // Files[0] is a listening socket, which the program is told of as systemd does it: sd_listen_fds(3)
 }
+
+// tellListener gives a program the socket at FirstFD. LISTEN_PID has to be its own pid, which nobody knows before it is there.
+const tellListener = `LISTEN_PID=$$; export LISTEN_PID; exec "$@"`
 
 // HelperPidfile is the pidfile as a helper sees it.
 const HelperPidfile = "/dev/pid"
@@ -35,7 +39,11 @@ func HelperMountPoint(fd int) string { return "/dev/fd/" + strconv.Itoa(fd) }
 // LaunchHelper starts a helper: see launch.
 func LaunchHelper(h Helper) (*exec.Cmd, error) {
 	plan := launchPlan{UID: h.UID, Argv: h.Argv, Env: []string{"PATH=/usr/bin:/bin", "LC_ALL=C"},
-		Cage: &cage{Pidfile: h.Pidfile, FUSE: h.FUSE}}
+		Cage: &cage{Program: h.Argv[0], Pidfile: h.Pidfile, FUSE: h.FUSE}}
+	if h.Serves {
+		plan.Argv = append([]string{"/bin/sh", "-c", tellListener, "sh"}, h.Argv...)
+		plan.Env = append(plan.Env, "LISTEN_FDS=1")
+	}
 	return launch(plan, h.Files, h.Stderr)
 }
 
@@ -67,13 +75,14 @@ func FreeHelperUID(base int, taken []int) (int, error) {
 
 // cage is the view of the file systems that a helper gets.
 type cage struct {
+	Program string
 	Pidfile string
 	FUSE    int
 }
 
 // enter changes this thread's mount namespace. A copy of the host's mounts would keep each of them busy for as long as the helper lives, so
 // all that the program does not need are let go.
-func (c *cage) enter(program string) error {
+func (c *cage) enter() error {
 	defer unix.Umask(unix.Umask(0o022)) // the program's uid has to get through to what is made here
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 		return fmt.Errorf("unshare the mounts: %w", err)
@@ -122,7 +131,7 @@ func (c *cage) enter(program string) error {
 			return err
 		}
 	}
-	letGo(func(point string) bool { return !needsMount(point, program) })
+	letGo(func(point string) bool { return !needsMount(point, c.Program) })
 	return nil
 }
 

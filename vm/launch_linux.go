@@ -54,7 +54,7 @@ func launch(plan launchPlan, files []*os.File, stderr *os.File) (*exec.Cmd, erro
 			return err
 		}
 		if plan.Cage != nil {
-			if err := plan.Cage.enter(plan.Argv[0]); err != nil {
+			if err := plan.Cage.enter(); err != nil {
 				return err
 			}
 		}

@@ -33,7 +33,8 @@ listed.
 
 The image must not be in use, and while it is mounted no guest can start with it. Read-only, no
 journal is replayed and not a byte of the image changes. Nothing below DIR is a device, setuid or
-executable. What understands the image's format runs as a user without any rights.
+executable. What understands the image's format runs as a user without any rights: qemu-storage-daemon,
+or where that is missing qemu-nbd, if the module nbd is loaded (best by modprobe nbd max_part=0).
 
 UFS, of a FreeBSD guest, can only be read. End a mount with kvmctl image umount; one of which a part
 is gone, because somebody unmounted it or killed its process, is undone by the next kvmctl command.`,

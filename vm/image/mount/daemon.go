@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"time"
@@ -24,14 +23,8 @@ const daemonTime = 30 * time.Second
 // maxRead is the largest request that QEMU's FUSE export takes, in bytes (block/export/fuse.c, FUSE_MAX_BOUNCE_BYTES).
 const maxRead = 64 << 20
 
-// showByDaemon starts the program that understands the image, as a process of no rights, and mounts what it shows. The mount is ours: the
-// daemon only gets the open /dev/fuse, and nobody but root gets through to it (user_id=0 without allow_other).
+// showByDaemon starts the program that understands the image, as a process of no rights, and makes what it shows the disk.
 func (w *work) showByDaemon(ctx context.Context) error {
-	fuse, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
-	if err != nil {
-		return fmt.Errorf("open /dev/fuse: %w", err)
-	}
-	defer fuse.Close() // the daemon's is the last one: with the daemon the mount is dead
 	if err := w.chooseUID(); err != nil {
 		return err
 	}
@@ -41,21 +34,46 @@ func (w *work) showByDaemon(ctx context.Context) error {
 	if err := w.makeFiles(); err != nil {
 		return err
 	}
+	p, err := w.chooseProgram()
+	defer closeAll(p.lent)
+	if err != nil {
+		return err
+	}
+	if p.nbd {
+		return w.showByNBD(ctx, p)
+	}
+	return w.showByFUSE(ctx, p)
+}
+
+// showByFUSE mounts what the daemon shows. The mount is ours: the daemon only gets the open /dev/fuse, and nobody but root gets through to
+// it (user_id=0 without allow_other).
+func (w *work) showByFUSE(ctx context.Context, p program) error {
+	fuse, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
+	if err != nil {
+		return fmt.Errorf("open /dev/fuse: %w", err)
+	}
+	defer fuse.Close() // the daemon's is the last one: with the daemon the mount is dead
 	opts := fmt.Sprintf("fd=%d,rootmode=%o,user_id=0,group_id=0,default_permissions,max_read=%d", fuse.Fd(), unix.S_IFREG, maxRead)
 	flags := uintptr(unix.MS_NODEV | unix.MS_NOSUID | unix.MS_NOEXEC)
-	access := os.O_RDWR
 	if !w.rec.RW {
 		flags |= unix.MS_RDONLY
-		access = os.O_RDONLY
 	}
 	if err := unix.Mount("kvmctl", w.m.path(w.rec.ID, diskName), "fuse", flags, opts); err != nil {
 		return fmt.Errorf("mount what the daemon shows: %w", err)
 	}
-	if err := w.startDaemon(ctx, fuse); err != nil {
+	if err := w.run(ctx, p, fuse); err != nil {
 		return err
 	}
-	w.disk, err = os.OpenFile(w.m.path(w.rec.ID, diskName), access, 0)
+	w.disk, err = os.OpenFile(w.m.path(w.rec.ID, diskName), w.access(), 0)
 	return err
+}
+
+// access is how the disk is opened.
+func (w *work) access() int {
+	if w.rec.RW {
+		return os.O_RDWR
+	}
+	return os.O_RDONLY
 }
 
 func (w *work) chooseUID() error {
@@ -80,58 +98,6 @@ func (w *work) makeFiles() error {
 	return os.Chown(w.m.path(w.rec.ID, pidName), w.rec.UID, w.rec.UID)
 }
 
-// startDaemon tries qemu-storage-daemon first: it is quickly there, and has nothing of a machine in it. It takes no descriptors (7.2 to 9.2
-// have no add-fd), so the images are lent to its uid; where that is not possible the guests' own QEMU shows them, from descriptors and
-// without a machine. Both use the same code (block/export/fuse.c).
-func (w *work) startDaemon(ctx context.Context, fuse *os.File) error {
-	name := w.m.Daemon
-	if name == "" {
-		name = "qemu-storage-daemon"
-	}
-	program, err := exec.LookPath(name)
-	if err == nil {
-		lent, lerr := w.lendImages()
-		defer closeAll(lent)
-		if err = lerr; err == nil {
-			return w.run(ctx, storageDaemon(program, lent), fuse)
-		}
-	}
-	if _, qerr := os.Stat(w.m.QEMU); w.m.QEMU == "" || qerr != nil {
-		return &NoDaemonError{err}
-	}
-	w.m.step("without qemu-storage-daemon: " + err.Error())
-	return w.run(ctx, machineless(w.m.QEMU, w.images), fuse)
-}
-
-func closeAll(files []*os.File) {
-	for _, f := range files {
-		f.Close()
-	}
-}
-
-// lendImages gives the uid of the daemon a way to open each image; see lend.
-func (w *work) lendImages() (lent []*os.File, err error) {
-	for _, o := range w.images {
-		from, want := o.ro, os.FileMode(0o400)
-		if o.rw != nil {
-			from, want = o.rw, 0o600
-		}
-		st, err := from.Stat()
-		if err != nil {
-			return lent, err
-		}
-		if st.Mode().Perm()&want != want {
-			return lent, fmt.Errorf("the mode of %s keeps its owner out", o.link.Path)
-		}
-		f, err := lend(from, w.rec.UID)
-		if err != nil {
-			return lent, err
-		}
-		lent = append(lent, f)
-	}
-	return lent, nil
-}
-
 // run starts the program and tells it what to show.
 func (w *work) run(ctx context.Context, p program, fuse *os.File) error {
 	ctx, cancel := context.WithTimeout(ctx, daemonTime)
@@ -148,31 +114,38 @@ func (w *work) run(ctx context.Context, p program, fuse *os.File) error {
 		return err
 	}
 	defer conn.Close()
+	err = w.launch(ctx, vm.Helper{Argv: p.argv, Files: append([]*os.File{theirs, fuse}, p.files...), FUSE: fuseFD})
+	theirs.Close()
+	if err != nil {
+		return err
+	}
+	if err := w.export(ctx, conn, p); err != nil {
+		return w.explain(ctx, err)
+	}
+	return w.checkLocked()
+}
+
+// launch starts the daemon, with the guards behind the files of h.
+func (w *work) launch(ctx context.Context, h vm.Helper) error {
 	stderr, err := os.OpenFile(w.m.path(w.rec.ID, stderrName), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
-		theirs.Close()
 		return err
 	}
 	defer stderr.Close()
 	guards, err := w.guards(ctx)
 	defer closeAll(guards)
 	if err != nil {
-		theirs.Close()
 		return err
 	}
-	cmd, err := vm.LaunchHelper(vm.Helper{UID: w.rec.UID, Argv: p.argv, Files: slices.Concat([]*os.File{theirs, fuse}, p.files, guards),
-		Stderr: stderr, Pidfile: w.m.path(w.rec.ID, pidName), FUSE: fuseFD})
-	theirs.Close()
+	h.UID, h.Stderr, h.Pidfile = w.rec.UID, stderr, w.m.path(w.rec.ID, pidName)
+	h.Files = slices.Concat(h.Files, guards)
+	cmd, err := vm.LaunchHelper(h)
 	if err != nil {
 		return err
 	}
-	ended := make(chan struct{})
-	go func() { _ = cmd.Wait(); close(ended) }() // owner: the daemon's end, which undo waits for, or this process's own
+	go func() { _ = cmd.Wait() }() // owner: the daemon's end, which undo waits for, or this process's own
 	w.m.step("daemon")
-	if err := w.export(ctx, conn, p); err != nil {
-		return w.explain(ctx, err)
-	}
-	return w.checkLocked()
+	return nil
 }
 
 // checkLocked makes sure that the daemon keeps guests off the image. QEMU does without locks, and says nothing, where it finds no way to take
@@ -216,20 +189,16 @@ func (w *work) export(ctx context.Context, conn net.Conn, p program) error {
 		return err
 	}
 	defer c.Close()
-	var below any // JSON null: QEMU must never open a path that an image names
+	var below any
 	for i := len(w.images) - 1; i >= 0; i-- {
 		o := w.images[i]
-		file := map[string]any{"driver": "file", "filename": p.names[i], "node-name": fmt.Sprintf("file%d", i), "read-only": o.rw == nil}
-		if st, err := o.ro.Stat(); err == nil && st.Mode().Type() == os.ModeDevice {
-			file["driver"] = "host_device"
-		}
+		file := fileNode(o, p.names[i])
+		file["node-name"] = fmt.Sprintf("file%d", i)
 		if err := c.Execute(ctx, "blockdev-add", file, nil); err != nil {
 			return err
 		}
-		format := map[string]any{"driver": o.link.Format, "file": file["node-name"], "node-name": fmt.Sprintf("disk%d", i), "read-only": o.rw == nil}
-		if o.link.Format == image.QCOW2 {
-			format["backing"] = below
-		}
+		format := formatNode(o, file["node-name"], below)
+		format["node-name"] = fmt.Sprintf("disk%d", i)
 		if err := c.Execute(ctx, "blockdev-add", format, nil); err != nil {
 			return err
 		}

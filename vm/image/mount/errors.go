@@ -135,11 +135,15 @@ func (e *LostError) Hint() string {
 	return "kvmctl image check " + e.Mount.Image + "; and let its guest check the file system"
 }
 
-// NoDaemonError says that neither program that can show an image is there.
+// NoDaemonError says that no program that can show an image is there.
 type NoDaemonError struct{ Err error }
 
-func (e *NoDaemonError) Error() string { return fmt.Sprintf("no program to show the image: %v", e.Err) }
+func (e *NoDaemonError) Error() string {
+	return "no program to show the image: " + strings.ReplaceAll(e.Err.Error(), "\n", "; ")
+}
 func (e *NoDaemonError) Unwrap() error { return e.Err }
 
 // Hint says how to get one.
-func (e *NoDaemonError) Hint() string { return "apt-get install qemu-system-common" }
+func (e *NoDaemonError) Hint() string {
+	return "apt-get install qemu-system-common; or apt-get install qemu-utils && modprobe nbd max_part=0"
+}

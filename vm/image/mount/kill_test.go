@@ -23,7 +23,7 @@ const killAt = "MOUNT_TEST_KILL_AT"
 
 // doomed is that kvmctl.
 func doomed(args []string) {
-	m := &mount.Manager{Layout: vm.Layout{Root: args[0]}, UIDBase: 1_900_000_000 + os.Getpid()%1000*5000, QEMU: args[4]}
+	m := &mount.Manager{Layout: vm.Layout{Root: args[0]}, UIDBase: 1_900_000_000 + os.Getpid()%1000*5000, QEMU: args[4], Daemon: args[5]}
 	m.Step = func(name string) {
 		if name == os.Getenv(killAt) {
 			_ = unix.Kill(os.Getpid(), unix.SIGKILL)
@@ -32,6 +32,29 @@ func doomed(args []string) {
 	}
 	_, err := m.Mount(context.Background(), mount.Request{Image: args[1], Format: args[2], Dir: args[3], RW: true})
 	panic(err)
+}
+
+// killedAt runs a kvmctl that mounts img and is killed after a step, and checks that the next one settles it.
+func killedAt(t *testing.T, m *mount.Manager, img, format, dir, step string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", m.Layout.Root, img, format, dir, m.QEMU, m.Daemon)
+	cmd.Env = append(os.Environ(), killAt+"="+step)
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || !strings.Contains(err.Error(), "killed") {
+		t.Fatalf("%s, %s: %v\n%s", format, step, err, out)
+	}
+	if !m.Any() {
+		t.Errorf("%s, killed after %q: there is no trace for the next command", format, step)
+	}
+	torn := settled(t, m)
+	if len(torn) != 1 || torn[0].Reason != "kvmctl was ended while it worked on it" || torn[0].Err != nil {
+		t.Errorf("%s, killed after %q: settled %+v", format, step, torn)
+	}
+	nothingLeft(t, m)
+	if err := image.CheckUnlocked(t.Context(), img, true); err != nil {
+		t.Errorf("%s, killed after %q: %v", format, step, err)
+	}
 }
 
 // nothingLeft looks for everything that a mount makes.
@@ -47,6 +70,12 @@ func nothingLeft(t *testing.T, m *mount.Manager) {
 	for _, e := range table {
 		if strings.HasPrefix(e.Point, m.Layout.Root) {
 			t.Errorf("%s is still mounted on %s", e.Source, e.Point)
+		}
+	}
+	devices, _ := filepath.Glob("/sys/block/nbd*/backend")
+	for _, d := range devices {
+		if b, err := os.ReadFile(d); err == nil && strings.HasPrefix(string(b), "kvmctl:") {
+			t.Errorf("%s is still %q", d, b)
 		}
 	}
 	procs, _ := filepath.Glob("/proc/[0-9]*/fd/2")
@@ -69,25 +98,7 @@ func TestKilledAfterEachStep(t *testing.T) {
 	for _, tt := range []struct{ format, step string }{
 		{"qcow2", "image"}, {"qcow2", "daemon"}, {"qcow2", "disk"}, {"qcow2", "loop device"}, {"qcow2", "mount"}, {"raw", "disk"}, {"raw", "loop device"}, {"raw", "mount"},
 	} {
-		img := m.Layout.Root + "/disk." + tt.format
-		cmd := exec.CommandContext(t.Context(), "/proc/self/exe", m.Layout.Root, img, tt.format, dir, m.QEMU)
-		cmd.Env = append(os.Environ(), killAt+"="+tt.step)
-		out, err := cmd.CombinedOutput()
-		var exit *exec.ExitError
-		if !errors.As(err, &exit) || !strings.Contains(err.Error(), "killed") {
-			t.Fatalf("%s, %s: %v\n%s", tt.format, tt.step, err, out)
-		}
-		if !m.Any() {
-			t.Errorf("%s, killed after %q: there is no trace for the next command", tt.format, tt.step)
-		}
-		torn := settled(t, m)
-		if len(torn) != 1 || torn[0].Reason != "kvmctl was ended while it worked on it" || torn[0].Err != nil {
-			t.Errorf("%s, killed after %q: settled %+v", tt.format, tt.step, torn)
-		}
-		nothingLeft(t, m)
-		if err := image.CheckUnlocked(t.Context(), img, true); err != nil {
-			t.Errorf("%s, killed after %q: %v", tt.format, tt.step, err)
-		}
+		killedAt(t, m, m.Layout.Root+"/disk."+tt.format, tt.format, dir, tt.step)
 	}
 }
 

@@ -20,9 +20,11 @@ import (
 type Manager struct {
 	Layout  vm.Layout
 	UIDBase int    // of the guests; the daemons' uids lie above
-	QEMU    string // the guests' QEMU: it shows an image where qemu-storage-daemon is missing or its file system cannot lend it
+	QEMU    string // the guests' QEMU: it shows an image where both daemons are missing or its file system cannot lend it
 	Daemon  string // path or name; empty: "qemu-storage-daemon"
-	Step    func(name string)
+	// NBDServer is used where Daemon is missing: path or name; empty: "qemu-nbd".
+	NBDServer string
+	Step      func(name string)
 }
 
 // lockWait is how long an act waits for another kvmctl's; each takes well under a second, but for an image that has to be written out.

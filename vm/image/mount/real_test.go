@@ -100,50 +100,56 @@ func TestReadWriteRead(t *testing.T) {
 		t.Run(fmt.Sprintf("%s in %s, qemu %v", tt.fs, tt.format, tt.qemu), func(t *testing.T) {
 			m.Daemon = ""
 			if tt.qemu {
-				m.Daemon = "/none/qemu-storage-daemon"
+				m.Daemon, m.NBDServer = "/none/qemu-storage-daemon", "/none/qemu-nbd"
 			}
-			raw, img := m.Layout.Root+"/disk.raw", m.Layout.Root+"/disk."+tt.format
-			run(t, "rm", "-f", raw, img)
-			run(t, "truncate", "-s", "300M", raw)
-			run(t, append(tt.mkfs, raw)...)
-			if tt.format == "qcow2" {
-				run(t, "qemu-img", "convert", "-O", "qcow2", raw, img)
-			}
-			if err := os.Chmod(img, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			r := mount.Request{Image: img, Format: tt.format, Dir: dir, RW: true}
-			got := mounted(t, m, r)
-			if got.FS != tt.fs {
-				t.Errorf("it is %s, want %s", got.FS, tt.fs)
-			}
-			if got.UID != 0 {
-				powerless(t, m, got)
-			}
-			if err := os.WriteFile(dir+"/new", []byte("written\n"), 0o600); err != nil {
-				t.Error(err)
-			}
-			var locked *image.LockedError
-			if err := image.CheckUnlocked(t.Context(), img, false); !errors.As(err, &locked) {
-				t.Errorf("mounted read-write, it may be read: %v", err)
-			}
-			umount(t, m, got)
-			before := sum(t, img)
-			r.RW = false
-			got = mounted(t, m, r)
-			if b, err := os.ReadFile(dir + "/new"); err != nil || string(b) != "written\n" {
-				t.Errorf("read again: %q, %v", b, err)
-			}
-			if err := image.CheckUnlocked(t.Context(), img, true); !errors.As(err, &locked) {
-				t.Errorf("mounted read-only, it may be written: %v", err)
-			}
-			umount(t, m, got)
-			if sum(t, img) != before {
-				t.Error("mounting it for reading changed the image")
-			}
-			nothingLeft(t, m)
+			readWriteRead(t, m, tt.format, tt.fs, tt.mkfs, dir)
 		})
 	}
+}
+
+// readWriteRead makes an image, writes to it and reads it.
+func readWriteRead(t *testing.T, m *mount.Manager, format, fs string, mkfs []string, dir string) {
+	t.Helper()
+	raw, img := m.Layout.Root+"/disk.raw", m.Layout.Root+"/disk."+format
+	run(t, "rm", "-f", raw, img)
+	run(t, "truncate", "-s", "300M", raw)
+	run(t, append(mkfs, raw)...)
+	if format == "qcow2" {
+		run(t, "qemu-img", "convert", "-O", "qcow2", raw, img)
+	}
+	if err := os.Chmod(img, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := mount.Request{Image: img, Format: format, Dir: dir, RW: true}
+	got := mounted(t, m, r)
+	if got.FS != fs {
+		t.Errorf("it is %s, want %s", got.FS, fs)
+	}
+	if got.UID != 0 {
+		powerless(t, m, got)
+	}
+	if err := os.WriteFile(dir+"/new", []byte("written\n"), 0o600); err != nil {
+		t.Error(err)
+	}
+	var locked *image.LockedError
+	if err := image.CheckUnlocked(t.Context(), img, false); !errors.As(err, &locked) {
+		t.Errorf("mounted read-write, it may be read: %v", err)
+	}
+	umount(t, m, got)
+	before := sum(t, img)
+	r.RW = false
+	got = mounted(t, m, r)
+	if b, err := os.ReadFile(dir + "/new"); err != nil || string(b) != "written\n" {
+		t.Errorf("read again: %q, %v", b, err)
+	}
+	if err := image.CheckUnlocked(t.Context(), img, true); !errors.As(err, &locked) {
+		t.Errorf("mounted read-only, it may be written: %v", err)
+	}
+	umount(t, m, got)
+	if sum(t, img) != before {
+		t.Error("mounting it for reading changed the image")
+	}
+	nothingLeft(t, m)
 }
 
 func mounted(t *testing.T, m *mount.Manager, r mount.Request) *mount.Mounted {
@@ -226,7 +232,11 @@ func TestAJournalIsNotReplayed(t *testing.T) {
 
 // TestABackingFileThatIsInUse: what an image is based on must not change under it.
 func TestABackingFileThatIsInUse(t *testing.T) {
-	m := manager(t)
+	aBackingFileInUse(t, manager(t))
+}
+
+func aBackingFileInUse(t *testing.T, m *mount.Manager) {
+	t.Helper()
 	base, over, dir := m.Layout.Root+"/base.raw", m.Layout.Root+"/over.qcow2", m.Layout.Root+"/mnt"
 	ext4(t, base)
 	run(t, "qemu-img", "create", "-q", "-f", "qcow2", "-b", base, "-F", "raw", over)

@@ -27,6 +27,7 @@ type Record struct {
 	Part    string    `json:"part,omitempty"`
 	FS      string    `json:"filesystem,omitempty"`
 	UID     int       `json:"uid,omitempty"`  // of the daemon; 0: a raw image needs none
+	NBD     bool      `json:"nbd,omitempty"`  // the daemon speaks NBD, and the kernel makes a block device of it that carries the mount's ID
 	Loop    *int      `json:"loop,omitempty"` // number of the loop device; nil: there was none yet
 	Ready   bool      `json:"ready"`          // the mount was finished
 	Made    time.Time `json:"made"`

@@ -140,6 +140,11 @@ func (m *Manager) Umount(ctx context.Context, id string) error {
 func (m *Manager) undo(ctx context.Context, r *Record, dead bool) error {
 	lost := ""
 	alive := m.daemonLives(r)
+	if r.NBD && !alive {
+		if err := disconnect(r.ID); err != nil { // what waits for the daemon would keep the rest from being undone
+			return err
+		}
+	}
 	if r.Loop != nil && loopIsOurs(*r.Loop, r.ID) {
 		if err := m.unmountDir(r, dead); err != nil {
 			return err
@@ -156,7 +161,7 @@ func (m *Manager) undo(ctx context.Context, r *Record, dead bool) error {
 		default:
 			lost = DaemonEnded
 		}
-		if err := unmountAll(m.path(r.ID, diskName), dead); err != nil {
+		if err := m.hideDisk(r, dead); err != nil {
 			return err
 		}
 		if err := m.endDaemon(ctx, r); err != nil {
@@ -198,9 +203,9 @@ func (m *Manager) unmountDir(r *Record, dead bool) error {
 func (m *Manager) writeOut(ctx context.Context, r *Record) string {
 	done := make(chan string, 1)
 	go func() { // owner: this function, which does not wait longer than writeTime; the daemon's end frees it
-		f, err := os.OpenFile(m.path(r.ID, diskName), os.O_RDWR, 0)
+		path, err := m.diskPath(r)
 		if err == nil {
-			err = errors.Join(f.Sync(), f.Close())
+			err = syncFile(path)
 		}
 		if err != nil {
 			done <- "its daemon could not write it out: " + err.Error()
@@ -216,6 +221,22 @@ func (m *Manager) writeOut(ctx context.Context, r *Record) string {
 	case <-ctx.Done():
 		return "its daemon did not write it out in time"
 	}
+}
+
+func syncFile(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// hideDisk takes back the daemon's view of the image.
+func (m *Manager) hideDisk(r *Record, dead bool) error {
+	if r.NBD {
+		return freeNBD(r.ID, dead)
+	}
+	return unmountAll(m.path(r.ID, diskName), dead)
 }
 
 // unmountAll unmounts whatever is on a path. A loop device's last moments may keep it busy.

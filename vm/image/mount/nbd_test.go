@@ -1,0 +1,174 @@
+package mount_test
+
+import (
+	"encoding/binary"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"kvmctl/vm"
+	"kvmctl/vm/image/mount"
+	"kvmctl/vm/image/nbd"
+)
+
+// fullKernel, in the environment, says that this kernel has all that Debian's has, so that a refusal is a failure.
+const fullKernel = "MOUNT_FULL_KERNEL"
+
+// nbdManager gives a manager without qemu-storage-daemon. Where the kernel has no nbd it makes sure that mounting is refused in clear words,
+// with nothing left, and gives none.
+func nbdManager(t *testing.T) *mount.Manager {
+	t.Helper()
+	m := manager(t)
+	if _, err := exec.LookPath("qemu-nbd"); err != nil {
+		t.Fatal(err) // it comes with qemu-img
+	}
+	m.Daemon = "/none/qemu-storage-daemon"
+	var missing *nbd.NoKernelError
+	switch err := nbd.Available(); {
+	case err == nil:
+		return m
+	case !errors.As(err, &missing) || os.Getenv(fullKernel) != "":
+		t.Fatal(err)
+	}
+	img, dir := m.Layout.Root+"/disk.qcow2", m.Layout.Root+"/mnt"
+	run(t, "qemu-img", "create", "-q", "-f", "qcow2", img, "1M")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	m.QEMU = ""
+	_, err := m.Mount(t.Context(), mount.Request{Image: img, Format: "qcow2", Dir: dir})
+	var none *mount.NoDaemonError
+	want := "no program to show the image: exec: \"/none/qemu-storage-daemon\": stat /none/qemu-storage-daemon: no such file or directory; " +
+		"the kernel's module nbd is not loaded"
+	if !errors.As(err, &none) || none.Error() != want {
+		t.Fatalf("got %v, want %s", err, want)
+	}
+	if hint := "apt-get install qemu-system-common; or apt-get install qemu-utils && modprobe nbd max_part=0"; none.Hint() != hint {
+		t.Errorf("got hint %s, want %s", none.Hint(), hint)
+	}
+	nothingLeft(t, m)
+	return nil
+}
+
+// partitioned makes a qcow2 with an ext4 in the one partition of an MBR, at 1 MiB.
+func partitioned(t *testing.T, m *mount.Manager) (img, dir string) {
+	t.Helper()
+	raw, img, dir := m.Layout.Root+"/disk.raw", m.Layout.Root+"/disk.qcow2", m.Layout.Root+"/mnt"
+	const start, sectors = 2048, 31 << 11
+	run(t, "truncate", "-s", "32M", raw)
+	run(t, "mkfs.ext4", "-q", "-E", "offset=1048576", raw, "31M")
+	mbr := make([]byte, 66)
+	mbr[4] = 0x83
+	binary.LittleEndian.PutUint32(mbr[8:], start)
+	binary.LittleEndian.PutUint32(mbr[12:], sectors)
+	mbr[64], mbr[65] = 0x55, 0xaa
+	f, err := os.OpenFile(raw, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt(mbr, 446); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	run(t, "qemu-img", "convert", "-O", "qcow2", raw, img)
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return img, dir
+}
+
+// TestNBDReadWriteRead: what TestReadWriteRead promises holds for qemu-nbd.
+func TestNBDReadWriteRead(t *testing.T) {
+	m := nbdManager(t)
+	if m == nil {
+		return
+	}
+	dir := m.Layout.Root + "/mnt"
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	readWriteRead(t, m, "qcow2", "ext4", []string{"mkfs.ext4", "-q"}, dir)
+}
+
+// TestNBDABackingFileThatIsInUse: what TestABackingFileThatIsInUse promises holds for qemu-nbd.
+func TestNBDABackingFileThatIsInUse(t *testing.T) {
+	if m := nbdManager(t); m != nil {
+		aBackingFileInUse(t, m)
+	}
+}
+
+// TestNBDHidesPartitions: what a guest wrote into its partition table is not offered to the rest of the host.
+func TestNBDHidesPartitions(t *testing.T) {
+	m := nbdManager(t)
+	if m == nil {
+		return
+	}
+	img, dir := partitioned(t, m)
+	got := mounted(t, m, mount.Request{Image: img, Format: "qcow2", Dir: dir, RW: true})
+	if !got.NBD || got.Part != "1" {
+		t.Errorf("got %+v", got)
+	}
+	if shown, _ := filepath.Glob("/sys/block/nbd*/nbd*p*"); len(shown) != 0 {
+		t.Errorf("the host sees %v", shown)
+	}
+	n, ok := nbd.Find(got.ID)
+	if !ok {
+		t.Fatal("no nbd device is the mount's")
+	}
+	disk, err := os.Open(nbd.Path(n))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Flock(int(disk.Fd()), unix.LOCK_SH|unix.LOCK_NB); !errors.Is(err, unix.EWOULDBLOCK) {
+		t.Errorf("udev may look at the disk: %v", err)
+	}
+	disk.Close()
+	umount(t, m, got)
+	nothingLeft(t, m)
+}
+
+// TestNBDKilledAfterEachStep: what TestKilledAfterEachStep promises holds for qemu-nbd.
+func TestNBDKilledAfterEachStep(t *testing.T) {
+	m := nbdManager(t)
+	if m == nil {
+		return
+	}
+	img, dir := partitioned(t, m)
+	for _, step := range []string{"image", "daemon", "handshake", "nbd device", "disk", "loop device", "mount"} {
+		killedAt(t, m, img, "qcow2", dir, step)
+	}
+}
+
+// TestNBDWhoseDaemonIsKilled: nobody waits for a server that is gone, and the next command takes the rest back.
+func TestNBDWhoseDaemonIsKilled(t *testing.T) {
+	m := nbdManager(t)
+	if m == nil {
+		return
+	}
+	img, dir := partitioned(t, m)
+	got := mounted(t, m, mount.Request{Image: img, Format: "qcow2", Dir: dir, RW: true})
+	if err := os.WriteFile(dir+"/new", []byte(strings.Repeat("x", 1<<20)), 0o600); err != nil {
+		t.Error(err)
+	}
+	p, err := vm.FindOwner(filepath.Join(m.Layout.MountsDir(), got.ID, "pid"), got.UID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if err := p.Signal(unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	torn := settled(t, m)
+	var lost *mount.LostError
+	if len(torn) != 1 || torn[0].Reason != mount.DaemonEnded || !errors.As(torn[0].Err, &lost) || lost.Reason != mount.DaemonEnded {
+		t.Errorf("settled %+v", torn)
+	}
+	nothingLeft(t, m)
+}
