@@ -30,6 +30,7 @@ func TestCase04TheWallClockDecidesNothing(t *testing.T) {
 		"ha/notify/try.go":          {1, "for people: the date of a message"},
 		"ha/check/ping.go":          {1, "difference: for people, in the reason of a failure"},
 		"ha/check/dial.go":          {1, "difference: for people, in the reason of a failure"},
+		"ha/check/disk_linux.go":    {1, "difference: for people, in the reason of a failure"},
 		"ha/check/tcp.go":           {1, "difference: for people, in the reason of a failure"},
 		"ha/check/process_linux.go": {1, "difference: how long ago a process ended"},
 		"ha/unit/sysv.go":           {1, "difference: how long a unit has had to settle"},

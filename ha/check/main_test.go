@@ -36,6 +36,9 @@ func TestMain(m *testing.M) {
 		if err == nil {
 			err = netlink.LinkSetUp(lo)
 		}
+		if err == nil { // what the tests mount is theirs
+			err = unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
+		}
 		if err != nil {
 			panic(err)
 		}
@@ -43,12 +46,12 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// rerun does the whole run in a network of its own.
+// rerun does the whole run in a network of its own, and with mounts of its own.
 func rerun() int {
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
 	cmd.Env = append(os.Environ(), apart+"=1")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET, Pdeathsig: unix.SIGKILL} // it is about the thread, which is the first
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS, Pdeathsig: unix.SIGKILL} // it is about the thread, which is the first
 	if err := cmd.Run(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

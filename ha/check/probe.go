@@ -84,6 +84,7 @@ var kinds = map[string]func() Spec{
 	"systemd": func() Spec { return new(Systemd) },
 	"ldap":    func() Spec { return new(LDAP) },
 	"smb":     func() Spec { return new(SMB) },
+	"disk":    func() Spec { return new(Disk) },
 }
 
 // Kinds gives the names of all kinds, sorted.

@@ -6,12 +6,23 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 )
 
 // Entry is a line of the table.
-type Entry struct{ Point, Source string }
+type Entry struct {
+	Point, Source string
+	Type          string // of the file system
+	Options       string // of this mount, comma-separated
+	Super         string // of the file system, likewise; may be empty
+}
+
+// ReadOnly reports whether nothing can be written there, be it for this mount's sake or the file system's.
+func (e Entry) ReadOnly() bool {
+	return slices.Contains(strings.Split(e.Options, ","), "ro") || slices.Contains(strings.Split(e.Super, ","), "ro")
+}
 
 // maxTable bounds the table's lines.
 const maxTable = 1 << 16
@@ -26,7 +37,8 @@ func Read() ([]Entry, error) {
 	return Parse(f)
 }
 
-// Parse reads a mountinfo (proc(5)): the mount point is the fifth field, the source the second after a lone dash.
+// Parse reads a mountinfo (proc(5)): the mount point is the fifth field, its options the sixth; type, source and the file system's options follow a
+// lone dash.
 func Parse(r io.Reader) ([]Entry, error) {
 	var all []Entry
 	s := bufio.NewScanner(r)
@@ -34,13 +46,17 @@ func Parse(r io.Reader) ([]Entry, error) {
 	for s.Scan() {
 		before, after, ok := strings.Cut(s.Text(), " - ")
 		left, right := strings.Fields(before), strings.Fields(after)
-		if !ok || len(left) < 5 || len(right) < 2 {
+		if !ok || len(left) < 6 || len(right) < 2 {
 			return nil, fmt.Errorf("read the mount table: %.200q", s.Text())
 		}
 		if len(all) >= maxTable {
 			return nil, errors.New("read the mount table: it has too many lines")
 		}
-		all = append(all, Entry{unescape(left[4]), unescape(right[1])})
+		e := Entry{Point: unescape(left[4]), Source: unescape(right[1]), Type: unescape(right[0]), Options: left[5]}
+		if len(right) > 2 {
+			e.Super = right[2]
+		}
+		all = append(all, e)
 	}
 	return all, s.Err()
 }

@@ -15,7 +15,10 @@ func TestParse(t *testing.T) {
 150 149 7:3 / /mnt ro shared:7 propagate_from:2 - ext4 /dev/loop3 ro
 `
 	got, err := mountinfo.Parse(strings.NewReader(table))
-	want := []mountinfo.Entry{{Point: "/mnt 2", Source: "/dev/root"}, {Point: "/mnt", Source: "/dev/loop3"}}
+	want := []mountinfo.Entry{
+		{Point: "/mnt 2", Source: "/dev/root", Type: "ext3", Options: "rw,noatime", Super: "rw,errors=continue"},
+		{Point: "/mnt", Source: "/dev/loop3", Type: "ext4", Options: "ro", Super: "ro"},
+	}
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
