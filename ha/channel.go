@@ -52,7 +52,13 @@ type view struct {
 
 func newChannel(a *Agent) *channel {
 	c := &channel{a: a, server: peer.NewServer(a.Version, a.Log), client: peer.NewClient(a.Version, nil), wanted: make(chan channelSpec, 1), views: map[string]view{}}
-	c.server.Handle(peer.VerbReport, func(ctx context.Context, _ peer.Node, _ json.RawMessage) (any, error) { return c.report(ctx) })
+	c.server.Handle(peer.VerbReport, func(ctx context.Context, from peer.Node, _ json.RawMessage) (any, error) {
+		if err := c.switched(from); err != nil {
+			return nil, err
+		}
+		return c.report(ctx)
+	})
+	c.server.Handle(peer.VerbRekey, c.askedRekey)
 	c.server.Handle(peer.VerbAskHandover, c.askedHandover)
 	return c
 }
@@ -221,6 +227,30 @@ func (c *channel) askedHandover(ctx context.Context, from peer.Node, in json.Raw
 		code = peer.CodeRefused
 	}
 	return nil, &peer.AnswerError{Code: code, Text: reply.Error, Advice: reply.Hint}
+}
+
+// askedRekey lets a peer change its key.
+func (c *channel) askedRekey(_ context.Context, from peer.Node, in json.RawMessage) (any, error) {
+	ring := c.keyring()
+	if ring.Identity == nil {
+		return nil, &peer.NotPairedError{Name: from.Name}
+	}
+	if err := peer.AcceptRekey(c.a.Keys, ring.Identity.Public(), from, in); err != nil {
+		return nil, err
+	}
+	c.a.Log.Info("a peer changes its key", "peer", from.Name)
+	return struct{}{}, nil
+}
+
+// switched notes that a peer's agent uses its new key; a file is touched only then.
+func (c *channel) switched(from peer.Node) error {
+	for _, n := range c.keyring().Nodes {
+		if n.Name == from.Name && !n.Next.IsZero() && n.Next == from.Key {
+			c.a.Log.Info("a peer has changed its key", "peer", from.Name)
+			return peer.Switched(c.a.Keys, from)
+		}
+	}
+	return nil
 }
 
 // status is what is known of the peers.

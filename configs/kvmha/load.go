@@ -24,7 +24,7 @@ func Load(path string) (ha.Spec, error) {
 		return ha.Spec{}, problems
 	}
 	if spec.Node == "" {
-		spec.Node = hostname()
+		spec.Node = Hostname()
 	}
 	return spec, nil
 }
@@ -72,8 +72,8 @@ func (l *loader) inOrder(groups map[string]rawGroup) []string {
 	return slices.SortedFunc(maps.Keys(groups), func(a, b string) int { return cmp.Compare(at[a], at[b]) })
 }
 
-// hostname is this node's name where the file gives none: without its domain.
-func hostname() string {
+// Hostname is this node's name where the file gives none: without its domain.
+func Hostname() string {
 	name, err := os.Hostname()
 	if name, _, _ = strings.Cut(name, "."); err != nil || name == "" {
 		return "localhost"

@@ -8,6 +8,7 @@ import (
 // The bounds of those who have not proved yet who they are.
 const (
 	handshakeWait  = 5 * time.Second // from the connection to the proof
+	drainWait      = time.Second     // for it to read that it is refused
 	handshakeBytes = 16 << 10        // that a handshake may send; an honest one sends 2 KiB
 	strangers      = 16              // handshakes at a time from addresses that belong to no node
 	perStranger    = 2               // of them from one address (IPv6: one /64)

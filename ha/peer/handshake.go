@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"sync/atomic"
 )
@@ -28,6 +29,9 @@ func (s *Server) handshake(ctx context.Context, raw net.Conn) (*proven, Node, er
 	find := func(key [ed25519.PublicKeySize]byte) (Node, bool) {
 		for _, n := range nodes {
 			if n.knownBy(key) {
+				if n.Key.Sign != key { // its handlers see the key that it has
+					n.Key, n.Next = n.Next, PublicKey{}
+				}
 				return n, true
 			}
 		}
@@ -37,6 +41,9 @@ func (s *Server) handshake(ctx context.Context, raw net.Conn) (*proven, Node, er
 	m.left.Store(handshakeBytes)
 	c := tls.Server(m, config(id, func(key [ed25519.PublicKeySize]byte) bool { _, ok := find(key); return ok }))
 	if err := c.HandshakeContext(ctx); err != nil {
+		if errors.Is(err, ErrStranger) {
+			drain(raw)
+		}
 		return nil, Node{}, err
 	}
 	m.left.Store(unmetered)
@@ -46,6 +53,13 @@ func (s *Server) handshake(ctx context.Context, raw net.Conn) (*proven, Node, er
 		return nil, Node{}, ErrStranger
 	}
 	return &proven{c, key}, n, nil
+}
+
+// drain lets the other side read why it is refused: a socket that is closed with something unread in it is reset, and what was sent last is lost.
+func drain(raw net.Conn) {
+	if t, ok := raw.(*net.TCPConn); ok && t.CloseWrite() == nil && t.SetReadDeadline(now().Add(drainWait)) == nil {
+		_, _ = io.CopyN(io.Discard, t, handshakeBytes)
+	}
 }
 
 var (

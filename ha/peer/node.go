@@ -21,7 +21,7 @@ const (
 type Node struct {
 	Name      string
 	Key       PublicKey // zero: not paired yet, nobody is accepted under this name
-	Next      PublicKey // accepted too, while the node changes its key; zero: none
+	Next      PublicKey // accepted too, while the node changes its key: what it sends may be of either; zero: none. A Handler sees none: Key is the proved one
 	Addresses []netip.AddrPort
 	Role      Role
 }

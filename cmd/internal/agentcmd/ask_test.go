@@ -53,6 +53,8 @@ func TestExitCodes(t *testing.T) {
 		{"nonsense", 2}, {"help nonsense", 2}, {"status --nonsense", 2}, {"status --watch --json", 2}, {"log -n 0", 2}, {"log a b", 2},
 		{"switch", 2}, {"switch a b", 2}, {"maintenance", 2}, {"maintenance maybe", 2}, {"reload x", 2}, {"restart x", 2}, {"notify nonsense", 2},
 		{"notify test", 2}, {"completion csh", 2}, {"tick x", 2}, {"run x", 2}, {"import-ucarp x", 2}, {"check a b", 2},
+		{"pair a b", 2}, {"pair x", 2}, {"pair --list --rotate", 2}, {"pair 10.2.0.1 --list", 2}, {"pair --json", 2}, {"pair --forget ../x", 2},
+		{"pair --list", 0}, {"pair --forget b", 0}, {"pair --yes x", 1}, {"pair --rotate", 1}, {"pair 127.0.0.1:1", 1}, {"pair --listen 127.0.0.1:0 --timeout 1ms", 5},
 		{"status", 1}, {"switch web", 1}, {"maintenance on", 1}, {"maintenance off web", 1}, {"reload", 1}, {"restart", 1},
 		{"import-ucarp", 1}, {"import-ucarp --default " + root + "/missing", 1},
 	}
