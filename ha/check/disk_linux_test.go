@@ -40,7 +40,7 @@ func TestDisk(t *testing.T) {
 		says(t, what, strings.ReplaceAll(got, dir, "DIR"), want, dir)
 	}
 	say("healthy", ask, "")
-	say("a link to it", Disk{Path: link(t, dir), MinFree: "512K", MinInodes: "3"}, "")
+	say("a link to it", Disk{Path: linkTo(t, dir), MinFree: "512K", MinInodes: "3"}, "")
 
 	if err := os.WriteFile(filepath.Join(dir, "big"), make([]byte, 700<<10), 0o600); err != nil {
 		t.Fatal(err)
@@ -68,7 +68,7 @@ func TestDisk(t *testing.T) {
 	say("read-only is well", Disk{Path: sub, ReadOnly: true}, "")
 }
 
-func link(t *testing.T, to string) string {
+func linkTo(t *testing.T, to string) string {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "link")
 	if err := os.Symlink(to, name); err != nil {

@@ -85,6 +85,9 @@ var kinds = map[string]func() Spec{
 	"ldap":    func() Spec { return new(LDAP) },
 	"smb":     func() Spec { return new(SMB) },
 	"disk":    func() Spec { return new(Disk) },
+	"arp":     func() Spec { return new(ARP) },
+	"pf":      func() Spec { return new(PF) },
+	"pfsync":  func() Spec { return new(PFSync) },
 }
 
 // Kinds gives the names of all kinds, sorted.
