@@ -43,7 +43,10 @@ need_program ip iproute2 # tests of networks
 need_program flock util-linux # likewise
 need_program ucarp ucarp # the agent's peers in tests
 need_program keepalived keepalived # likewise
-need_program slapd slapd # what the checks ask, in their tests
+need_program named bind9 # what the checks ask, in their tests
+need_program nginx nginx-light # likewise
+need_program exim4 exim4-daemon-light # likewise
+need_program slapd slapd # likewise
 need_program smbd samba # likewise
 need_file ovmf /usr/share/OVMF/OVMF_CODE_4M.fd /usr/share/OVMF/OVMF_CODE.fd
 need_program gcc gcc # go test -race

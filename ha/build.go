@@ -31,6 +31,12 @@ func (c Check) spec() check.Spec {
 		return check.Exec{Command: c.Command}
 	case CheckPing:
 		return check.Ping{Address: c.Target}
+	case CheckDNS:
+		return c.DNS
+	case CheckHTTP:
+		return c.HTTP
+	case CheckSMTP:
+		return c.SMTP
 	case CheckLDAP:
 		return c.LDAP
 	case CheckSMB:

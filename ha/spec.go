@@ -157,6 +157,9 @@ const (
 	CheckTCP     CheckType = "tcp"     // something answers at Target
 	CheckExec    CheckType = "exec"    // Command exits with 0
 	CheckPing    CheckType = "ping"    // Target answers an echo request
+	CheckDNS     CheckType = "dns"     // a name server gives the right answer
+	CheckHTTP    CheckType = "http"    // a web server gives a page
+	CheckSMTP    CheckType = "smtp"    // a mail server greets
 	CheckLDAP    CheckType = "ldap"    // a directory server answers
 	CheckSMB     CheckType = "smb"     // a file server gives what is asked for
 )
@@ -174,6 +177,9 @@ type Check struct {
 	Expect  string   // tcp: the answer holds it; empty: the connection is enough
 	Command []string // exec: argv, no shell
 
+	DNS  check.DNS  `json:",omitzero"` // dns
+	HTTP check.HTTP `json:",omitzero"` // http
+	SMTP check.SMTP `json:",omitzero"` // smtp
 	LDAP check.LDAP `json:",omitzero"` // ldap
 	SMB  check.SMB  `json:",omitzero"` // smb
 

@@ -19,10 +19,15 @@ func (l *loader) checkFields(path string, raw *rawCheck, c *ha.Check) {
 	}{
 		{"unit", raw.Unit != nil, t == ha.CheckSystemd},
 		{"pidfile", raw.PIDFile != nil, t == ha.CheckProcess}, {"process", raw.Process != nil, t == ha.CheckProcess},
-		{"target", raw.Target != nil, t == ha.CheckTCP || t == ha.CheckPing || t == ha.CheckLDAP || t == ha.CheckSMB},
-		{"send", raw.Send != nil, t == ha.CheckTCP}, {"expect", raw.Expect != nil, t == ha.CheckTCP},
+		{"target", raw.Target != nil, t == ha.CheckTCP || t == ha.CheckPing || asks(t)},
+		{"send", raw.Send != nil, t == ha.CheckTCP}, {"expect", raw.Expect != nil, t == ha.CheckTCP || t == ha.CheckSMTP},
 		{"run", raw.Run != nil, t == ha.CheckExec},
-		{"tls", raw.TLS != nil, t == ha.CheckLDAP}, {"ca_file", raw.CAFile != nil, t == ha.CheckLDAP}, {"server_name", raw.ServerName != nil, t == ha.CheckLDAP},
+		{"query", raw.Query != nil, t == ha.CheckDNS}, {"record", raw.Record != nil, t == ha.CheckDNS}, {"rcode", raw.RCode != nil, t == ha.CheckDNS},
+		{"answer", raw.Answer != nil, t == ha.CheckDNS}, {"transport", raw.Transport != nil, t == ha.CheckDNS}, {"serial_of", raw.SerialOf != nil, t == ha.CheckDNS},
+		{"host", raw.Host != nil, t == ha.CheckHTTP}, {"path", raw.Path != nil, t == ha.CheckHTTP}, {"status", raw.Status != nil, t == ha.CheckHTTP},
+		{"contains", raw.Contains != nil, t == ha.CheckHTTP}, {"helo", raw.Helo != nil, t == ha.CheckSMTP},
+		{"expires", raw.Expires != nil, t == ha.CheckHTTP || t == ha.CheckSMTP},
+		{"tls", raw.TLS != nil, encrypts(t)}, {"ca_file", raw.CAFile != nil, encrypts(t)}, {"server_name", raw.ServerName != nil, encrypts(t)},
 		{"user", raw.User != nil, t == ha.CheckLDAP || t == ha.CheckSMB}, {"password", raw.Password != nil, t == ha.CheckLDAP || t == ha.CheckSMB},
 		{"password_file", raw.PasswordFile != nil, t == ha.CheckLDAP || t == ha.CheckSMB},
 		{"base", raw.Base != nil, t == ha.CheckLDAP}, {"filter", raw.Filter != nil, t == ha.CheckLDAP}, {"count", raw.Count != nil, t == ha.CheckLDAP},
@@ -50,6 +55,12 @@ func (l *loader) checkFields(path string, raw *rawCheck, c *ha.Check) {
 				l.Value(path+".target", fmt.Sprintf("check.target of type \"ping\" wants an IP address, got %q", c.Target), withoutPort(c.Target))
 			}
 		}
+	case ha.CheckDNS:
+		l.checkDNS(path, raw, c)
+	case ha.CheckHTTP:
+		l.checkHTTP(path, raw, c)
+	case ha.CheckSMTP:
+		l.checkSMTP(path, raw, c)
 	case ha.CheckLDAP:
 		l.checkLDAP(path, raw, c)
 	case ha.CheckSMB:

@@ -172,8 +172,10 @@ func defaultCheckName(c *ha.Check) string {
 		if what = c.Process; what == "" {
 			what = filepath.Base(c.PIDFile)
 		}
-	case ha.CheckTCP, ha.CheckPing, ha.CheckLDAP, ha.CheckSMB:
+	case ha.CheckTCP, ha.CheckPing, ha.CheckHTTP, ha.CheckSMTP, ha.CheckLDAP, ha.CheckSMB:
 		what = c.Target
+	case ha.CheckDNS:
+		what = c.DNS.Name
 	case ha.CheckExec:
 		if len(c.Command) > 0 {
 			what = filepath.Base(c.Command[0])

@@ -123,7 +123,7 @@ type rawUnit struct {
 }
 
 type rawCheck struct {
-	Type    *string  `toml:"type" enum:"systemd process tcp exec ping ldap smb"`
+	Type    *string  `toml:"type" enum:"systemd process tcp exec ping dns http smtp ldap smb"`
 	Name    *string  `toml:"name"`
 	Unit    *string  `toml:"unit"`
 	PIDFile *string  `toml:"pidfile"`
@@ -139,6 +139,20 @@ type rawCheck struct {
 	User         *string `toml:"user"`
 	Password     *string `toml:"password" secret:"ok"`
 	PasswordFile *string `toml:"password_file"`
+
+	Query     *string `toml:"query"`
+	Record    *string `toml:"record" enum:"A AAAA CNAME MX NS PTR SOA SRV TXT"`
+	RCode     *string `toml:"rcode" enum:"NOERROR FORMERR SERVFAIL NXDOMAIN NOTIMP REFUSED"`
+	Answer    *string `toml:"answer"`
+	Transport *string `toml:"transport" enum:"udp tcp"`
+	SerialOf  *string `toml:"serial_of"`
+
+	Host     *string         `toml:"host"`
+	Path     *string         `toml:"path"`
+	Status   *int            `toml:"status" range:"200..599"`
+	Contains *string         `toml:"contains" lines:"ok"`
+	Helo     *string         `toml:"helo"`
+	Expires  *units.Duration `toml:"expires" range:"0s..8760h"`
 
 	Base   *string `toml:"base"`
 	Filter *string `toml:"filter"`
