@@ -32,6 +32,11 @@ func serveOn(t *testing.T, address string, id *Identity, known []Node, log *slog
 	if set != nil {
 		set(s)
 	}
+	for i, n := range known {
+		if n.Addresses == nil { // the clients of the tests are no strangers to the gate
+			known[i].Addresses = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:1"), netip.MustParseAddrPort("[::1]:1")}
+		}
+	}
 	s.Use(id, known)
 	l, err := net.Listen("tcp", address)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"encoding/json"
 	"errors"
+	"net/netip"
 	"path/filepath"
 	"testing"
 )
@@ -23,7 +24,7 @@ func rotating(t *testing.T, dirA, dirB string) Node {
 	if err := SavePin(dirB, "a", Pin{Key: a.Public()}); err != nil {
 		t.Fatal(err)
 	}
-	want := []Node{{Name: "a"}}
+	want := []Node{{Name: "a", Addresses: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:1")}}}
 	ring, err := ReadKeyring(dirB, want)
 	if err != nil {
 		t.Fatal(err)
