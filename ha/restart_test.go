@@ -173,6 +173,9 @@ func TestAGroupComesThroughAnExec(t *testing.T) {
 		{Type: CheckTCP, Name: "n", Unit: "u", PIDFile: "p", Process: "q", Target: "t", Send: "s", Expect: "e", Command: []string{"c"}, ActiveOnly: true,
 			Interval: time.Second, Timeout: time.Minute, Fall: 2, Rise: 3},
 		{Type: CheckLDAP, LDAP: check.LDAP{Address: "a", TLS: "t", CAFile: "c", ServerName: "s", BindDN: "b", Password: NewSecret("of ldap"), Base: "d", Filter: "f", Count: 1}},
+		{Type: CheckDNS, DNS: check.DNS{Address: "a", Name: "n", Type: "t", RCode: "r", Answer: "w", TCP: true, SerialOf: "s"}},
+		{Type: CheckHTTP, HTTP: check.HTTP{Address: "a", TLS: "t", CAFile: "c", ServerName: "s", Host: "h", Path: "p", Status: 200, Contains: "w", Expires: time.Hour}},
+		{Type: CheckSMTP, SMTP: check.SMTP{Address: "a", TLS: "t", CAFile: "c", ServerName: "s", Helo: "h", Expect: "e", Expires: time.Hour}},
 		{Type: CheckSMB, SMB: check.SMB{Address: "a", Session: "s", User: "u", Password: NewSecret("of smb"), Share: "h", Hidden: true, File: "f", RefuseAnonymous: true}},
 	}
 	everyField(t, g.Checks)
