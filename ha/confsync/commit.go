@@ -1,0 +1,120 @@
+package confsync
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"kvmctl/internal/atomicfile"
+	"kvmctl/internal/smallfile"
+)
+
+// journal is written before the first exchange and removed behind the last step: whoever finds one finishes what it says.
+type journal struct {
+	Version int      `json:"version"`
+	From    string   `json:"from"` // staged, or previous for a rollback
+	Trees   []change `json:"trees"`
+	Reload  []string `json:"reload,omitempty"`
+}
+
+type change struct {
+	Path  string `json:"path"`
+	Inode uint64 `json:"inode"` // of what is to be at Path: tells whether the exchange was done
+}
+
+const (
+	journalVersion = 1
+	maxJournal     = 64 << 10
+)
+
+func (e *Engine) journalPath(name string) string { return filepath.Join(e.State, name+".swap.json") }
+
+// swap puts what is staged, or kept, in the places of a job.
+func (e *Engine) swap(ctx context.Context, job Job, from string) error {
+	j := journal{Version: journalVersion, From: from, Reload: job.Reload}
+	for _, p := range job.Paths {
+		at := filepath.Join(beside(p), from)
+		c := change{Path: filepath.Clean(p), Inode: inode(at)}
+		if c.Inode == 0 {
+			return &NothingKeptError{job.Name, p}
+		}
+		if err := flush(beside(p)); err != nil {
+			return err
+		}
+		j.Trees = append(j.Trees, c)
+	}
+	text, err := json.Marshal(j)
+	if err != nil {
+		return err
+	}
+	e.step("stage")
+	if err := atomicfile.Write(e.journalPath(job.Name), text, 0o600); err != nil {
+		return fmt.Errorf("write the journal: %w", err)
+	}
+	return e.finish(ctx, job.Name, j)
+}
+
+// finish does what of a journal is not done yet. Doing it twice is doing it once.
+func (e *Engine) finish(ctx context.Context, name string, j journal) error {
+	for _, c := range j.Trees {
+		side := beside(c.Path)
+		e.step("exchange")
+		if inode(c.Path) != c.Inode {
+			if err := exchange(filepath.Join(side, j.From), c.Path); err != nil {
+				return err
+			}
+		}
+		e.step("keep")
+		if j.From == staged && inode(filepath.Join(side, staged)) != 0 {
+			if err := os.RemoveAll(filepath.Join(side, previous)); err != nil {
+				return fmt.Errorf("remove the version before: %w", err)
+			}
+			e.step("rename")
+			if err := os.Rename(filepath.Join(side, staged), filepath.Join(side, previous)); err != nil {
+				return fmt.Errorf("keep the version before: %w", err)
+			}
+		}
+		if err := flush(side); err != nil {
+			return err
+		}
+	}
+	e.step("reload")
+	reloaded := e.reload(ctx, j.Reload)
+	e.step("forget")
+	return errors.Join(reloaded, os.Remove(e.journalPath(name)))
+}
+
+// recover finishes what a run that was killed began.
+func (e *Engine) recover(ctx context.Context, name string) error {
+	text, err := smallfile.Read(e.journalPath(name), maxJournal)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read the journal: %w", err)
+	}
+	j, err := parseJournal(text)
+	if err != nil {
+		return fmt.Errorf("read the journal %s: %w", e.journalPath(name), err)
+	}
+	return e.finish(ctx, name, j)
+}
+
+func parseJournal(text []byte) (j journal, err error) {
+	if err := json.Unmarshal(text, &j); err != nil {
+		return journal{}, err
+	}
+	if j.Version != journalVersion || j.From != staged && j.From != previous {
+		return journal{}, fmt.Errorf("version %d, from %q: not this program's", j.Version, j.From)
+	}
+	for _, c := range j.Trees {
+		if !filepath.IsAbs(c.Path) || filepath.Clean(c.Path) != c.Path || c.Inode == 0 {
+			return journal{}, fmt.Errorf("bad path %q", c.Path)
+		}
+	}
+	return j, nil
+}

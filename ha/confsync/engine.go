@@ -1,0 +1,152 @@
+package confsync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"kvmctl/internal/flock"
+)
+
+// Engine copies on the node that receives.
+type Engine struct {
+	State  string                                         // directory of journals and locks
+	Source func(job Job, path int) (shell, source string) // rsync's -e and its source; without shell the source is here
+	Step   func(name string)                              // is told of each step before it is done; nil: nobody
+}
+
+func (e *Engine) step(name string) {
+	if e.Step != nil {
+		e.Step(name)
+	}
+}
+
+// lock keeps two runs of one job apart, and finishes what a killed one began.
+func (e *Engine) lock(ctx context.Context, name string) (*flock.Lock, error) {
+	if err := os.MkdirAll(e.State, 0o700); err != nil {
+		return nil, fmt.Errorf("make %s: %w", e.State, err)
+	}
+	l, err := flock.Wait(ctx, filepath.Join(e.State, name+".lock"))
+	if err != nil {
+		return nil, fmt.Errorf("wait for another run: %w", err)
+	}
+	if err := e.recover(ctx, name); err != nil {
+		return nil, errors.Join(fmt.Errorf("finish the run before: %w", err), l.Unlock())
+	}
+	return l, nil
+}
+
+// Run makes a job's paths equal to the source's. With dry all is done but the swap. What is equal already changes nothing and reloads nothing.
+func (e *Engine) Run(ctx context.Context, job Job, dry bool) (all Changes, err error) {
+	l, err := e.lock(ctx, job.Name)
+	if err != nil {
+		return all, err
+	}
+	defer l.Unlock()
+	defer func() {
+		if inode(e.journalPath(job.Name)) != 0 {
+			return // the next run needs what is staged
+		}
+		for _, p := range job.Paths {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(beside(p), staged)))
+		}
+	}()
+	for i, p := range job.Paths {
+		c, err := e.stage(ctx, job, i)
+		if err != nil {
+			return all, err
+		}
+		if err := guard(p, c, job.MaxDelete); err != nil {
+			return all, err
+		}
+		all = all.plus(c)
+	}
+	if all.None() {
+		return all, nil
+	}
+	if err := e.validate(ctx, job); err != nil || dry {
+		return all, err
+	}
+	return all, e.swap(ctx, job, staged)
+}
+
+// stage pulls one path beside its place.
+func (e *Engine) stage(ctx context.Context, job Job, i int) (Changes, error) {
+	p := job.Paths[i]
+	clean, side := filepath.Clean(p), beside(p)
+	next := filepath.Join(side, staged)
+	if err := e.place(p); err != nil {
+		return Changes{}, err
+	}
+	if err := os.RemoveAll(next); err != nil {
+		return Changes{}, fmt.Errorf("remove what was staged: %w", err)
+	}
+	if err := os.MkdirAll(side, 0o700); err != nil {
+		return Changes{}, fmt.Errorf("make room beside %s: %w", p, err)
+	}
+	e.step("pull")
+	if err := e.pull(ctx, job, i, next); err != nil {
+		return Changes{}, err
+	}
+	var exclude []string
+	if directory(p) {
+		exclude = job.Exclude
+	}
+	old, apart, err := entries(clean, exclude)
+	if err != nil {
+		return Changes{}, err
+	}
+	now, _, err := entries(next, exclude)
+	if err != nil {
+		return Changes{}, err
+	}
+	if len(now) == 0 {
+		return Changes{}, fmt.Errorf("pull %s: nothing came", p)
+	}
+	e.step("carry")
+	c := compare(old, now)
+	if before, is := old["."]; is && !directory(p) && before.Size() > 0 && now["."].Size() == 0 {
+		c.New = 0 // an empty file is as little as an empty directory
+	}
+	return c, carry(clean, next, apart)
+}
+
+// place makes sure that there is something to exchange: the first run finds an empty place.
+func (e *Engine) place(p string) error {
+	clean := filepath.Clean(p)
+	info, err := os.Lstat(clean)
+	switch {
+	case errors.Is(err, os.ErrNotExist) && directory(p):
+		err = os.MkdirAll(clean, 0o700)
+	case errors.Is(err, os.ErrNotExist):
+		err = os.WriteFile(clean, nil, 0o600)
+	case err == nil && directory(p) != info.IsDir(), err == nil && !info.IsDir() && !info.Mode().IsRegular():
+		err = &KindError{p}
+	}
+	if err != nil {
+		return fmt.Errorf("find the place of %s: %w", p, err)
+	}
+	return nil
+}
+
+// KindError says that a path is not what the file says it is.
+type KindError struct{ Path string }
+
+func (e *KindError) Error() string {
+	if directory(e.Path) {
+		return e.Path + " is no directory"
+	}
+	return e.Path + " is no regular file"
+}
+
+// Rollback puts the version before in place again, and keeps the one that was there in its stead.
+func (e *Engine) Rollback(ctx context.Context, job Job) error {
+	l, err := e.lock(ctx, job.Name)
+	if err != nil {
+		return err
+	}
+	defer l.Unlock()
+	return e.swap(ctx, job, previous)
+}

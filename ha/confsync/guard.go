@@ -1,0 +1,71 @@
+package confsync
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Changes counts the files of one run.
+type Changes struct {
+	Old     int `json:"old"` // files here before
+	New     int `json:"new"` // files there
+	Added   int `json:"added"`
+	Changed int `json:"changed"`
+	Deleted int `json:"deleted"`
+}
+
+// None reports whether both sides are equal.
+func (c Changes) None() bool { return c.Added+c.Changed+c.Deleted == 0 }
+
+func (c Changes) plus(o Changes) Changes {
+	return Changes{c.Old + o.Old, c.New + o.New, c.Added + o.Added, c.Changed + o.Changed, c.Deleted + o.Deleted}
+}
+
+// ShrinkError says that the source has so little that it is rather broken than changed.
+type ShrinkError struct {
+	Path    string
+	Changes Changes
+	Percent int // what max_delete allows
+}
+
+func (e *ShrinkError) Error() string {
+	if e.Changes.New == 0 {
+		return fmt.Sprintf("%s is empty on the source, and has %d files here", e.Path, e.Changes.Old)
+	}
+	return fmt.Sprintf("%d of the %d files in %s would be deleted: max_delete is %d %%", e.Changes.Deleted, e.Changes.Old, e.Path, e.Percent)
+}
+
+// Hint says what to look at.
+func (e *ShrinkError) Hint() string {
+	return "look whether the source is complete; if it is, raise max_delete for this one run"
+}
+
+// guard refuses an empty tree over a full one, and one that lost more than percent of its files. One file may always go.
+func guard(path string, c Changes, percent int) error {
+	if c.Old > 0 && c.New == 0 || c.Deleted > max(1, c.Old*percent/100) {
+		return &ShrinkError{path, c, percent}
+	}
+	return nil
+}
+
+// InvalidError carries the words of the command that refused the new files.
+type InvalidError struct {
+	Argv []string
+	Said string
+}
+
+func (e *InvalidError) Error() string {
+	return fmt.Sprintf("the new files are refused by %s: %s", strings.Join(e.Argv, " "), e.Said)
+}
+
+// Hint says where to repair.
+func (e *InvalidError) Hint() string {
+	return "repair them on the source; the old ones are still in place here"
+}
+
+// NothingKeptError says that there is no version to go back to.
+type NothingKeptError struct{ Name, Path string }
+
+func (e *NothingKeptError) Error() string {
+	return fmt.Sprintf("of %s nothing is kept: sync %s has not replaced it yet", e.Path, e.Name)
+}

@@ -1,0 +1,37 @@
+package confsync
+
+import (
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Job is one [[sync]] of the file: valid values, every default filled in.
+type Job struct {
+	Name      string
+	Group     string        // whose role gives the direction: its active node is the source
+	Paths     []string      // absolute; one that ends with a slash is a directory, any other one a file
+	Exclude   []string      // names, or with a slash paths below a directory; as path.Match has them
+	Validate  []string      // argv; it sees the new files at the places of the old ones. Empty: nothing is asked
+	Reload    []string      // argv, after the swap. Empty: nothing has to be told
+	MaxDelete int           // percent of the files that one run may take away
+	Every     time.Duration // 0: only by hand
+}
+
+// DefaultMaxDelete is how many percent of the files one run may take away.
+const DefaultMaxDelete = 25
+
+// directory reports whether a path of a Job is one.
+func directory(path string) bool { return strings.HasSuffix(path, "/") }
+
+// The places beside a path, on its file system: a rename has to reach it.
+const (
+	staged   = "new"
+	previous = "old"
+)
+
+// beside is the directory that holds what is staged for a path and what was there before.
+func beside(path string) string {
+	clean := filepath.Clean(path)
+	return filepath.Join(filepath.Dir(clean), "."+filepath.Base(clean)+".kvmha")
+}

@@ -1,0 +1,182 @@
+package confsync
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"kvmctl/internal/child"
+)
+
+// wireFlags are what rsync(1) puts on the wire of -rlptgo toward a sender; the capabilities behind e. are those of rsync 3.1 and later.
+const wireFlags = "-logtpre.LsfxC"
+
+// pull runs rsync toward a staged path. What is equal to the old tree becomes a hard link to it.
+func (e *Engine) pull(ctx context.Context, job Job, i int, next string) error {
+	p := job.Paths[i]
+	shell, source := e.Source(job, i)
+	argv := []string{"rsync", "-rlptgo", "--numeric-ids", "--no-protect-args", "--timeout=60"}
+	if shell != "" {
+		argv = append(argv, "-e", shell)
+	}
+	if directory(p) {
+		argv = append(argv, "--link-dest="+filepath.Clean(p)+"/")
+		for _, x := range job.Exclude {
+			if strings.Contains(x, "/") {
+				x = "/" + strings.Trim(x, "/")
+			}
+			argv = append(argv, "--exclude="+x)
+		}
+		next += "/"
+	}
+	said, err := execute(ctx, append(argv, "--", source, next), false)
+	if err != nil {
+		return fmt.Errorf("pull %s: %w", p, err)
+	}
+	if said.exit != 0 {
+		return fmt.Errorf("pull %s: rsync ends with %d: %s", p, said.exit, said.text)
+	}
+	return nil
+}
+
+// underNew binds what is staged over its place, pair by pair up to a --, for whoever comes then; it has mounts of its own.
+const underNew = `while [ "$1" != -- ]; do mount --bind "$1" "$2" || exit 125; shift 2; done; shift; exec "$@"`
+
+// validate asks a job's command about the new files, which it sees at their places.
+func (e *Engine) validate(ctx context.Context, job Job) error {
+	if len(job.Validate) == 0 {
+		return nil
+	}
+	e.step("validate")
+	argv := []string{"/bin/sh", "-c", underNew, "sh"}
+	for _, p := range job.Paths {
+		argv = append(argv, filepath.Join(beside(p), staged), filepath.Clean(p))
+	}
+	said, err := execute(ctx, append(append(argv, "--"), job.Validate...), true)
+	if err != nil {
+		return fmt.Errorf("validate: %w", err)
+	}
+	if said.exit != 0 {
+		return &InvalidError{job.Validate, said.text}
+	}
+	return nil
+}
+
+// reload tells whoever uses the files.
+func (e *Engine) reload(ctx context.Context, argv []string) error {
+	if len(argv) == 0 {
+		return nil
+	}
+	said, err := execute(ctx, argv, false)
+	if err == nil && said.exit != 0 {
+		err = fmt.Errorf("it ends with %d: %s", said.exit, said.text)
+	}
+	if err != nil {
+		return fmt.Errorf("the new files are in place, but not in use: %s: %w", strings.Join(argv, " "), err)
+	}
+	return nil
+}
+
+// said is what a program left.
+type said struct {
+	exit int
+	text string // the end of both its outputs, printable, in one line
+}
+
+// maxSaid bounds what is kept of a program's words, in bytes.
+const maxSaid = 2 << 10
+
+// grace is how long a program's own children may keep its output open.
+const grace = 2 * time.Second
+
+func execute(ctx context.Context, argv []string, mounts bool) (said, error) {
+	runtime.LockOSThread() // the parent-death signal comes when the thread that forked ends
+	defer runtime.UnlockOSThread()
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	var out tail
+	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.SysProcAttr, cmd.WaitDelay = apart(mounts), grace
+	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	err := cmd.Run()
+	if ctx.Err() != nil {
+		return said{}, context.Cause(ctx)
+	}
+	if status, ok := errors.AsType[*exec.ExitError](err); err != nil && !ok {
+		return said{}, err
+	} else if ok {
+		return said{status.ExitCode(), out.String()}, nil
+	}
+	return said{0, out.String()}, nil
+}
+
+// tail keeps the end of what is written.
+type tail struct{ kept []byte }
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.kept = append(t.kept, p...)
+	if over := len(t.kept) - maxSaid; over > 0 {
+		t.kept = append(t.kept[:0], t.kept[over:]...)
+	}
+	return len(p), nil
+}
+
+func (t *tail) String() string {
+	return child.Printable(string(bytes.ReplaceAll(bytes.TrimSpace(t.kept), []byte("\n"), []byte("; "))))
+}
+
+// Serve is the source's end: it runs rsync's sender for one declared path, with an argv of its own, on a connection that it closes.
+func Serve(ctx context.Context, c io.ReadWriteCloser, path string) error {
+	defer c.Close()
+	if err := Offered(path); err != nil {
+		return err
+	}
+	runtime.LockOSThread() // as in execute
+	defer runtime.UnlockOSThread()
+	cmd := exec.CommandContext(ctx, "rsync", "--server", "--sender", wireFlags, "--numeric-ids", "--timeout=60", ".", path)
+	cmd.SysProcAttr, cmd.WaitDelay = apart(false), grace
+	var words tail
+	cmd.Stderr = &words
+	cmd.Stdout = c
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("run rsync: %w", err)
+	}
+	var reading sync.WaitGroup
+	reading.Go(func() {
+		defer in.Close()
+		_, _ = io.Copy(in, c) // ends with the connection
+	})
+	err = cmd.Wait()
+	c.Close()
+	reading.Wait()
+	if err != nil {
+		return fmt.Errorf("send %s: %w: %s", path, err, words.String())
+	}
+	return nil
+}
+
+// Offered reports whether a declared path is what the file says it is; a link in its place is followed nowhere.
+func Offered(path string) error {
+	info, err := os.Lstat(filepath.Clean(path))
+	if err != nil {
+		return fmt.Errorf("offer %s: %w", path, err)
+	}
+	if directory(path) != info.IsDir() || !info.IsDir() && !info.Mode().IsRegular() {
+		return &KindError{path}
+	}
+	return nil
+}
