@@ -35,7 +35,28 @@ func (l *loader) checkGroup(path string, raw *rawGroup, g *ha.Group) {
 		if line, taken := names.Taken(l.Document, c.Name, at); taken {
 			l.Value(at, fmt.Sprintf("a check is called %q already in line %d", c.Name, line), `name = "another name"`)
 		}
+		l.checkOwnTarget(at, g, &c)
 	}
+}
+
+// checkOwnTarget refuses a check of the shared address itself that would have to be green before this node has it: the group could never become
+// active, least of all when the other node has just died.
+func (l *loader) checkOwnTarget(at string, g *ha.Group, c *ha.Check) {
+	a, err := netip.ParseAddr(c.Target)
+	port := ""
+	if ap, errPort := netip.ParseAddrPort(c.Target); errPort == nil {
+		a, err, port = ap.Addr(), nil, fmt.Sprint(":", ap.Port())
+	}
+	if err != nil || !slices.Contains(g.Addresses, a) || l.Bad[at+".target"] {
+		return
+	}
+	fix := ""
+	if port != "" && a.Is4() {
+		fix = fmt.Sprintf("target = %q", "127.0.0.1"+port)
+	} else if port != "" {
+		fix = fmt.Sprintf("target = %q", "[::1]"+port)
+	}
+	l.Value(at+".target", fmt.Sprintf("%s is shared, and taken only after the check %q is green: this group would never be active", a, c.Name), fix)
 }
 
 func (l *loader) checkAddresses(path string, raw *rawGroup, g *ha.Group) {
