@@ -99,7 +99,7 @@ func New(o Options) *Agent {
 		results: make(chan result, resultsWaiting),
 		asks:    make(chan asked, asksWaiting), looks: make(chan Reading, 1), specs: make(chan loaded, 1), faults: make(chan fault, 16),
 	}
-	a.checks = check.NewRunner(check.Env{Bus: o.Bus}, o.Clock.Now)
+	a.checks = check.NewRunner(check.Env{Bus: o.Bus, SIDs: a.askSIDs}, o.Clock.Now)
 	a.units = check.NewRunner(check.Env{Bus: o.Bus}, o.Clock.Now)
 	a.channel = newChannel(a)
 	return a

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"kvmctl/ha/check"
 	"kvmctl/ha/peer"
 )
 
@@ -58,6 +59,7 @@ func newChannel(a *Agent) *channel {
 		}
 		return c.report(ctx)
 	})
+	c.server.Handle(peer.VerbSID, tellSIDs(check.NewSIDReader(a.Clock.Now, check.LocalSIDs)))
 	c.server.Handle(peer.VerbRekey, c.askedRekey)
 	c.server.Handle(peer.VerbAskHandover, c.askedHandover)
 	return c

@@ -62,7 +62,8 @@ func answerOf(err error) Answer {
 
 // Env is what probes share.
 type Env struct {
-	Bus *systemd.Bus // to PID 1; nil: no systemd here
+	Bus  *systemd.Bus // to PID 1; nil: no systemd here
+	SIDs SIDSource    // asks peers; nil: nobody can
 }
 
 // Spec is the configuration of one check: TCP, Exec, Ping, Process, Systemd.
@@ -89,6 +90,7 @@ var kinds = map[string]func() Spec{
 	"smb":     func() Spec { return new(SMB) },
 	"disk":    func() Spec { return new(Disk) },
 	"arp":     func() Spec { return new(ARP) },
+	"sid":     func() Spec { return new(SID) },
 	"pf":      func() Spec { return new(PF) },
 	"pfsync":  func() Spec { return new(PFSync) },
 }
