@@ -41,6 +41,16 @@ func (c Check) spec() check.Spec {
 		return c.LDAP
 	case CheckSMB:
 		return c.SMB
+	case CheckDisk:
+		return c.Disk
+	case CheckARP:
+		return c.ARP
+	case CheckSID:
+		return c.SID
+	case CheckPF:
+		return check.PF{}
+	case CheckPFSync:
+		return c.PFSync
 	}
 	return nil
 }

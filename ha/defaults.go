@@ -45,6 +45,8 @@ const (
 
 	DefaultCheckInterval = time.Second
 	DefaultCheckTimeout  = time.Second
+	DefaultSIDInterval   = 10 * time.Minute // what hardly ever changes, by two programs of Samba
+	DefaultSIDTimeout    = 30 * time.Second
 	DefaultFall          = 3
 	DefaultRise          = 2
 
@@ -75,5 +77,9 @@ func DefaultUnit(kind UnitKind, name string) Unit {
 
 // DefaultCheck is a check of which only the type is known.
 func DefaultCheck(t CheckType) Check {
-	return Check{Type: t, Interval: DefaultCheckInterval, Timeout: DefaultCheckTimeout, Fall: DefaultFall, Rise: DefaultRise}
+	c := Check{Type: t, Interval: DefaultCheckInterval, Timeout: DefaultCheckTimeout, Fall: DefaultFall, Rise: DefaultRise}
+	if t == CheckSID {
+		c.Interval, c.Timeout = DefaultSIDInterval, DefaultSIDTimeout
+	}
+	return c
 }

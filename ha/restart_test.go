@@ -177,6 +177,10 @@ func TestAGroupComesThroughAnExec(t *testing.T) {
 		{Type: CheckHTTP, HTTP: check.HTTP{Address: "a", TLS: "t", CAFile: "c", ServerName: "s", Host: "h", Path: "p", Status: 200, Contains: "w", Expires: time.Hour}},
 		{Type: CheckSMTP, SMTP: check.SMTP{Address: "a", TLS: "t", CAFile: "c", ServerName: "s", Helo: "h", Expect: "e", Expires: time.Hour}},
 		{Type: CheckSMB, SMB: check.SMB{Address: "a", Session: "s", User: "u", Password: NewSecret("of smb"), Share: "h", Hidden: true, File: "f", RefuseAnonymous: true}},
+		{Type: CheckDisk, Disk: check.Disk{Path: "p", Mounted: true, ReadOnly: true, MinFree: "f", MinInodes: "i"}},
+		{Type: CheckARP, ARP: check.ARP{Interface: "i", Address: "a", MAC: "m"}},
+		{Type: CheckSID, SID: check.SID{Peer: "p", DomainOnly: true}},
+		{Type: CheckPFSync, PFSync: check.PFSync{Interface: "i"}},
 	}
 	everyField(t, g.Checks)
 	for i := range reflect.TypeFor[Group]().NumField() {

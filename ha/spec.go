@@ -162,6 +162,11 @@ const (
 	CheckSMTP    CheckType = "smtp"    // a mail server greets
 	CheckLDAP    CheckType = "ldap"    // a directory server answers
 	CheckSMB     CheckType = "smb"     // a file server gives what is asked for
+	CheckDisk    CheckType = "disk"    // a file system can be written and has room
+	CheckARP     CheckType = "arp"     // somebody on a link has an address
+	CheckSID     CheckType = "sid"     // a peer's Samba goes by the same SIDs
+	CheckPF      CheckType = "pf"      // the packet filter is enabled
+	CheckPFSync  CheckType = "pfsync"  // its states are passed on
 )
 
 // Check is one look at whether a group could serve or does. Which fields count depends on Type.
@@ -177,11 +182,15 @@ type Check struct {
 	Expect  string   // tcp: the answer holds it; empty: the connection is enough
 	Command []string // exec: argv, no shell
 
-	DNS  check.DNS  `json:",omitzero"` // dns
-	HTTP check.HTTP `json:",omitzero"` // http
-	SMTP check.SMTP `json:",omitzero"` // smtp
-	LDAP check.LDAP `json:",omitzero"` // ldap
-	SMB  check.SMB  `json:",omitzero"` // smb
+	DNS    check.DNS    `json:",omitzero"` // dns
+	HTTP   check.HTTP   `json:",omitzero"` // http
+	SMTP   check.SMTP   `json:",omitzero"` // smtp
+	LDAP   check.LDAP   `json:",omitzero"` // ldap
+	SMB    check.SMB    `json:",omitzero"` // smb
+	Disk   check.Disk   `json:",omitzero"` // disk
+	ARP    check.ARP    `json:",omitzero"` // arp
+	SID    check.SID    `json:",omitzero"` // sid
+	PFSync check.PFSync `json:",omitzero"` // pfsync
 
 	ActiveOnly bool // looked at on the active node only: what it asks runs nowhere else
 

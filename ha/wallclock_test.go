@@ -29,6 +29,7 @@ func TestCase04TheWallClockDecidesNothing(t *testing.T) {
 		"ha/notify/post.go":         {1, "for people: the date of a message, and the order of their files"},
 		"ha/notify/try.go":          {1, "for people: the date of a message"},
 		"ha/check/ping.go":          {1, "difference: for people, in the reason of a failure"},
+		"ha/check/dns.go":           {1, "difference: for people, in the reason of a failure"},
 		"ha/check/dial.go":          {1, "difference: for people, in the reason of a failure"},
 		"ha/check/disk_linux.go":    {1, "difference: for people, in the reason of a failure"},
 		"ha/check/tcp.go":           {1, "difference: for people, in the reason of a failure"},

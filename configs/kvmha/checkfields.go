@@ -11,7 +11,7 @@ import (
 )
 
 // checkFields tells of what a check's type lacks or has no use for.
-func (l *loader) checkFields(path string, raw *rawCheck, c *ha.Check) {
+func (l *loader) checkFields(path string, raw *rawCheck, c *ha.Check, iface string) {
 	t := c.Type
 	for _, f := range []struct {
 		key     string
@@ -19,12 +19,12 @@ func (l *loader) checkFields(path string, raw *rawCheck, c *ha.Check) {
 	}{
 		{"unit", raw.Unit != nil, t == ha.CheckSystemd},
 		{"pidfile", raw.PIDFile != nil, t == ha.CheckProcess}, {"process", raw.Process != nil, t == ha.CheckProcess},
-		{"target", raw.Target != nil, t == ha.CheckTCP || t == ha.CheckPing || asks(t)},
+		{"target", raw.Target != nil, t == ha.CheckTCP || t == ha.CheckPing || t == ha.CheckARP || asks(t)},
 		{"send", raw.Send != nil, t == ha.CheckTCP}, {"expect", raw.Expect != nil, t == ha.CheckTCP || t == ha.CheckSMTP},
 		{"run", raw.Run != nil, t == ha.CheckExec},
 		{"query", raw.Query != nil, t == ha.CheckDNS}, {"record", raw.Record != nil, t == ha.CheckDNS}, {"rcode", raw.RCode != nil, t == ha.CheckDNS},
 		{"answer", raw.Answer != nil, t == ha.CheckDNS}, {"transport", raw.Transport != nil, t == ha.CheckDNS}, {"serial_of", raw.SerialOf != nil, t == ha.CheckDNS},
-		{"host", raw.Host != nil, t == ha.CheckHTTP}, {"path", raw.Path != nil, t == ha.CheckHTTP}, {"status", raw.Status != nil, t == ha.CheckHTTP},
+		{"host", raw.Host != nil, t == ha.CheckHTTP}, {"path", raw.Path != nil, t == ha.CheckHTTP || t == ha.CheckDisk}, {"status", raw.Status != nil, t == ha.CheckHTTP},
 		{"contains", raw.Contains != nil, t == ha.CheckHTTP}, {"helo", raw.Helo != nil, t == ha.CheckSMTP},
 		{"expires", raw.Expires != nil, t == ha.CheckHTTP || t == ha.CheckSMTP},
 		{"tls", raw.TLS != nil, encrypts(t)}, {"ca_file", raw.CAFile != nil, encrypts(t)}, {"server_name", raw.ServerName != nil, encrypts(t)},
@@ -33,6 +33,10 @@ func (l *loader) checkFields(path string, raw *rawCheck, c *ha.Check) {
 		{"base", raw.Base != nil, t == ha.CheckLDAP}, {"filter", raw.Filter != nil, t == ha.CheckLDAP}, {"count", raw.Count != nil, t == ha.CheckLDAP},
 		{"session", raw.Session != nil, t == ha.CheckSMB}, {"share", raw.Share != nil, t == ha.CheckSMB}, {"hidden", raw.Hidden != nil, t == ha.CheckSMB},
 		{"file", raw.File != nil, t == ha.CheckSMB}, {"refuse_anonymous", raw.RefuseAnonymous != nil, t == ha.CheckSMB},
+		{"mounted", raw.Mounted != nil, t == ha.CheckDisk}, {"read_only", raw.ReadOnly != nil, t == ha.CheckDisk},
+		{"min_free", raw.MinFree != nil, t == ha.CheckDisk}, {"min_inodes", raw.MinInodes != nil, t == ha.CheckDisk},
+		{"interface", raw.Interface != nil, t == ha.CheckARP || t == ha.CheckPFSync}, {"mac", raw.MAC != nil, t == ha.CheckARP},
+		{"peer", raw.Peer != nil, t == ha.CheckSID}, {"domain_only", raw.DomainOnly != nil, t == ha.CheckSID},
 	} {
 		if f.set && !f.ok {
 			l.Key(path+"."+f.key, fmt.Sprintf("check.%s beside type = %q: it has no use there", f.key, t), "")
@@ -65,6 +69,14 @@ func (l *loader) checkFields(path string, raw *rawCheck, c *ha.Check) {
 		l.checkLDAP(path, raw, c)
 	case ha.CheckSMB:
 		l.checkSMB(path, raw, c)
+	case ha.CheckDisk:
+		l.checkDisk(path, raw, c)
+	case ha.CheckARP:
+		l.checkARP(path, raw, c, iface)
+	case ha.CheckSID:
+		l.checkSID(path, raw, c)
+	case ha.CheckPFSync:
+		l.checkPFSync(path, raw, c)
 	case ha.CheckExec:
 		l.need(path, "run", raw.Run != nil, "a check of type \"exec\" without run", `run = ["/usr/local/lib/kvmha/check-dns"]`)
 		l.program(path+".run", raw.Run)

@@ -57,7 +57,7 @@ func (l *loader) group(name string, raw *rawGroup) ha.Group {
 		g.Units = append(g.Units, l.unit(strict.Element(path+".unit", i), &raw.Units[i]))
 	}
 	for i := range raw.Checks {
-		g.Checks = append(g.Checks, l.check(strict.Element(path+".check", i), &raw.Checks[i], len(raw.Units) > 0))
+		g.Checks = append(g.Checks, l.check(strict.Element(path+".check", i), &raw.Checks[i], g.Interface, len(raw.Units) > 0))
 	}
 	l.checkGroup(path, raw, &g)
 	return g
@@ -134,11 +134,12 @@ func (l *loader) unit(path string, raw *rawUnit) ha.Unit {
 	return u
 }
 
-// check makes one check and tells what its type lacks or cannot use. withUnits: its group has units, which run on the active node only.
-func (l *loader) check(path string, raw *rawCheck, withUnits bool) ha.Check {
-	c := ha.DefaultCheck("")
+// check makes one check and tells what its type lacks or cannot use. iface is its group's interface; withUnits: its group has units, which run on the active node only.
+func (l *loader) check(path string, raw *rawCheck, iface string, withUnits bool) ha.Check {
+	var kind ha.CheckType
+	strict.SetAs(&kind, raw.Type)
+	c := ha.DefaultCheck(kind)
 	c.ActiveOnly = withUnits
-	strict.SetAs(&c.Type, raw.Type)
 	strict.Set(&c.Unit, raw.Unit)
 	strict.Set(&c.PIDFile, raw.PIDFile)
 	strict.Set(&c.Process, raw.Process)
@@ -154,7 +155,7 @@ func (l *loader) check(path string, raw *rawCheck, withUnits bool) ha.Check {
 	strict.Set(&c.Fall, raw.Fall)
 	strict.Set(&c.Rise, raw.Rise)
 	if l.need(path, "type", raw.Type != nil, "a [[check]] without a type", `type = "tcp"`) {
-		l.checkFields(path, raw, &c)
+		l.checkFields(path, raw, &c, iface)
 	}
 	if c.Name = defaultCheckName(&c); raw.Name != nil {
 		c.Name = *raw.Name
@@ -176,6 +177,16 @@ func defaultCheckName(c *ha.Check) string {
 		what = c.Target
 	case ha.CheckDNS:
 		what = c.DNS.Name
+	case ha.CheckDisk:
+		what = c.Disk.Path
+	case ha.CheckARP:
+		what = c.ARP.Address
+	case ha.CheckSID:
+		what = c.SID.Peer
+	case ha.CheckPF:
+		return string(c.Type)
+	case ha.CheckPFSync:
+		what = c.PFSync.Interface
 	case ha.CheckExec:
 		if len(c.Command) > 0 {
 			what = filepath.Base(c.Command[0])

@@ -44,6 +44,7 @@ func Parse(file string, f File, look func(path string) (File, error)) (ha.Spec, 
 	strict.SetAs(&spec.Language, raw.Language)
 	l.voices(&spec, &raw)
 	l.log(&spec.Log, &raw.Log)
+	l.peerTables = raw.Peers
 	l.channel(&spec.Channel, &raw.Channel, raw.Peers)
 	spec.Peers = l.peers(raw.Peers, raw.Node)
 	for _, name := range l.inOrder(raw.Groups) {
@@ -61,6 +62,8 @@ type loader struct {
 	own  File // the file itself
 	look func(path string) (File, error)
 	dir  string // that relative names are beside
+
+	peerTables map[string]rawPeer
 }
 
 // inOrder gives the groups' names in the order of the file.

@@ -123,7 +123,7 @@ type rawUnit struct {
 }
 
 type rawCheck struct {
-	Type    *string  `toml:"type" enum:"systemd process tcp exec ping dns http smtp ldap smb"`
+	Type    *string  `toml:"type" enum:"systemd process tcp exec ping dns http smtp ldap smb disk arp sid pf pfsync"`
 	Name    *string  `toml:"name"`
 	Unit    *string  `toml:"unit"`
 	PIDFile *string  `toml:"pidfile"`
@@ -163,6 +163,17 @@ type rawCheck struct {
 	Hidden          *bool   `toml:"hidden"`
 	File            *string `toml:"file"`
 	RefuseAnonymous *bool   `toml:"refuse_anonymous"`
+
+	Mounted   *bool   `toml:"mounted"`
+	ReadOnly  *bool   `toml:"read_only"`
+	MinFree   *string `toml:"min_free"`
+	MinInodes *string `toml:"min_inodes"`
+
+	Interface *string `toml:"interface"`
+	MAC       *string `toml:"mac"`
+
+	Peer       *string `toml:"peer"`
+	DomainOnly *bool   `toml:"domain_only"`
 
 	When     *string         `toml:"when" enum:"active always"`
 	Interval *units.Duration `toml:"interval" range:"100ms..1h" eg:"1s"`

@@ -64,6 +64,9 @@ func TestTheReferenceLoads(t *testing.T) {
 			Base: "ou=people,dc=example,dc=org", Filter: "(uid=anne)", Count: 1}}),
 		check(ha.Check{Type: ha.CheckSMB, Name: "smb 127.0.0.1:445", Target: "127.0.0.1:445", SMB: hacheck.SMB{Address: "127.0.0.1:445", Session: hacheck.SMBUser,
 			User: `OFFICE\anne`, Password: ha.NewSecret("hunter2"), Share: "public", File: "check/read.me", RefuseAnonymous: true}}),
+		check(ha.Check{Type: ha.CheckDisk, Name: "disk /srv", Disk: hacheck.Disk{Path: "/srv", Mounted: true, MinFree: "5%", MinInodes: "5%"}}),
+		check(ha.Check{Type: ha.CheckARP, Name: "arp 10.2.0.1", Target: "10.2.0.1", ARP: hacheck.ARP{Interface: "eth0", Address: "10.2.0.1", MAC: "52:54:00:00:00:01"}}),
+		{Type: ha.CheckSID, Name: "sid varda2", SID: hacheck.SID{Peer: "varda2"}, ActiveOnly: true, Interval: 10 * time.Minute, Timeout: 30 * time.Second, Fall: 3, Rise: 2},
 	}
 	want := ha.Spec{
 		File: "/etc/kvmha.toml", Node: "varda1", Language: ha.English, Groups: []ha.Group{g},

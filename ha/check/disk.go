@@ -20,6 +20,12 @@ type Disk struct {
 	MinInodes string // inodes that are free: "5%", or a number; empty: any. What counts none (btrfs) has enough
 }
 
+// The defaults of a file: less has stopped services.
+const (
+	DefaultMinFree   = "5%"
+	DefaultMinInodes = "5%"
+)
+
 // Kind implements Spec.
 func (Disk) Kind() string { return "disk" }
 

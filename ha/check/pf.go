@@ -14,6 +14,9 @@ type PFSync struct {
 	Interface string // "pfsync0"
 }
 
+// DefaultPFSync is the interface that there is where there is one.
+const DefaultPFSync = "pfsync0"
+
 // Kind implements Spec.
 func (PF) Kind() string { return "pf" }
 

@@ -82,9 +82,9 @@ func (p sidProbe) Ask(ctx context.Context) error {
 func (s SID) judge(here, there SIDs) error {
 	switch {
 	case here.Domain == "":
-		return errors.New("Samba knows no domain's SID here: net getdomainsid")
+		return errors.New("net getdomainsid knows no domain here")
 	case there.Domain == "":
-		return fmt.Errorf("Samba knows no domain's SID on %s: net getdomainsid", s.Peer)
+		return fmt.Errorf("net getdomainsid knows no domain on %s", s.Peer)
 	case here.Domain != there.Domain:
 		return fmt.Errorf("the domain's SID is %s here and %s on %s: net setdomainsid", here.Domain, there.Domain, s.Peer)
 	case !s.DomainOnly && here.Local != there.Local:

@@ -77,7 +77,7 @@ func TestSID(t *testing.T) {
 		{"another domain", answer(SIDs{sidA, sidB}, nil), false, "the domain's SID is " + sidA + " here and " + sidB + " on vm-olorin: net setdomainsid", Fail},
 		{"another machine", answer(SIDs{sidB, sidA}, nil), false, "the local SID is " + sidA + " here and " + sidB + " on vm-olorin: net setlocalsid", Fail},
 		{"another machine of Active Directory", answer(SIDs{sidB, sidA}, nil), true, "", Pass},
-		{"no domain there", answer(SIDs{Local: sidA}, nil), false, "Samba knows no domain's SID on vm-olorin: net getdomainsid", Fail},
+		{"no domain there", answer(SIDs{Local: sidA}, nil), false, "net getdomainsid knows no domain on vm-olorin", Fail},
 		{"the peer does not answer", answer(SIDs{}, errors.New("no route to host")), false, "vm-olorin does not tell its SIDs: no route to host", NoIdea},
 		{"the peer answers garbage", answer(SIDs{"S-1-5-21-1; rm -rf /", sidA}, nil), false, "vm-olorin does not tell its SIDs: they are no SIDs", NoIdea},
 		{"no agent", nil, false, "vm-olorin is asked by the agent alone, over its peer channel", NoIdea},
@@ -94,7 +94,7 @@ func TestSIDWithoutADomain(t *testing.T) {
 	_, conf := sambaConf(t, "server role = standalone server\n")
 	over(t, conf, "/etc/samba/smb.conf")
 	got, _, _ := sids(t, SID{Peer: "p"}, func(context.Context, string) (SIDs, error) { return SIDs{sidA, sidA}, nil }, long)
-	if got != "Samba knows no domain's SID here: net getdomainsid" {
+	if got != "net getdomainsid knows no domain here" {
 		t.Errorf("got %q", got)
 	}
 }
