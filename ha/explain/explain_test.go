@@ -25,7 +25,7 @@ func group(name string, edit func(g *ha.Group)) ha.Group {
 
 func skew(n int) *int { return &n }
 
-func check(t ha.CheckType, name string, active bool) ha.Check {
+func aCheck(t ha.CheckType, name string, active bool) ha.Check {
 	c := ha.DefaultCheck(t)
 	c.Name, c.ActiveOnly = name, active
 	return c
@@ -46,20 +46,20 @@ func TestWhatFilesMean(t *testing.T) {
 			scripts := ha.DefaultUnit(ha.UnitUCARP, "vip scripts")
 			scripts.Start = []string{"/etc/up"}
 			g.Units = []ha.Unit{ha.DefaultUnit(ha.UnitSystemd, "named.service"), ha.DefaultUnit(ha.UnitSysV, "isc-dhcp-server"), scripts}
-			g.Checks = []ha.Check{check(ha.CheckTCP, "named answers", true), check(ha.CheckPing, "gateway", false), check(ha.CheckSystemd, "named runs", true)}
+			g.Checks = []ha.Check{aCheck(ha.CheckTCP, "named answers", true), aCheck(ha.CheckPing, "gateway", false), aCheck(ha.CheckSystemd, "named runs", true)}
 		})}}, facts: Facts{
 			Interfaces: map[string]bool{"eth0": true}, AtBoot: map[string][]string{"named.service": nil, "isc-dhcp-server": {"/etc/rc3.d/S03isc-dhcp-server"}},
 		}},
 		{name: "bsd", spec: ha.Spec{Mail: mail, Webhook: ha.Webhook{URL: "https://alerts/x"}, Groups: []ha.Group{group("fw", func(g *ha.Group) {
 			g.Peer, g.Skew, g.PeerSkew, g.Preempt, g.IgnoreCarrier, g.Probe = ha.PeerBSD, 100, skew(0), true, true, false
 			g.Addresses = append(g.Addresses, netip.MustParseAddr("fd00::10"))
-			g.Checks, g.OnFailure, g.Remind = []ha.Check{check(ha.CheckPing, "gateway", false)}, ha.FailureStay, 0
+			g.Checks, g.OnFailure, g.Remind = []ha.Check{aCheck(ha.CheckPing, "gateway", false)}, ha.FailureStay, 0
 			g.VirtualMAC = true
 		})}}, facts: Facts{Tick: true, Interfaces: map[string]bool{"eth0": false}}},
 		{name: "fast", spec: ha.Spec{Command: ha.Command{Argv: []string{"/usr/bin/alert"}}, Groups: []ha.Group{group("lb", func(g *ha.Group) {
 			g.Base, g.Skew, g.PeerSkew = 0, 26, skew(52)
 			g.Units = []ha.Unit{ha.DefaultUnit(ha.UnitSystemd, "haproxy.service")}
-			g.Checks = []ha.Check{check(ha.CheckTCP, "haproxy answers", true)}
+			g.Checks = []ha.Check{aCheck(ha.CheckTCP, "haproxy answers", true)}
 			g.Order = []ha.Stage{ha.StageUnits, ha.StageAddress}
 		}), group("web", func(g *ha.Group) { g.PeerSkew = skew(0); g.Skew = 100; g.VHID = 2 })}}, facts: Facts{Missing: map[string]bool{"haproxy.service": true}}},
 	}

@@ -14,16 +14,7 @@ func (n *notes) node() {
 		n.add(Warning, "add a [group.<name>]", "the file has no group: there is nothing to do")
 		return
 	}
-	var voices []string
-	if s.Mail.Relay != "" {
-		voices = append(voices, "mails go to "+list(s.Mail.To)+" by "+s.Mail.Relay)
-	}
-	if s.Webhook.URL != "" {
-		voices = append(voices, "a webhook is called")
-	}
-	if len(s.Command.Argv) > 0 {
-		voices = append(voices, s.Command.Argv[0]+" is run")
-	}
+	voices := voices(s)
 	if len(voices) == 0 {
 		n.add(Warning, "add a [mail], a [webhook] or a [command]", "nobody is told when something happens: the audit log is all there is")
 	} else {
@@ -44,6 +35,21 @@ func (n *notes) node() {
 	if !n.facts.Tick && slices.ContainsFunc(s.Groups, func(g ha.Group) bool { return dual(&g, n.life.worst, 0) > 0 }) {
 		n.add(Task, "systemctl enable --now kvmha-tick.service", "kvmha-tick makes the kernel look at lifetimes ten times a second: with it an address is gone 1.1 s after its agent, whatever else the host does.")
 	}
+}
+
+// voices tells how people hear of an alert.
+func voices(s ha.Spec) []string {
+	var all []string
+	if s.Mail.Relay != "" {
+		all = append(all, "mails go to "+list(s.Mail.To)+" by "+s.Mail.Relay)
+	}
+	if s.Webhook.URL != "" {
+		all = append(all, "a webhook is called")
+	}
+	if len(s.Command.Argv) > 0 {
+		all = append(all, s.Command.Argv[0]+" is run")
+	}
+	return all
 }
 
 // list writes "a, b and c".

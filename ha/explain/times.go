@@ -107,7 +107,10 @@ func seconds(d time.Duration) string {
 // span writes two times as one.
 func span(least, most time.Duration) string {
 	if a, b := seconds(least), seconds(most); a != b {
-		return strings.TrimSuffix(a, " s") + " to " + b
+		if strings.HasSuffix(b, " s") {
+			a = strings.TrimSuffix(a, " s")
+		}
+		return a + " to " + b
 	}
 	return seconds(most)
 }

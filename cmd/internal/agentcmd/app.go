@@ -81,7 +81,7 @@ func (a *app) addCommands(root *cobra.Command) {
 		commands []*cobra.Command
 	}{
 		{groupAgent, []*cobra.Command{newRun(a), newStatus(a), newLog(a), newSwitch(a), newMaintenance(a), newReload(a), newRestart(a), newPair(a), newNotify(a), newTick(a)}},
-		{groupFile, []*cobra.Command{newCheck(a), newImportUCARP(a), newCompletion(a), newVersion(a)}},
+		{groupFile, []*cobra.Command{newCheck(a), newProbe(a), newImportUCARP(a), newCompletion(a), newVersion(a)}},
 	}
 	for _, g := range groups {
 		for _, c := range g.commands {
