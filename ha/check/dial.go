@@ -44,9 +44,12 @@ type cutConn struct {
 	err  error
 }
 
+// begin is a question's connection before there is one, which can explain already.
+func begin(at netip.AddrPort, most int) *cutConn { return &cutConn{at: at, began: time.Now(), left: most} }
+
 // dial connects to at for one question, whose answers have at most so many bytes. The connection is the caller's to close.
 func dial(ctx context.Context, at netip.AddrPort, most int) (*cutConn, error) {
-	cut := &cutConn{at: at, began: time.Now(), left: most}
+	cut := begin(at, most)
 	d := net.Dialer{KeepAlive: -1}
 	c, err := d.DialTCP(ctx, "tcp", netip.AddrPort{}, at)
 	if err != nil {

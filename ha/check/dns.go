@@ -24,7 +24,7 @@ type DNS struct {
 	RCode    string // one of DNSRCodes; empty: NOERROR
 	Answer   string // the data of one of the records of that type, as a zone file has it; empty: any, but at least one with NOERROR
 	TCP      bool
-	SerialOf string // a second server, whose SOA serial of Name has to be the same; Type is SOA then
+	SerialOf string // a second server, whose SOA serial of Name must not be newer, if it answers; Type is SOA then
 }
 
 // maxUDP is what a plain UDP answer may have, in bytes (RFC 1035, 4.2.1), and more for a server that does not care; maxDNS one by TCP.
@@ -73,8 +73,8 @@ func (s DNS) Validate() error {
 		return fmt.Errorf("rcode %q is none of %s", s.RCode, strings.Join(dnsRCodes, ", "))
 	case s.Answer != "" && s.rcode() != "NOERROR":
 		return fmt.Errorf("an answer beside rcode %s: there is none", s.RCode)
-	case s.SerialOf != "" && validAddrPort(s.SerialOf) != nil:
-		return validAddrPort(s.SerialOf)
+	case s.SerialOf != "" && validAddrPort(s.second()) != nil:
+		return validAddrPort(s.second())
 	case s.SerialOf != "" && (s.recordType() != "SOA" || s.rcode() != "NOERROR"):
 		return errors.New("serials are compared of SOA records only")
 	}
@@ -98,6 +98,14 @@ func (s DNS) rcode() string {
 	return s.RCode
 }
 
+// second is SerialOf with the port of DNS where that has none.
+func (s DNS) second() string {
+	if a, err := netip.ParseAddr(s.SerialOf); err == nil {
+		return netip.AddrPortFrom(a, 53).String()
+	}
+	return s.SerialOf
+}
+
 func absolute(name string) string { return strings.TrimSuffix(name, ".") + "." }
 
 // Probe implements Spec.
@@ -108,7 +116,7 @@ func (s DNS) Probe(Env) (Probe, error) {
 	}
 	p := &dnsProbe{spec: s, at: at}
 	if s.SerialOf != "" {
-		if p.second, err = netip.ParseAddrPort(s.SerialOf); err != nil {
+		if p.second, err = netip.ParseAddrPort(s.second()); err != nil {
 			return nil, err
 		}
 	}
@@ -131,26 +139,30 @@ func (p *dnsProbe) Ask(ctx context.Context) error {
 	if err := p.spec.judge(p.at, got); err != nil || !p.second.IsValid() {
 		return err
 	}
-	other, err := p.answer(ctx, p.second)
-	if err != nil {
-		return fmt.Errorf("compare the serial: %w", err)
-	}
-	if err := p.spec.judge(p.second, other); err != nil {
-		return fmt.Errorf("compare the serial: %w", err)
-	}
-	return compareSerials(p.spec.Name, p.at, p.second, got.serial, other.serial)
+	return p.compare(ctx, got.serial)
 }
 
-// compareSerials words which of two servers has the older zone (RFC 1982, 3.2).
-func compareSerials(name string, at, second netip.AddrPort, here, there uint32) error {
-	switch d := int32(there - here); {
-	case d == 0:
-		return nil
-	case d > 0:
-		return fmt.Errorf("%v has serial %d of %s, older than the %d of %v", at, here, name, there, second)
-	default:
-		return fmt.Errorf("%v has serial %d of %s, newer than the %d of %v", at, here, name, there, second)
+// compare asks the second server for its serial. One that does not answer, or not with a serial, says nothing of this one, which did: a node whose peer
+// is dead is well.
+func (p *dnsProbe) compare(ctx context.Context, here uint32) error {
+	if deadline, ok := ctx.Deadline(); ok { // so that one that hangs leaves time for the verdict
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/2)
+		defer cancel()
 	}
+	other, err := p.answer(ctx, p.second)
+	if err != nil || p.spec.judge(p.second, other) != nil {
+		return nil
+	}
+	return compareSerials(p.spec.Name, p.at, p.second, here, other.serial)
+}
+
+// compareSerials tells whether the first of two servers is behind (RFC 1982, 3.2). One that is ahead is well: the zone has changed there first.
+func compareSerials(name string, at, second netip.AddrPort, here, there uint32) error {
+	if int32(there-here) > 0 {
+		return fmt.Errorf("%v has serial %d of %s, older than the %d of %v", at, here, name, there, second)
+	}
+	return nil
 }
 
 // dnsAnswer is what a server said, as far as a check looks at it.
@@ -217,7 +229,7 @@ func (p *dnsProbe) answer(ctx context.Context, at netip.AddrPort) (dnsAnswer, er
 }
 
 func askUDP(ctx context.Context, at netip.AddrPort, query []byte, id uint16, q dnsmessage.Question) (dnsAnswer, error) {
-	cut := &cutConn{at: at, began: time.Now()}
+	cut := begin(at, maxUDP)
 	var d net.Dialer
 	c, err := d.DialUDP(ctx, "udp", netip.AddrPort{}, at)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
 	"golang.org/x/sys/unix"
@@ -55,7 +56,7 @@ func bigRecords() string {
 func TestDNS(t *testing.T) {
 	testenv.Need(t, testenv.Netns, "named")
 	addr, process := bind(t, 7)
-	older, _ := bind(t, 6)
+	older, standby := bind(t, 6)
 	for _, tt := range []struct {
 		name string
 		spec DNS
@@ -81,7 +82,9 @@ func TestDNS(t *testing.T) {
 		{"there after all", DNS{Name: "www.example.org", RCode: "NXDOMAIN"}, `^ADDR says NOERROR to www.example.org A, expected NXDOMAIN$`},
 		{"none of the type", DNS{Name: "www.example.org", Type: "MX"}, `^ADDR has no MX of www.example.org$`},
 		{"not its zone", DNS{Name: "www.google.fr"}, `^ADDR says REFUSED to www.google.fr A, expected NOERROR: it does not answer this client \(allow-query\), or not for this zone$`},
-		{"an older second", DNS{Name: "example.org", SerialOf: older}, `^ADDR has serial 7 of example.org, newer than the 6 of 127.0.0.1:\d+$`},
+		{"an older second", DNS{Name: "example.org", SerialOf: older}, ""},
+		{"a second that is dead", DNS{Name: "example.org", SerialOf: freePort(t)}, ""},
+		{"a second without the zone", DNS{Address: addr, Name: "other.org", RCode: "NOERROR", SerialOf: addr}, `^ADDR says REFUSED to other.org SOA, expected NOERROR: .*$`},
 		{"a newer second", DNS{Address: older, Name: "example.org", SerialOf: addr}, `^127.0.0.1:\d+ has serial 6 of example.org, older than the 7 of ADDR$`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -103,13 +106,17 @@ func TestDNS(t *testing.T) {
 	says(t, "slow", got, "", slow.Address)
 	slow.Address = slowly(t, addr, short/5)
 	got, _, _ = once(t, slow, short)
-	says(t, "too slow", got, `^ask ADDR: no answer within \d{3}ms$`, slow.Address)
+	says(t, "too slow", got, `^ask ADDR: no answer within [\d.]+m?s$`, slow.Address)
+
+	freeze(t, standby.Pid)
+	got, _, _ = once(t, DNS{Address: addr, Name: "example.org", SerialOf: older}, 2*time.Second)
+	says(t, "a second that hangs", got, "", addr)
 
 	freeze(t, process.Pid)
 	for _, tcp := range []bool{false, true} {
 		ask.TCP = tcp
 		got, _, took := once(t, ask, short)
-		says(t, "stopped", got, `^ask ADDR: no answer within \d{3}ms$`, addr)
+		says(t, "stopped", got, `^ask ADDR: no answer within [\d.]+m?s$`, addr)
 		if took > within {
 			t.Errorf("stopped: after %v", took)
 		}
@@ -138,9 +145,9 @@ func TestDNSOfAStranger(t *testing.T) {
 	for server, want := range map[string]string{
 		"garbage":   `^ADDR does not answer as DNS does$|it closed the connection$`,
 		"echo":      `^ADDR does not answer as DNS does$`,
-		"mute":      `^ask ADDR: (no answer within \d{3}ms|it closed the connection)$`,
+		"mute":      `^ask ADDR: (no answer within [\d.]+m?s|it closed the connection)$`,
 		"close":     `^ask ADDR: it closed the connection$`,
-		"half open": `^connect to ADDR: no answer within \d{3}ms$`,
+		"half open": `^connect to ADDR: no answer within [\d.]+m?s$`,
 	} {
 		t.Run(server, func(t *testing.T) {
 			var addr string
@@ -149,7 +156,7 @@ func TestDNSOfAStranger(t *testing.T) {
 			} else {
 				addr, _ = start(t, server)
 			}
-			got, _, took := once(t, DNS{Address: addr, Name: "www.example.org", TCP: true}, short)
+			got, _, took := once(t, DNS{Address: addr, Name: "www.example.org", TCP: true}, patience(server))
 			says(t, server, got, want, addr)
 			if took > within {
 				t.Errorf("after %v", took)
@@ -214,7 +221,7 @@ func TestDNSValidate(t *testing.T) {
 		`rcode "OK" is none of NOERROR, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED`: {Address: at, Name: "a", RCode: "OK"},
 		`an answer beside rcode NXDOMAIN: there is none`:                              {Address: at, Name: "a", RCode: "NXDOMAIN", Answer: "10.0.0.1"},
 		`serials are compared of SOA records only`:                                    {Address: at, Name: "a", Type: "A", SerialOf: at},
-		`address "10.2.0.2" is not ADDRESS:PORT with a literal address`:               {Address: at, Name: "a", SerialOf: "10.2.0.2"},
+		`address "ns2" is not ADDRESS:PORT with a literal address`:                    {Address: at, Name: "a", SerialOf: "ns2"},
 	} {
 		if err := spec.Validate(); err == nil || err.Error() != want {
 			t.Errorf("%+v: %v, want %s", spec, err, want)
@@ -232,7 +239,7 @@ func TestSerialsWrapAround(t *testing.T) {
 		{5, 5, ""},
 		{5, 6, "127.0.0.1:1 has serial 5 of z, older than the 6 of 127.0.0.1:2"},
 		{1<<32 - 1, 3, "127.0.0.1:1 has serial 4294967295 of z, older than the 3 of 127.0.0.1:2"},
-		{3, 1<<32 - 1, "127.0.0.1:1 has serial 3 of z, newer than the 4294967295 of 127.0.0.1:2"},
+		{3, 1<<32 - 1, ""},
 	} {
 		got := ""
 		if err := compareSerials("z", a, b, tt.here, tt.there); err != nil {

@@ -239,3 +239,11 @@ func freeze(t testing.TB, pid int) {
 		time.Sleep(time.Millisecond)
 	}
 }
+
+// patience is how long to wait for a server of start or halfOpen: one that says anything may be late on a busy machine, the others never do.
+func patience(kind string) time.Duration {
+	if kind == "mute" || kind == "half open" {
+		return short
+	}
+	return long
+}
