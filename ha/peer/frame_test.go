@@ -8,10 +8,12 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"os"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // lines collects what a server logs.
@@ -110,7 +112,10 @@ func TestBadFramesEndTheConnection(t *testing.T) {
 		if _, err := conn.Write(sent); err != nil {
 			t.Fatal(err)
 		}
-		if rest, err := io.ReadAll(conn); len(rest) != 0 {
+		if err := conn.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		if rest, err := io.ReadAll(conn); len(rest) != 0 || errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("%s: answered %q, %v", name, rest, err)
 		}
 		conn.Close()

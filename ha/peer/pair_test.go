@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 func TestWordsAreDistinct(t *testing.T) {
@@ -29,7 +30,9 @@ func awaiting(t *testing.T, id *Identity, name string) (at netip.AddrPort, end f
 	var in Introduction
 	var failed error
 	var done sync.WaitGroup
-	done.Go(func() { defer l.Close(); in, failed = Await(t.Context(), id, name, l) })
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	t.Cleanup(cancel)
+	done.Go(func() { defer l.Close(); in, failed = Await(ctx, id, name, l) })
 	t.Cleanup(func() { l.Close(); done.Wait() })
 	return l.Addr().(*net.TCPAddr).AddrPort(), func() (Introduction, error) { done.Wait(); return in, failed }
 }
