@@ -31,14 +31,18 @@ type Agent struct {
 	ports   map[string]*port
 	checks  *check.Runner
 	channel *channel
-	units   *check.Runner // tells the end of the units of active groups
-	freeze  freezeWatch
-	queue   []event // decisions that follow from the one under way
-	began   time.Time
-	loop    LoopStatus
-	broken  map[string]string // what works less well than it should, by subject
-	seen    *seen             // of this turn; nil: each look asks the kernel
-	again   map[string]bool   // interfaces that could not be looked at
+
+	heartbeat *heartbeat
+	pulse     *pulse          // of the peer; nil: there is none
+	quiet     map[string]bool // interfaces on which no frame has come in for a while
+	units     *check.Runner   // tells the end of the units of active groups
+	freeze    freezeWatch
+	queue     []event // decisions that follow from the one under way
+	began     time.Time
+	loop      LoopStatus
+	broken    map[string]string // what works less well than it should, by subject
+	seen      *seen             // of this turn; nil: each look asks the kernel
+	again     map[string]bool   // interfaces that could not be looked at
 
 	peers       peers
 	peersWanted chan peersWanted
@@ -92,7 +96,7 @@ func New(o Options) *Agent {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	a := &Agent{
-		Options: o, ports: map[string]*port{}, broken: map[string]string{}, again: map[string]bool{}, wishes: map[uint64]wish{}, out: map[string]bool{},
+		Options: o, ports: map[string]*port{}, broken: map[string]string{}, again: map[string]bool{}, quiet: map[string]bool{}, wishes: map[uint64]wish{}, out: map[string]bool{},
 		peersWanted: make(chan peersWanted, 1), claimsWanted: make(chan claimsWanted, 1), foreign: make(chan foreign, newsWaiting),
 		hearingWanted: make(chan map[string]time.Duration, 1),
 		news:          make(chan func(time.Time), newsWaiting), frames: make(chan heard, framesWaiting), links: make(chan link.Event, linksWaiting),
@@ -102,6 +106,7 @@ func New(o Options) *Agent {
 	a.checks = check.NewRunner(check.Env{Bus: o.Bus, SIDs: a.askSIDs}, o.Clock.Now)
 	a.units = check.NewRunner(check.Env{Bus: o.Bus}, o.Clock.Now)
 	a.channel = newChannel(a)
+	a.heartbeat = newHeartbeat(a)
 	return a
 }
 
@@ -154,6 +159,8 @@ func (a *Agent) startBeside(ctx context.Context) {
 	a.beside.Go(func() { a.followClaims(ctx) })
 	a.beside.Go(func() { a.listen(ctx) })
 	a.channel.want(a.Spec)
+	a.heartbeat.want(a.Spec)
+	a.beside.Go(func() { a.heartbeat.run(ctx) })
 	a.beside.Go(func() { a.channel.run(ctx) })
 	if a.Control != nil {
 		a.beside.Go(func() { serveControl(a.Control, func(r Request) Reply { return a.ask(ctx, r) }) })

@@ -141,6 +141,7 @@ func (a *Agent) status(now time.Time, groups []*group) Status {
 	for _, subject := range slices.Sorted(mapsKeys(a.broken)) {
 		s.Degraded = append(s.Degraded, a.broken[subject])
 	}
+	s.Beat = a.pulse.status(now)
 	checks := map[string]CheckStatus{}
 	for _, c := range a.checks.All() {
 		checks[c.Name] = CheckStatus{State: c.State.String(), Reason: c.Reason}
@@ -167,6 +168,9 @@ func (g *group) status(now time.Time, checks map[string]CheckStatus) GroupStatus
 		Name: g.spec.Name, Interface: g.iface(), VHID: g.spec.VHID, Role: f.Role.String(), Since: now.Sub(f.Since).Seconds(), Cause: f.Cause,
 		Alarms: f.Alerts, Missing: f.Missing, Moves: g.moves,
 		CARP: CARPStatus{State: c.State.String(), Sent: c.Sent, Received: c.Received, Failed: c.Failed, Late: c.Late.Seconds()},
+	}
+	if s.Decides = "carp"; g.beaten {
+		s.Decides = "heartbeat"
 	}
 	for reason, n := range c.Rejected {
 		if n > 0 {

@@ -82,6 +82,7 @@ func (a *Agent) reloaded(now time.Time, l loaded) {
 		a.Voices.Use(l.spec)
 	}
 	a.channel.want(l.spec)
+	a.heartbeat.want(l.spec)
 	a.follows(l.spec.Groups)
 	if l.q != nil {
 		l.q.reply <- Reply{}

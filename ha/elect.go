@@ -31,7 +31,7 @@ func (a *Agent) receive(now time.Time, f heard) {
 		before, at := g.carp.Facts(), len(a.queue)
 		a.stepCARP(g, now, in)
 		r, ok := in.(carp.Received)
-		if ok && !r.Claim.Advert.BowOut() && g.carp.Facts().Fresh > before.Fresh { // a captured advert says nothing of who serves now
+		if ok && !g.beaten && !r.Claim.Advert.BowOut() && g.carp.Facts().Fresh > before.Fresh { // a captured advert says nothing of who serves now
 			a.queue = slices.Insert(a.queue, at, event{g, failover.PeerActive{By: r.Claim.From.String()}}) // known before what follows from it
 		}
 	}
@@ -43,6 +43,8 @@ func (a *Agent) receiveAll(now time.Time) {
 		select {
 		case f := <-a.frames:
 			a.receive(now, f)
+		case b := <-a.heartbeat.heard:
+			a.beatHeard(now, b)
 		default:
 			return
 		}
@@ -53,12 +55,18 @@ func (a *Agent) receiveAll(now time.Time) {
 func (a *Agent) direct(g *group, now time.Time, f failover.Effect) {
 	switch f := f.(type) {
 	case failover.Allow:
+		g.wants = f.Preempt
 		a.stepCARP(g, now, carp.Allow{Preempt: f.Preempt})
 	case failover.Silence:
+		g.wants = false
+		if f.BowOut {
+			g.release(now)
+		}
 		a.stepCARP(g, now, carp.Silence{BowOut: f.BowOut})
 	case failover.Ready:
 		a.stepCARP(g, now, carp.Ready{})
 	case failover.Release:
+		g.release(now)
 		a.stepCARP(g, now, carp.Release{})
 	default:
 		a.Log.Error("an effect that nobody carries out", "group", g.spec.Name, "effect", f.String())
@@ -105,6 +113,10 @@ func (a *Agent) carried(g *group, now time.Time, e carp.Effect) {
 			a.announce(g, now)
 		}
 	case carp.Misconfigured:
+		if g.beaten { // whoever it is, the peer is known by better
+			log.Warn("packets not obeyed", "report", e.String())
+			return
+		}
 		a.push(g, failover.Misconfigured{Why: e.String()})
 	case carp.Configured:
 		a.push(g, failover.Misconfigured{})

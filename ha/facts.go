@@ -105,7 +105,7 @@ func (a *Agent) lookAt(g *group, now time.Time) {
 		return
 	}
 	if changed := s.IPv4 != g.station.IPv4 || s.IPv6 != g.station.IPv6; changed {
-		a.stepCARP(g, now, carp.Reload{Config: g.spec.carpConfig(s.source(g.spec))})
+		a.stepCARP(g, now, carp.Reload{Config: g.carpConfig(s.source(g.spec))})
 	}
 	moved := s.MAC != g.station.MAC
 	g.station, g.raw, g.filter.Self = s, s.Carrier, s.All

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"kvmctl/ha/beat"
 	"kvmctl/ha/carp"
 	"kvmctl/ha/failover"
 	"kvmctl/ha/link"
@@ -28,6 +29,13 @@ type group struct {
 	stop    func() // ends the worker
 
 	restarts map[uint64]string // units that are being restarted, by step
+
+	elector *beat.Elector // by heartbeats; nil: the group's peer has none
+	beaten  bool          // it decides, and CARP does not
+	wants   bool          // the role may be taken from a peer that goes after this node
+	told    failover.Peer // what the machine was told last of the peer
+	asked   failover.Isolated
+	deaf    bool // by heartbeats
 
 	home        string // where the addresses are: the interface, or the one of its virtual MAC
 	held        bool   // the addresses are refreshed
@@ -104,7 +112,11 @@ func (a *Agent) add(ctx context.Context, spec Group, now time.Time) error {
 		spec: spec, home: spec.Interface, fo: failover.New(spec.failoverConfig(), now), units: map[string]unit.Unit{}, restarts: map[uint64]string{}, worker: newWorker(a.results, actGrace),
 		filter: carp.Filter{VHID: spec.VHID, Auth: auth, Unicast: spec.Unicast}, alarms: map[alarmKey]failover.Alert{},
 	}
-	g.carp = carp.New(spec.carpConfig(netip.Addr{}), now)
+	if spec.Peer == PeerKVMHA {
+		g.elector = beat.NewElector(uint8(spec.Skew), now)
+	}
+	a.resumeBeats(g)
+	g.carp = carp.New(g.carpConfig(netip.Addr{}), now)
 	a.resumeCARP(g)
 	for i, u := range spec.RunUnits() {
 		g.units[spec.stepUnits()[i].Name] = u
@@ -184,6 +196,13 @@ func (g Group) carpConfig(source netip.Addr) carp.Config {
 		VHID: g.VHID, Base: g.Base, Skew: g.Skew, DeadRatio: g.DeadRatio, Profile: carp.Profile(g.Peer),
 		Source: source, Authoritative: true, Random: rand.Uint64,
 	}
+}
+
+// carpConfig is Group's, but that CARP's adverts are facts only where heartbeats decide.
+func (g *group) carpConfig(source netip.Addr) carp.Config {
+	c := g.spec.carpConfig(source)
+	c.Authoritative = !g.beaten
+	return c
 }
 
 // probeTimeout is far more than a probe takes: one that a busy machine broke off would count as one that nobody answered.

@@ -110,6 +110,7 @@ type groupHandover struct {
 	CARP        *carp.Resumed    `json:"carp,omitempty"` // nil: of a program that did not leave it yet
 	Maintenance bool             `json:"maintenance"`
 	Moves       int              `json:"moves"`
+	Heartbeat   bool             `json:"heartbeat,omitempty"` // it decided
 }
 
 // savedGroup is a Group with its password, which never writes itself. Only the memory that an exec leaves to the next program has it.

@@ -18,6 +18,10 @@ type hearing struct {
 	frames uint64
 	heard  time.Time // when frames grew last; zero: it was not looked at yet
 	deaf   bool
+
+	counted uint64    // as frames, but whether or not there is a gateway
+	grew    time.Time // when counted grew last
+	quiet   bool
 }
 
 // The parts of a dead interval: after one without a frame the gateways are asked, and have another to answer, so that it is known before CARP
@@ -71,6 +75,10 @@ func (a *Agent) listen(ctx context.Context) {
 				h.deaf = deaf
 				a.post(ctx, func(time.Time) { a.isolated(iface, failover.Isolated{On: deaf, Why: why}) })
 			}
+			if quiet := a.hearsNothing(iface, h); quiet != h.quiet {
+				h.quiet = quiet
+				a.post(ctx, func(time.Time) { a.quiet[iface] = quiet })
+			}
 		}
 	}
 }
@@ -88,9 +96,20 @@ func (a *Agent) tellDeaf(ctx context.Context, all map[string]*hearing) {
 func (a *Agent) isolated(iface string, in failover.Isolated) {
 	for _, g := range a.groups {
 		if g.iface() == iface {
-			a.push(g, in)
+			g.asked = in
+			a.tellIsolated(g)
 		}
 	}
+}
+
+// hearsNothing reports whether no frame has come in for so long that heartbeats may say who is deaf.
+func (a *Agent) hearsNothing(iface string, h *hearing) bool {
+	frames, _, err := a.Network.Hears(iface)
+	now := a.Clock.Now()
+	if err != nil || h.grew.IsZero() || frames != h.counted {
+		h.counted, h.grew = frames, now
+	}
+	return now.Sub(h.grew) >= h.dead/quietPart
 }
 
 // deaf judges one interface, and asks its gateways when it has been quiet for long enough. What cannot be looked at is not deaf.

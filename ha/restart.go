@@ -71,7 +71,7 @@ func (a *Agent) beginRestart(now time.Time, q *asked) {
 			return
 		}
 		c := g.carp.Handover(bootAge)
-		h.Groups = append(h.Groups, groupHandover{Spec: saved(g.spec), Failover: r, CARP: &c, Maintenance: g.maintenance, Moves: g.moves})
+		h.Groups = append(h.Groups, groupHandover{Spec: saved(g.spec), Failover: r, CARP: &c, Maintenance: g.maintenance, Moves: g.moves, Heartbeat: g.beaten})
 	}
 	h.Held = a.Network.Held()
 	h.Ports = a.keptPorts()
@@ -82,6 +82,9 @@ func (a *Agent) beginRestart(now time.Time, q *asked) {
 		a.degrade("notify", err)
 	}
 	a.end = h
+	if a.pulse != nil {
+		a.pulse.next = now // it is told that silence may follow
+	}
 }
 
 // keptPorts gives the CARP sockets to the next program. One that cannot be kept is opened anew there, and misses what is sent meanwhile.

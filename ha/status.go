@@ -11,7 +11,8 @@ type Status struct {
 	Groups   []GroupStatus `json:"groups"`
 	Degraded []string      `json:"degraded,omitempty"` // what works less well than it should, as sentences
 	Loop     LoopStatus    `json:"loop"`
-	Peers    []PeerStatus  `json:"peers,omitempty"` // the other nodes, as they were seen over the peer channel
+	Beat     *BeatStatus   `json:"heartbeat,omitempty"` // with the peer; nil: there is none
+	Peers    []PeerStatus  `json:"peers,omitempty"`     // the other nodes, as they were seen over the peer channel
 }
 
 // LoopStatus tells how well the main loop keeps its times.
@@ -22,12 +23,29 @@ type LoopStatus struct {
 	Restart int     `json:"restarts_in_place"`
 }
 
+// BeatStatus is the heartbeat with the other member.
+type BeatStatus struct {
+	Peer  string     `json:"peer"`
+	Alive bool       `json:"alive"`                       // heard, and it hears this node
+	Heard *float64   `json:"heard_seconds_ago,omitempty"` // on any path; nil: never
+	Tick  bool       `json:"tick"`                        // kvmha-tick runs here: the kernel ends a lease of a dead agent on time
+	Paths []BeatPath `json:"paths"`
+}
+
+// BeatPath is one way to it.
+type BeatPath struct {
+	Address netip.AddrPort `json:"address"`
+	Hears   bool           `json:"hears"` // this node hears the peer on it
+	Heard   bool           `json:"heard"` // the peer hears this node
+}
+
 // GroupStatus is one group.
 type GroupStatus struct {
 	Name      string          `json:"name"`
 	Interface string          `json:"interface"`
 	VHID      uint8           `json:"vhid"`
 	Role      string          `json:"role"`
+	Decides   string          `json:"decided_by"`       // carp or heartbeat
 	Reason    string          `json:"reason,omitempty"` // why it waits
 	Since     float64         `json:"since_seconds"`    // for how long
 	Cause     string          `json:"cause"`            // of the last change of role

@@ -23,6 +23,8 @@ func (a *Agent) turnUntil(ctx, besides context.Context) error {
 		case <-timer.C:
 		case f := <-a.frames:
 			act = func(now time.Time) { a.receive(now, f) }
+		case b := <-a.heartbeat.heard:
+			act = func(now time.Time) { a.beatHeard(now, b) }
 		case e := <-a.links:
 			act = func(now time.Time) { a.linksChanged(now, e) }
 		case act = <-a.news:
@@ -56,6 +58,7 @@ func (a *Agent) turnUntil(ctx, besides context.Context) error {
 		a.runDue(now)
 		a.follow(besides, now)
 		a.settle(now)
+		a.sendBeats(now)
 		if a.end != nil {
 			return ErrReplaced
 		}
@@ -131,6 +134,7 @@ func (a *Agent) runDue(now time.Time) {
 		g.turn(a, now)
 	}
 	a.settle(now)
+	a.judgeBeats(now)
 	if a.Notifier == nil {
 		return
 	}
@@ -148,7 +152,7 @@ func (a *Agent) next(now time.Time) time.Time {
 	for _, g := range a.groups {
 		at = earlier(at, g.next())
 	}
-	return at
+	return earlier(at, a.nextBeat(now))
 }
 
 // earlier gives the earlier of two times of which the zero one is none.

@@ -86,6 +86,9 @@ func NewElector(skew uint8, now time.Time) *Elector {
 // Release says that this node has let go, and wants the peer to take over. It stands in every heartbeat until the peer has answered.
 func (e *Elector) Release(now time.Time) { e.released = max(e.released+1, SequenceOf(now)) }
 
+// Listen says that nothing was heard before now: a new Session begins.
+func (e *Elector) Listen(now time.Time) { e.wait = now }
+
 // Report gives the group's part of a datagram.
 func (e *Elector) Report(id GroupID, role Role, reasons uint16, preempt bool) Group {
 	return Group{ID: id, Role: role, Skew: e.skew, Reasons: reasons, Preempt: preempt && role == Standby, Released: e.released, Answered: e.answered, Declined: e.declined}
@@ -252,7 +255,7 @@ func (e *Elector) whileActive(now time.Time, p Peer) string {
 	case !p.Present || p.Heard.IsZero() || now.Sub(p.Heard) >= Dead:
 	case p.Alive && p.Group.Role == Active && !e.first(p):
 		return "both are active, and it goes first"
-	case !p.Alive && (p.Group.Role == Active || p.Group.Role == Promoting) && now.Sub(p.Since) >= Fresh:
+	case !p.Alive && p.Group.Role == Active && now.Sub(p.Since) >= Fresh: // not before: its promote may find the address in use
 		return "it does not hear this node, and has taken over"
 	}
 	return ""

@@ -130,6 +130,9 @@ func (s *Session) candidate(m Mark) {
 // Heard reports whether the peer was heard on any path within Dead.
 func (s *Session) Heard(now time.Time) bool { return !s.heard.IsZero() && now.Sub(s.heard) < Dead }
 
+// LastHeard gives when the peer was heard last; zero: never.
+func (s *Session) LastHeard() time.Time { return s.heard }
+
 // Alive reports whether it is heard, and hears this node.
 func (s *Session) Alive(now time.Time) bool {
 	return s.Heard(now) && !s.fresh.IsZero() && now.Sub(s.fresh) < Dead

@@ -58,6 +58,13 @@ func shortHash(purpose string, of []byte) (id [8]byte) {
 // Boot names one boot of a machine (random(4), boot_id).
 type Boot [bootSize]byte
 
+// BootOf gives the boot that a text names, as /proc/sys/kernel/random/boot_id does.
+func BootOf(text string) (b Boot) {
+	sum := sha256.Sum256([]byte("kvmha boot " + text))
+	copy(b[:], sum[:])
+	return b
+}
+
 // Mark names one datagram of a node. Sequences are the time since that boot, in nanoseconds: they grow across every restart of the agent, without a
 // file, and their sender sees by the clock alone how old one of its own is that comes back.
 type Mark struct {
@@ -87,9 +94,6 @@ func (r Role) String() string {
 	}
 	return [...]string{"starting", "waiting", "standby", "promoting", "active", "demoting", "stuck"}[r]
 }
-
-// serves reports whether the group's addresses may be where the role is.
-func (r Role) serves() bool { return r == Promoting || r == Active || r == Demoting }
 
 // Group is one group as its sender sees it.
 type Group struct {

@@ -46,6 +46,10 @@ func (m *Machine) heal() {
 		m.putBack()
 		return
 	}
+	if m.facts.isolated != nil && m.facts.peer.Fit && !m.cfg.Stay {
+		m.fire(EventUnreachable, because("the link brings nothing here, and the peer is fit", *m.facts.isolated))
+		return
+	}
 	f, bad := m.fault()
 	if !bad {
 		return

@@ -26,7 +26,7 @@ func yieldFor(e Event) yield {
 		return yieldNot
 	case EventFrozen: // it claims nothing until it has listened for a dead interval
 		return yieldQuiet
-	case EventSwitch:
+	case EventSwitch, EventWanted:
 		return yieldRelease
 	}
 	return yieldBowOut

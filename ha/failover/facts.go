@@ -59,6 +59,8 @@ func (m *Machine) absorb(in Input) {
 		m.peerActive(in)
 	case Peer:
 		f.peer = in
+	case Wanted:
+		m.fire(EventWanted, in.String())
 	case Misconfigured:
 		m.misconfigured(in)
 	case Carrier:

@@ -25,6 +25,13 @@ const (
 	BySilence Election = iota // no advert within the dead interval
 	ByBowOut                  // the master said that it leaves
 	ByPreempt                 // the master is worse; it serves until Ready
+
+	// By heartbeats, instead of CARP (FAILOVER.md, profile F).
+	ByHandOver  // the peer has let go, for this node
+	ByDeclined  // the peer did not take what this node let go of
+	ByLot       // both stand by, and this node goes first
+	ByUnfit     // the peer is alive, and cannot serve
+	ByPeerQuiet // the peer is silent on every path, for longer than its lease lasts
 )
 
 // Deposed says that CARP has a better master (carp.Deposed); our adverts have ended.
@@ -36,11 +43,15 @@ type Deposed struct {
 // PeerActive says that a valid advert of a master came in, one input an advert.
 type PeerActive struct{ By string }
 
-// Peer is what is known of the other node by other means than CARP, as a heartbeat would tell.
+// Peer is what is known of the other node by other means than CARP: by its heartbeat.
 type Peer struct {
 	Worse bool
 	Why   string
+	Fit   bool // it is alive, stands by, and hears its link
 }
+
+// Wanted says that the peer stands by, goes before this node, and wants to take over.
+type Wanted struct{ By string }
 
 // Misconfigured says that the wire contradicts our configuration (carp.Misconfigured); an empty Why takes it back.
 type Misconfigured struct{ Why string }
@@ -136,6 +147,7 @@ func (Elected) input()       {}
 func (Deposed) input()       {}
 func (PeerActive) input()    {}
 func (Peer) input()          {}
+func (Wanted) input()        {}
 func (Misconfigured) input() {}
 func (Carrier) input()       {}
 func (Interface) input()     {}

@@ -251,6 +251,17 @@ func (m *Machine) electedBy() string {
 		return "the master has left"
 	case ByPreempt:
 		return "the master is worse"
+	case ByHandOver:
+		return "the peer hands it over"
+	case ByDeclined:
+		return "the peer has declined it"
+	case ByLot:
+		return "both nodes stand by, and this one goes first"
+	case ByUnfit:
+		return "the peer is alive, and cannot serve"
+	case ByPeerQuiet:
+		return "the peer is silent on every path, and its lease is over"
+	case BySilence:
 	}
 	return "no master was heard for the dead interval"
 }

@@ -63,7 +63,7 @@ func (m *Machine) promotePlan() []Step {
 				plan = append(plan, m.step(KindChecks, ""))
 			}
 		case StageAddress:
-			asks := m.cfg.Probe && m.elected != nil
+			asks := m.cfg.Probe && m.elected != nil && m.elected.By != ByHandOver // that was signed
 			if asks && m.elected.By != ByPreempt {
 				s := m.step(KindProbe, "")
 				if m.elected.By == ByBowOut {

@@ -257,7 +257,7 @@ func randomInput(t *rapid.T) Input {
 	on := rapid.Bool().Draw(t, "on")
 	why := map[bool]string{true: "why"}[on]
 	return rapid.SampledFrom([]Input{
-		Elected{BySilence}, Elected{BySilence}, Elected{ByBowOut}, Elected{ByPreempt}, Deposed{By: "b", Cause: "better"}, PeerActive{"b"}, Peer{Worse: on},
+		Elected{BySilence}, Elected{BySilence}, Elected{ByBowOut}, Elected{ByPreempt}, Elected{ByHandOver}, Elected{ByPeerQuiet}, Wanted{"b"}, Peer{Fit: true}, Deposed{By: "b", Cause: "better"}, PeerActive{"b"}, Peer{Worse: on},
 		Misconfigured{why}, Carrier{on}, Carrier{true}, Interface{on}, Interface{true}, Isolated{On: on},
 		Checked{Name: "http", State: Green}, Checked{Name: "http", State: Red, Why: "w"}, Checked{Name: "gateway", State: Green},
 		Checked{Name: "gateway", State: Green}, Checked{Name: "gateway", State: Red}, Checked{Name: "gateway"}, UnitDied{"db", "w"}, UnitDied{"httpd", "w"}, UnitRuns{"db"},

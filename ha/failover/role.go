@@ -46,6 +46,8 @@ const (
 	EventAddress                    // somebody else has the addresses, or keeps removing them
 	EventFrozen                     // agent or machine stood still for longer than the lease lasts
 	EventSwitch                     // a person hands it over
+	EventWanted                     // the peer goes first, and is ready
+	EventUnreachable                // the link brings nothing here, and the peer hears it
 	EventLeftovers                  // units run here although it is the peer's turn
 	EventReleased                   // the demote is done, and nothing keeps it from standing by
 	EventStuck                      // a step of the demote failed, and so did killing what it left
@@ -64,6 +66,7 @@ var transitions = map[Role]map[Event]Role{
 	},
 	Active: {
 		EventDeposed: Demoting, EventBlocked: Demoting, EventCheckFailed: Demoting, EventAddress: Demoting, EventFrozen: Demoting, EventSwitch: Demoting,
+		EventWanted: Demoting, EventUnreachable: Demoting,
 	},
 	Demoting: {EventReleased: Standby, EventBlocked: Waiting, EventStuck: Stuck},
 	Stuck:    {EventFreed: Waiting},

@@ -19,7 +19,7 @@ var (
 		"none", "stopping", "maintenance", "misconfigured", "interface", "carrier", "isolated", "checks", "address", "cooling down",
 	}
 	eventNames = []string{
-		"fit", "blocked", "elected", "promoted", "promote failed", "deposed", "check failed", "address", "frozen", "switch", "leftovers", "released",
+		"fit", "blocked", "elected", "promoted", "promote failed", "deposed", "check failed", "address", "frozen", "switch", "wanted", "unreachable", "leftovers", "released",
 		"stuck", "freed",
 	}
 	kindNames = []string{
@@ -32,7 +32,7 @@ var (
 	alertNames    = []string{"notice", "first", "reminder", "end"}
 	outcomeNames  = []string{"done", "failed", "timed out"}
 	stateNames    = []string{"unknown", "green", "red"}
-	electionNames = []string{"silence", "bow-out", "preempt"}
+	electionNames = []string{"silence", "bow-out", "preempt", "hand-over", "declined", "lot", "unfit", "peer-quiet"}
 )
 
 // The names are those of status, logs and mails.
@@ -71,6 +71,8 @@ func (i Peer) String() string {
 	}
 	return "peer fit"
 }
+func (i Wanted) String() string { return i.By + " goes first, and is ready" }
+
 func (i Misconfigured) String() string { return because("misconfigured", i.Why) }
 func (i Carrier) String() string       { return "carrier " + onOff(i.Up) }
 func (i Interface) String() string     { return "interface " + onOff(i.Present) }

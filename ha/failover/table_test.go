@@ -117,7 +117,7 @@ func TestNamesAreComplete(t *testing.T) {
 		"roles": {len(roleNames), int(Stuck) + 1}, "reasons": {len(reasonNames), int(ReasonCooling) + 1}, "events": {len(eventNames), int(EventFreed) + 1},
 		"kinds": {len(kindNames), int(KindHookWaiting) + 1}, "subjects": {len(subjectNames), int(AboutFlapping) + 1},
 		"alerts": {len(alertNames), int(AlertEnd) + 1}, "outcomes": {len(outcomeNames), int(TimedOut) + 1},
-		"states": {len(stateNames), int(Red) + 1}, "elections": {len(electionNames), int(ByPreempt) + 1},
+		"states": {len(stateNames), int(Red) + 1}, "elections": {len(electionNames), int(ByPeerQuiet) + 1},
 	} {
 		if pair[0] != pair[1] {
 			t.Errorf("%s: %d names for %d values", what, pair[0], pair[1])

@@ -190,6 +190,10 @@ func (b *bench) command(line string, answers *[]string) error {
 		}
 	case "better":
 		b.tell(Peer{})
+	case "fit-peer":
+		b.tell(Peer{Fit: true})
+	case "wanted":
+		b.tell(Wanted{By: arg(1)})
 	case "worse":
 		b.tell(Peer{Worse: true, Why: rest(1)})
 	case "misconfigured":
