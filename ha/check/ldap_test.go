@@ -1,6 +1,7 @@
 package check
 
 import (
+	"bytes"
 	"fmt"
 	"net"
 	"os"
@@ -295,4 +296,37 @@ func bench(b *testing.B, s Spec) {
 	}
 	used += cpu(b)
 	b.ReportMetric(float64(used.Microseconds())/float64(b.N), "cpu-µs/op")
+}
+
+// A server that goes on and on is cut off by its bytes, long before the time is over.
+func TestLDAPThatDoesNotStop(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan int, 1)
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			served <- 0
+			return
+		}
+		defer c.Close()
+		entries := bytes.Repeat([]byte("\x30\x09\x02\x01\x01\x64\x04\x04\x00\x30\x00"), 1000)
+		for sent := 0; ; {
+			n, err := c.Write(entries)
+			if sent += n; err != nil {
+				served <- sent
+				return
+			}
+		}
+	}()
+	got, _, _ := once(t, LDAP{Address: l.Addr().String()}, time.Minute)
+	says(t, "without end", got, `^ask for the root DSE of ADDR: it does not stop to answer$`, l.Addr().String())
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+	if sent := <-served; sent < maxLDAPAnswer/2 {
+		t.Errorf("cut off after %d bytes already", sent)
+	}
 }
