@@ -8,6 +8,7 @@ import (
 
 	"kvmctl/configs/strict"
 	"kvmctl/ha"
+	"kvmctl/ha/check"
 )
 
 // checkFields tells of what a check's type lacks or has no use for.
@@ -75,6 +76,8 @@ func (l *loader) checkFields(path string, raw *rawCheck, c *ha.Check, iface stri
 		l.checkARP(path, raw, c, iface)
 	case ha.CheckSID:
 		l.checkSID(path, raw, c)
+	case ha.CheckPF:
+		l.hasPF(path, check.PF{})
 	case ha.CheckPFSync:
 		l.checkPFSync(path, raw, c)
 	case ha.CheckExec:

@@ -1,8 +1,10 @@
 package kvmha
 
 import (
+	"errors"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 
 	"kvmctl/configs/strict"
@@ -62,4 +64,16 @@ func (l *loader) checkPFSync(path string, raw *rawCheck, c *ha.Check) {
 	s.Interface = check.DefaultPFSync
 	strict.Set(&s.Interface, raw.Interface)
 	l.judged(path, c, *s)
+	l.hasPF(path, *s)
+}
+
+// hasPF tells of a check of a packet filter that this system does not have.
+func (l *loader) hasPF(path string, s check.Spec) {
+	p, err := s.Probe(check.Env{})
+	if errors.Is(err, errors.ErrUnsupported) {
+		l.Value(path+".type", fmt.Sprintf("check.type %q: %s has no such packet filter", s.Kind(), runtime.GOOS), "")
+	}
+	if err == nil {
+		p.Close()
+	}
 }
