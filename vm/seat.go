@@ -34,6 +34,14 @@ func (s Sitter) String() string {
 	return fmt.Sprintf("%s (pid %d)", s.User, s.PID)
 }
 
+// Stopped tells whether its process is stopped by a signal: then it reads nothing, and QEMU, which has no option to leave out what a chardev's
+// client does not take, holds up the guest's serial port after some 280 bytes (hw/char/serial.c, serial_xmit). No signal but SIGCONT and
+// SIGKILL gets through to it (signal(7)).
+func (s Sitter) Stopped() bool {
+	state := processState(s.PID)
+	return state == 'T' || state == 't' // proc_pid_stat(5)
+}
+
 // TakenError says that somebody else types already.
 type TakenError struct {
 	What string // "the monitor"
@@ -56,14 +64,25 @@ func (e *TakenError) Hint() string {
 }
 
 // HeldSeatError says that a person's kvmctl was asked to leave and did not: mostly its terminal takes nothing, and it hangs in a write.
-type HeldSeatError struct{ TakenError }
+type HeldSeatError struct {
+	TakenError
+	Stopped bool // by a signal
+}
 
-func (e *HeldSeatError) Error() string { return e.TakenError.Error() + ", whose kvmctl does not leave" }
+func (e *HeldSeatError) Error() string {
+	if e.Stopped {
+		return e.TakenError.Error() + ", whose kvmctl is stopped by a signal"
+	}
+	return e.TakenError.Error() + ", whose kvmctl does not leave"
+}
 
-// Hint ends it.
+// Hint ends it, or has it go on.
 func (e *HeldSeatError) Hint() string {
-	if e.By.PID == 0 {
+	switch {
+	case e.By.PID == 0:
 		return ""
+	case e.Stopped:
+		return fmt.Sprintf("kill -CONT %d", e.By.PID)
 	}
 	return fmt.Sprintf("kill %d", e.By.PID)
 }
@@ -99,6 +118,10 @@ const (
 	wishWait   = 5 * time.Second
 )
 
+// oldLooks is how often a wish that seems older than the visit is looked at again: between its lock and its name it goes by the name of one
+// that was killed. One that stays so was made after the clock was set back.
+const oldLooks = 3
+
 // takeSeat sits down at the lock file path; what names it in the TakenError, by is Host.By.
 func takeSeat(ctx context.Context, path, what, by string, v Visitor) (*seat, error) {
 	user, _, _ := strings.Cut(by, ",")
@@ -118,7 +141,7 @@ func takeSeat(ctx context.Context, path, what, by string, v Visitor) (*seat, err
 	defer wish.Unlock()
 	s, err = sitDown(ctx, wishWait, path, what, me)
 	if errors.As(err, &taken) {
-		return nil, &HeldSeatError{*taken}
+		return nil, &HeldSeatError{*taken, taken.By.Stopped()}
 	}
 	return s, err
 }
@@ -132,8 +155,14 @@ func sitDown(ctx context.Context, wait time.Duration, path, what string, me Sitt
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx)) // as long as the seat is held
 	s := &seat{l: l, taken: make(chan Sitter, 1), stop: stop}
 	s.wg.Go(func() {
-		for ; ctx.Err() == nil; pause(ctx, wishLook) {
-			if who, ok := sitter(path + wishSuffix); ok && !who.Since.Equal(me.Since) { // not our own, by which we took it
+		for old := 0; ctx.Err() == nil; pause(ctx, wishLook) {
+			who, ok := sitter(path + wishSuffix)
+			switch {
+			case !ok, who.Since.Equal(me.Since): // our own, by which we took it
+				old = 0
+			case who.Since.Before(me.Since) && old < oldLooks:
+				old++
+			default:
 				s.taken <- who
 				return
 			}

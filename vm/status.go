@@ -80,12 +80,20 @@ func waitsForWork(pid int) bool {
 	if err != nil || !bytes.HasPrefix(call, ppoll) {
 		return false
 	}
-	stat, err := smallfile.Read(dir+"/stat", 4096)
+	return processState(pid) == 'S'
+}
+
+// processState gives the letter of a process's state (proc_pid_stat(5)); 0: there is no such process.
+func processState(pid int) byte {
+	stat, err := smallfile.Read("/proc/"+strconv.Itoa(pid)+"/stat", 4096)
 	if err != nil {
-		return false
+		return 0
 	}
 	_, state, ok := bytes.Cut(stat[max(0, bytes.LastIndexByte(stat, ')')):], []byte(" "))
-	return ok && bytes.HasPrefix(state, []byte("S "))
+	if !ok || len(state) == 0 {
+		return 0
+	}
+	return state[0]
 }
 
 var ppoll = []byte(strconv.Itoa(unix.SYS_PPOLL) + " ")

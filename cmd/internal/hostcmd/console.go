@@ -34,8 +34,10 @@ One person types at a time. Whoever comes later sees all of it, read only, and i
 last is shown first, so that a waiting prompt is seen.
 
 A terminal that takes nothing, as behind ^S or a lost connection, stops nobody: 4 MiB wait for it, what is
-beyond that is left out, which it is told, and --replay has it. (A kvmctl that is itself stopped, by SIGSTOP, does hold
-up what the guest writes there.)
+beyond that is left out, which it is told, and --replay has it. A kvmctl that is itself stopped, by SIGSTOP,
+does hold up what the guest writes there, after some 280 bytes, as does another program on the guest's console
+socket that reads nothing: QEMU waits for it and cannot be told not to. The guest goes on when that one does, or
+ends. Whoever comes then is told who it is, if it is a kvmctl.
 
 The guest's bytes reach the terminal as they are, as on a real serial line. When the guest ends,
 so does the console, and says why.
@@ -90,6 +92,9 @@ func (a *app) visitConsole(ctx context.Context, g *seen, force, tty, again bool)
 		return 0, cli.Failed(held.Hint(), "cannot take the keyboard of %s: %w", g.Name, err)
 	case errors.As(err, &taken) && tty:
 		a.env.Talk("%s: read only, because %s is typing; ^] or ^C leaves", g.Name, taken.By)
+		if taken.By.Stopped() {
+			a.env.Talk("%s: that kvmctl is stopped by a signal, which holds up what the guest writes: kill -CONT %d", g.Name, taken.By.PID)
+		}
 		return a.onConsole(ctx, g, nil, again)
 	case errors.As(err, &taken):
 		return 0, cli.Failed("kvmctl console "+g.Name+" --replay", "cannot type on the console of %s: %w", g.Name, err)
