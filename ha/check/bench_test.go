@@ -27,12 +27,12 @@ func cpu(b *testing.B) time.Duration {
 //
 //	KVM_TEST_TIERS=all go test -run '^$' -bench Hundred -benchtime 1x ./ha/check
 func BenchmarkHundredChecks(b *testing.B) {
-	testenv.Need(b, testenv.Netns)
+	testenv.Need(b, testenv.Netns, "named")
 	pid := filepath.Join(b.TempDir(), "pid")
 	if err := os.WriteFile(pid, fmt.Appendln(nil, os.Getppid()), 0o644); err != nil {
 		b.Fatal(err)
 	}
-	for _, kind := range []string{"nothing", "tcp", "tcp with a banner", "process", "systemd"} {
+	for _, kind := range []string{"nothing", "tcp", "tcp with a banner", "dns", "process", "systemd", "a mix"} {
 		b.Run(kind, func(b *testing.B) {
 			n, env := 100, Env{}
 			var spec func(i int) Spec
@@ -46,6 +46,20 @@ func BenchmarkHundredChecks(b *testing.B) {
 					t.Expect = "220"
 				}
 				spec = func(int) Spec { return t }
+			case "dns":
+				addr, _ := bind(b, 1)
+				spec = func(int) Spec { return DNS{Address: addr, Name: "www.example.org"} }
+			case "a mix":
+				dns, _ := bind(b, 1)
+				addr, _ := start(b, "banner")
+				sd := systemdtest.NewReal(b, map[string]string{"t@.service": "[Service]\nExecStart=/bin/sleep 1000\n"})
+				env = withBus(b, sd)
+				for i := range n / 4 {
+					sd.Systemctl(b, "start", fmt.Sprintf("t@%d.service", i))
+				}
+				spec = func(i int) Spec {
+					return []Spec{DNS{Address: dns, Name: "www.example.org"}, TCP{Address: addr}, Process{PIDFile: pid}, Systemd{fmt.Sprintf("t@%d.service", i/4)}}[i%4]
+				}
 			case "process":
 				spec = func(int) Spec { return Process{PIDFile: pid} }
 			case "systemd":

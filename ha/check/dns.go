@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -127,9 +126,10 @@ type dnsProbe struct {
 	spec   DNS
 	at     netip.AddrPort
 	second netip.AddrPort
+	kept   keptUDP
 }
 
-func (*dnsProbe) Close() {}
+func (p *dnsProbe) Close() { p.kept.drop() }
 
 func (p *dnsProbe) Ask(ctx context.Context) error {
 	got, err := p.answer(ctx, p.at)
@@ -221,47 +221,11 @@ func (p *dnsProbe) answer(ctx context.Context, at netip.AddrPort) (dnsAnswer, er
 	if p.spec.TCP {
 		return askTCP(ctx, at, query, id, q)
 	}
-	a, err := askUDP(ctx, at, query, id, q)
+	a, err := p.askUDP(ctx, at, query, id, q)
 	if err == nil && a.cut {
 		return askTCP(ctx, at, query, id, q)
 	}
 	return a, err
-}
-
-func askUDP(ctx context.Context, at netip.AddrPort, query []byte, id uint16, q dnsmessage.Question) (dnsAnswer, error) {
-	cut := begin(at, maxUDP)
-	var d net.Dialer
-	c, err := d.DialUDP(ctx, "udp", netip.AddrPort{}, at)
-	if err != nil {
-		return dnsAnswer{}, cut.explain("ask", err)
-	}
-	defer c.Close()
-	if deadline, ok := ctx.Deadline(); ok {
-		if err := c.SetDeadline(deadline); err != nil {
-			return dnsAnswer{}, cut.explain("ask", err)
-		}
-	}
-	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
-	if _, err := c.Write(query); err != nil {
-		return dnsAnswer{}, cut.explain("ask", err)
-	}
-	buf := make([]byte, maxUDP)
-	strange := false
-	for {
-		n, err := c.Read(buf)
-		if err != nil {
-			if strange {
-				return dnsAnswer{}, fmt.Errorf("%v does not answer as DNS does", at)
-			}
-			return dnsAnswer{}, cut.explain("ask", err)
-		}
-		// An answer to another question may be a late one, or forged: the right one may still come.
-		if a, err := parseDNS(buf[:n], id, q); err == nil {
-			return a, nil
-		}
-		strange = true
-	}
 }
 
 func askTCP(ctx context.Context, at netip.AddrPort, query []byte, id uint16, q dnsmessage.Question) (dnsAnswer, error) {

@@ -46,7 +46,7 @@ const (
 	firstWithin = 500 * time.Millisecond // all checks are asked once so soon after their beginning
 	// beat is what times are rounded to, so that checks share wake-ups: to wake a process costs several times what a question does (a hundred
 	// checks a second: 2.7 % of a processor one by one, see BenchmarkHundredChecks).
-	beat  = 50 * time.Millisecond
+	beat  = 100 * time.Millisecond
 	slack = 5 * time.Millisecond // checks due so close together share one wake-up
 	// heldUp is how late a wake-up may be before it proves that this process, or the machine, stood still: an answer that is missing then says
 	// nothing of whom it was asked.
