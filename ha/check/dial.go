@@ -45,7 +45,9 @@ type cutConn struct {
 }
 
 // begin is a question's connection before there is one, which can explain already.
-func begin(at netip.AddrPort, most int) *cutConn { return &cutConn{at: at, began: time.Now(), left: most} }
+func begin(at netip.AddrPort, most int) *cutConn {
+	return &cutConn{at: at, began: time.Now(), left: most}
+}
 
 // dial connects to at for one question, whose answers have at most so many bytes. The connection is the caller's to close.
 func dial(ctx context.Context, at netip.AddrPort, most int) (*cutConn, error) {
