@@ -62,8 +62,8 @@ func TestEachNodeSeesTheOther(t *testing.T) {
 			b.sees("active")
 			out, err := b.ask("status")
 			s.must(err)
-			lines := strings.Split(out, "\n")
-			if len(lines) < 5 || !strings.HasPrefix(lines[3], "GROUP  b (here)  a (") || strings.Fields(lines[4])[2] != "active" {
+			_, table, _ := strings.Cut(out, "\nGROUP  b (here)  a (") // a view that is old, on a busy machine, has a mark
+			if _, row, _ := strings.Cut(table, "\n"); len(strings.Fields(row)) < 3 || strings.TrimSuffix(strings.Fields(row)[2], "?") != "active" {
 				t.Errorf("status says\n%s", out)
 			}
 			// The other node ends: the view grows old, and status says why.
