@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"kvmctl/ha/arbiter"
 	"kvmctl/ha/check"
 	"kvmctl/ha/peer"
 )
@@ -24,10 +25,11 @@ const (
 
 // channel is the agent's end of the peer channel. It runs beside the loop, asks it as any command does, and is asked only for what lies here.
 type channel struct {
-	a      *Agent
-	server *peer.Server
-	client *peer.Client
-	wanted chan channelSpec // of a reload; room for one
+	a       *Agent
+	server  *peer.Server
+	client  *peer.Client
+	wanted  chan channelSpec // of a reload; room for one
+	witness witness
 
 	mu    sync.Mutex
 	ring  peer.Keyring
@@ -42,6 +44,7 @@ type channel struct {
 type channelSpec struct {
 	listen []string
 	peers  []peer.Node
+	groups []arbiter.Group // that this node is the arbiter of
 }
 
 // view is what this node knows of another one.
@@ -60,6 +63,8 @@ func newChannel(a *Agent) *channel {
 		return c.report(ctx)
 	})
 	c.server.Handle(peer.VerbSID, tellSIDs(check.NewSIDReader(a.Clock.Now, check.LocalSIDs)))
+	c.witness.a = a
+	c.server.Handle(peer.VerbArbiter, c.witness.handle)
 	c.server.Handle(peer.VerbRekey, c.askedRekey)
 	c.server.Handle(peer.VerbAskHandover, c.askedHandover)
 	return c
@@ -71,7 +76,7 @@ func (c *channel) want(s Spec) {
 	case <-c.wanted: // of before, not taken yet
 	default:
 	}
-	c.wanted <- channelSpec{s.Channel.Listen, s.Peers} // it has room for one, and nobody else fills it
+	c.wanted <- channelSpec{s.Channel.Listen, s.Peers, s.Arbiter} // it has room for one, and nobody else fills it
 }
 
 // keyring is this node's key and the peers with theirs, as they were read last.
@@ -101,8 +106,10 @@ func (c *channel) run(ctx context.Context) {
 					listening.begin(ctx, func(ctx context.Context) { c.listen(ctx, at) })
 				}
 			}
+			c.witness.use(ctx, next.groups)
 			spec = next
 		case <-tick.C:
+			c.witness.look(ctx)
 			if len(spec.peers) == 0 && len(c.keyring().Nodes) == 0 {
 				continue
 			}

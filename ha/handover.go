@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"kvmctl/ha/arbiter"
 	"kvmctl/ha/carp"
 	"kvmctl/ha/check"
 	"kvmctl/ha/failover"
@@ -57,7 +58,8 @@ type savedSpec struct {
 	Log      Log
 	Language Language
 	Channel  Channel
-	Peers    []peer.Node `json:",omitempty"`
+	Peers    []peer.Node     `json:",omitempty"`
+	Arbiter  []arbiter.Group `json:",omitempty"`
 }
 
 type savedMail struct {
@@ -73,7 +75,7 @@ type savedWebhook struct {
 func savedSpecOf(s Spec) *savedSpec {
 	return &savedSpec{
 		File: s.File, Node: s.Node, Mail: savedMail{s.Mail, s.Mail.Password.Reveal()}, Webhook: savedWebhook{s.Webhook, s.Webhook.Token.Reveal()},
-		Command: s.Command, Log: s.Log, Language: s.Language, Channel: s.Channel, Peers: s.Peers,
+		Command: s.Command, Log: s.Log, Language: s.Language, Channel: s.Channel, Peers: s.Peers, Arbiter: s.Arbiter,
 	}
 }
 
@@ -81,7 +83,7 @@ func (s *savedSpec) spec() Spec {
 	mail, hook := s.Mail.Mail, s.Webhook.Webhook
 	mail.Password, hook.Token = NewSecret(s.Mail.Password), NewSecret(s.Webhook.Token)
 	return Spec{File: s.File, Node: s.Node, Mail: mail, Webhook: hook, Command: s.Command, Log: s.Log, Language: s.Language,
-		Channel: s.Channel, Peers: s.Peers}
+		Channel: s.Channel, Peers: s.Peers, Arbiter: s.Arbiter}
 }
 
 // portHandover is a CARP socket: what is heard while neither program reads waits in it.

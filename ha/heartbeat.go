@@ -64,7 +64,7 @@ func (h *heartbeat) want(s Spec) {
 	case <-h.wanted: // of before, not taken yet
 	default:
 	}
-	h.wanted <- channelSpec{s.Channel.Listen, s.Peers} // it has room for one, and nobody else fills it
+	h.wanted <- channelSpec{listen: s.Channel.Listen, peers: s.Peers} // it has room for one, and nobody else fills it
 }
 
 // run keeps sockets open to the peer that the file and the keys say there is, until ctx ends.

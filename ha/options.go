@@ -26,6 +26,7 @@ type Options struct {
 	Reload   <-chan os.Signal                    // SIGHUP
 	Restart  <-chan os.Signal                    // SIGUSR2
 	Keys     string                              // where those of the peer channel are
+	Records  string                              // where those that an arbiter keeps are
 	Version  string
 	BootID   string
 	Resume   *Handover // what the program before left; nil: a start

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"kvmctl/ha/arbiter"
 	"kvmctl/ha/check"
 	"kvmctl/ha/peer"
 )
@@ -237,6 +238,7 @@ func TestASpecComesThroughAnExec(t *testing.T) {
 		Webhook: Webhook{"https://x", NewSecret("w"), time.Second}, Command: Command{[]string{"c"}, time.Second}, Log: Log{LogFile, "/l"}, Language: French,
 		Channel: Channel{[]string{":1"}},
 		Peers:   []peer.Node{{Name: "o", Addresses: []netip.AddrPort{netip.AddrPortFrom(shared, 1)}, Role: peer.Arbiter}},
+		Arbiter: []arbiter.Group{{Name: "mail", Members: []string{"a", "b"}}},
 	}
 	for i := range reflect.TypeFor[Spec]().NumField() {
 		if reflect.ValueOf(s).Field(i).IsZero() {

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"kvmctl/ha/arbiter"
 	"kvmctl/ha/check"
 	"kvmctl/ha/peer"
 )
@@ -19,7 +20,8 @@ type Spec struct {
 	Log      Log
 	Language Language // of mails
 	Channel  Channel
-	Peers    []peer.Node // the other agents, in the file's order, without their keys
+	Peers    []peer.Node     // the other agents, in the file's order, without their keys
+	Arbiter  []arbiter.Group // whose records this node keeps for others, in the file's order
 }
 
 // Channel is where the other agents reach this one.

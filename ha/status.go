@@ -4,15 +4,16 @@ import "net/netip"
 
 // Status is what the agent says about itself, in the form of `kvmha status --json`.
 type Status struct {
-	Node     string        `json:"node"`
-	PID      int           `json:"pid"`
-	Version  string        `json:"version"`
-	Uptime   float64       `json:"uptime_seconds"` // of the agent, upgrades in place included
-	Groups   []GroupStatus `json:"groups"`
-	Degraded []string      `json:"degraded,omitempty"` // what works less well than it should, as sentences
-	Loop     LoopStatus    `json:"loop"`
-	Beat     *BeatStatus   `json:"heartbeat,omitempty"` // with the peer; nil: there is none
-	Peers    []PeerStatus  `json:"peers,omitempty"`     // the other nodes, as they were seen over the peer channel
+	Node     string          `json:"node"`
+	PID      int             `json:"pid"`
+	Version  string          `json:"version"`
+	Uptime   float64         `json:"uptime_seconds"` // of the agent, upgrades in place included
+	Groups   []GroupStatus   `json:"groups"`
+	Degraded []string        `json:"degraded,omitempty"` // what works less well than it should, as sentences
+	Loop     LoopStatus      `json:"loop"`
+	Beat     *BeatStatus     `json:"heartbeat,omitempty"` // with the peer; nil: there is none
+	Arbiter  []ArbiterStatus `json:"arbiter,omitempty"`   // the records that this node keeps for others
+	Peers    []PeerStatus    `json:"peers,omitempty"`     // the other nodes, as they were seen over the peer channel
 }
 
 // LoopStatus tells how well the main loop keeps its times.

@@ -47,6 +47,7 @@ func Parse(file string, f File, look func(path string) (File, error)) (ha.Spec, 
 	l.peerTables = raw.Peers
 	l.channel(&spec.Channel, &raw.Channel, raw.Peers)
 	spec.Peers = l.peers(raw.Peers, raw.Node)
+	spec.Arbiter = l.arbiter(raw.Arbiter.Groups, &raw)
 	for _, name := range l.inOrder(raw.Groups) {
 		g := raw.Groups[name]
 		spec.Groups = append(spec.Groups, l.group(name, &g))

@@ -20,7 +20,16 @@ type rawFile struct {
 	Log      rawLog              `toml:"log"`
 	Channel  rawChannel          `toml:"channel"`
 	Peers    map[string]rawPeer  `toml:"peer"`
+	Arbiter  rawArbiter          `toml:"arbiter"`
 	Groups   map[string]rawGroup `toml:"group"`
+}
+
+type rawArbiter struct {
+	Groups map[string]rawArbiterGroup `toml:"group"`
+}
+
+type rawArbiterGroup struct {
+	Members []string `toml:"members" eg:"[\"varda1\", \"varda2\"]"`
 }
 
 type rawChannel struct {

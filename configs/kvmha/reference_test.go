@@ -13,6 +13,7 @@ import (
 
 	"kvmctl/configs/strict"
 	"kvmctl/ha"
+	"kvmctl/ha/arbiter"
 	hacheck "kvmctl/ha/check"
 	"kvmctl/ha/peer"
 )
@@ -77,7 +78,9 @@ func TestTheReferenceLoads(t *testing.T) {
 		Log:     ha.Log{To: ha.LogFile, File: "/var/log/kvmha.log"},
 		Channel: ha.Channel{Listen: []string{ha.DefaultListen}},
 		Peers: []peer.Node{{Name: "varda2", Role: peer.Member,
-			Addresses: []netip.AddrPort{netip.MustParseAddrPort("10.2.0.11:4694"), netip.MustParseAddrPort("192.168.9.2:4694")}}},
+			Addresses: []netip.AddrPort{netip.MustParseAddrPort("10.2.0.11:4694"), netip.MustParseAddrPort("192.168.9.2:4694")}},
+			{Name: "varda3", Role: peer.Member, Addresses: []netip.AddrPort{netip.MustParseAddrPort("10.2.0.12:4694")}}},
+		Arbiter: []arbiter.Group{{Name: "mail", Members: []string{"varda2", "varda3"}}},
 	}
 	if diff := cmp.Diff(want, got, compare); diff != "" {
 		t.Errorf("spec (-want +got):\n%s", diff)
@@ -129,7 +132,7 @@ func TestTheReferenceNamesEveryKeyOnce(t *testing.T) {
 				continue
 			}
 			if f.Kind == strict.KindNamed {
-				f.Name += "." + map[string]string{"group": "dns", "peer": "varda2"}[f.Name]
+				f.Name += "." + map[string]string{"group": "dns", "peer": "varda2", "arbiter.group": "mail"}[prefix+f.Name]
 			}
 			walk(prefix+f.Name+".", f.Sub)
 		}

@@ -42,8 +42,9 @@ const (
 	outcomeRefused = "refused"
 )
 
-// Handler answers the verb peer.VerbArbiter. Who asks is the node whose key has proved it, whatever the request says.
-func (s *Store) Handler() peer.Handler {
+// Handler answers the verb peer.VerbArbiter. Who asks is the node whose key has proved it, whatever the request says. told, which may be nil, is
+// given what became of each request to go on alone.
+func (s *Store) Handler(told func(from string, r Request, err error)) peer.Handler {
 	return func(ctx context.Context, from peer.Node, in json.RawMessage) (any, error) {
 		ctx, cancel := context.WithTimeout(ctx, handleWait)
 		defer cancel()
@@ -54,6 +55,9 @@ func (s *Store) Handler() peer.Handler {
 		switch {
 		case q.Act == actAsk && q.Request != nil:
 			r, err := s.AskFrom(ctx, from.Name, *q.Request)
+			if told != nil {
+				told(from.Name, *q.Request, err)
+			}
 			return answer(outcomeWon, r, err)
 		case q.Act == actLook:
 			if !slices.Contains(s.groups[q.Group], from.Name) {

@@ -12,6 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"kvmctl/ha"
+	"kvmctl/ha/arbiter"
+	"kvmctl/ha/peer"
 )
 
 var update = flag.Bool("update", false, "rewrite the expected sentences in testdata")
@@ -56,6 +58,8 @@ func TestWhatFilesMean(t *testing.T) {
 			g.Checks, g.OnFailure, g.Remind = []ha.Check{aCheck(ha.CheckPing, "gateway", false)}, ha.FailureStay, 0
 			g.VirtualMAC = true
 		})}}, facts: Facts{Tick: true, Interfaces: map[string]bool{"eth0": false}}},
+		{name: "arbiter", spec: ha.Spec{Arbiter: []arbiter.Group{{Name: "mail", Members: []string{"a", "b"}}}}},
+		{name: "member", spec: ha.Spec{Mail: mail, Peers: []peer.Node{{Name: "b", Role: peer.Member}, {Name: "witness", Role: peer.Arbiter}}, Groups: []ha.Group{group("web", func(*ha.Group) {})}}},
 		{name: "fast", spec: ha.Spec{Command: ha.Command{Argv: []string{"/usr/bin/alert"}}, Groups: []ha.Group{group("lb", func(g *ha.Group) {
 			g.Base, g.Skew, g.PeerSkew = 0, 26, skew(52)
 			g.Units = []ha.Unit{ha.DefaultUnit(ha.UnitSystemd, "haproxy.service")}

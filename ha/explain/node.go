@@ -10,6 +10,10 @@ import (
 // node tells what holds for all groups.
 func (n *notes) node() {
 	s := n.spec
+	n.arbiters()
+	if len(s.Groups) == 0 && len(s.Arbiter) > 0 {
+		return
+	}
 	if len(s.Groups) == 0 {
 		n.add(Warning, "add a [group.<name>]", "the file has no group: there is nothing to do")
 		return

@@ -4,6 +4,7 @@ import (
 	"path/filepath"
 
 	"kvmctl/ha"
+	"kvmctl/ha/arbiter"
 	"kvmctl/ha/peer"
 )
 
@@ -32,6 +33,9 @@ func (a *app) auditPath() string { return filepath.Join(a.statePath(), "audit.js
 
 // keysPath is where the keys of the peer channel are.
 func (a *app) keysPath() string { return filepath.Join(a.statePath(), peer.Dir) }
+
+// recordsPath is where the records of an arbiter are.
+func (a *app) recordsPath() string { return filepath.Join(a.statePath(), arbiter.Dir) }
 
 // lockPath is held by the agent that runs.
 func (a *app) lockPath() string { return filepath.Join(a.runPath(), "lock") }

@@ -69,7 +69,7 @@ func (a *app) runAgent(ctx context.Context, verbose bool) error {
 		spec = resume.Spec()
 	case unread != nil:
 		return unread
-	case resume == nil && len(spec.Groups) == 0:
+	case resume == nil && len(spec.Groups) == 0 && len(spec.Arbiter) == 0:
 		return cli.WithCode(fmt.Errorf("cannot %s the agent: %s has no group", act, a.configPath()), cli.ExitUsage)
 	}
 	boot, err := ha.BootID()
@@ -109,7 +109,7 @@ func (a *app) runAgent(ctx context.Context, verbose bool) error {
 	defer kept.Close()
 	o := ha.Options{
 		Spec: spec, Clock: clock, Network: kernel, Notifier: notifier, Log: log, Control: control, Reload: hup, Restart: usr2,
-		Root: a.root, Keys: a.keysPath(), Version: version.Version, BootID: boot, Resume: resume, Unread: unread,
+		Root: a.root, Keys: a.keysPath(), Records: a.recordsPath(), Version: version.Version, BootID: boot, Resume: resume, Unread: unread,
 		Load: func(context.Context) (ha.Spec, error) { return a.load(a.configPath()) },
 	}
 	besides, stop := context.WithCancel(context.WithoutCancel(ctx))

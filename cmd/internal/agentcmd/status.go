@@ -33,7 +33,7 @@ a second table shows each group on every node, and how old each view is; ? marks
 
 --watch shows the table again each second until q or Ctrl-C is typed, also while the agent is away. --json
 prints everything the agent knows, its counters too. Its keys stay the same within a major version: node,
-pid, version, uptime_seconds, degraded, loop, heartbeat, peers; and of each of groups: name, interface, vhid, role, decided_by,
+pid, version, uptime_seconds, degraded, loop, heartbeat, arbiter, peers; and of each of groups: name, interface, vhid, role, decided_by,
 reason, since_seconds, cause, carp, served, addresses, checks, alarms, missing, override, moves; of each of peers:
 name, role, paired, seen_seconds_ago, wrong, report. What is empty may be left out, and keys may be added.`,
 		Example: `  kvmha status
@@ -111,6 +111,9 @@ func (a *app) writeStatus(w *bytes.Buffer, s *ha.Status, only []string) error {
 		}
 		rows = append(rows, []string{g.Name, role, age(g.Since), strings.Join(addresses(g), ","), heard(g.CARP), g.Cause})
 	}
+	if err := a.writeRecords(w, s); err != nil || len(s.Groups) == 0 && len(s.Arbiter) > 0 {
+		return errors.Join(err, degraded(w, s))
+	}
 	if err := cli.Table(w, []string{"GROUP", "ROLE", "SINCE", "ADDRESSES", "PEER", "WHY"}, rows); err != nil {
 		return err
 	}
@@ -133,8 +136,14 @@ func (a *app) writeStatus(w *bytes.Buffer, s *ha.Status, only []string) error {
 	if err := a.writeNodes(w, s, only); err != nil {
 		return err
 	}
+	return degraded(w, s)
+}
+
+func degraded(w *bytes.Buffer, s *ha.Status) error {
 	for _, d := range s.Degraded {
-		fmt.Fprintf(w, "degraded: %s\n", cli.Printable(d))
+		if _, err := fmt.Fprintf(w, "degraded: %s\n", cli.Printable(d)); err != nil {
+			return err
+		}
 	}
 	return nil
 }

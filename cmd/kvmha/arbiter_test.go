@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"kvmctl/ha"
+	"kvmctl/ha/arbiter"
+	"kvmctl/ha/hatest"
+	"kvmctl/ha/peer"
+)
+
+// asAsker, in the environment, makes the test binary ask an arbiter: "KEYS ADDRESS NAME N".
+const asAsker = "KVMHA_TEST_ASKER"
+
+func askArbiter() {
+	word := strings.Fields(os.Getenv(asAsker))
+	n, err := strconv.ParseUint(word[3], 10, 64)
+	id, err2 := peer.LoadIdentity(word[0])
+	pin, err3 := peer.LoadPin(word[0], "witness")
+	if err := errors.Join(err, err2, err3); err != nil {
+		panic(err)
+	}
+	c := peer.NewClient("test", id)
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	at := arbiter.Remote{Client: c, Node: peer.Node{Name: "witness", Key: pin.Key, Addresses: []netip.AddrPort{netip.AddrPortFrom(netip.MustParseAddr(word[1]), peer.Port)}}}
+	r, err := at.Ask(ctx, arbiter.Request{Group: "mail", Want: word[2], N: n, ID: arbiter.ID{0: word[2][0], 1: byte(n)}})
+	if err != nil {
+		fmt.Print(err)
+		os.Exit(0)
+	}
+	fmt.Printf("won: %v", r)
+	os.Exit(0)
+}
+
+// A third node keeps the record of two others: by the commands of the manual, over a kill of it, and over the loss of its file.
+func TestArbiter(t *testing.T) {
+	s := start(t, "c")
+	keys, public := map[string]string{}, map[string]peer.PublicKey{}
+	for _, name := range []string{"a", "b", "witness"} {
+		root, err := os.MkdirTemp("", "ha")
+		s.must(err)
+		t.Cleanup(func() { os.RemoveAll(root) })
+		keys[name] = root
+		id, err := peer.CreateIdentity(filepath.Join(root, ha.StateDir, peer.Dir))
+		s.must(err)
+		public[name] = id.Public()
+	}
+	for _, pin := range [][2]string{{"a", "witness"}, {"b", "witness"}, {"witness", "a"}, {"witness", "b"}} {
+		s.must(peer.SavePin(filepath.Join(keys[pin[0]], ha.StateDir, peer.Dir), pin[1], peer.Pin{Key: public[pin[1]]}))
+	}
+	w := s.agentAt("c", keys["witness"], fmt.Sprintf("node = \"witness\"\n[peer.a]\naddresses = [%q]\n[peer.b]\naddresses = [%q]\n[arbiter.group.mail]\nmembers = [\"a\", \"b\"]\n",
+		s.lab.Node("a").Addr, s.lab.Node("b").Addr))
+	ask := func(from string, n int) string {
+		t.Helper()
+		var out []byte
+		var err error
+		// "not known" is an answer, too, of an agent that is not there yet: then it is asked again.
+		if hatest.Until(s.ctx, func() bool {
+			c := s.lab.Node(from).Command(s.ctx, "/proc/self/exe")
+			c.Env = append(os.Environ(), fmt.Sprintf("%s=%s %s %s %d", asAsker, filepath.Join(keys[from], ha.StateDir, peer.Dir), s.lab.Node("c").Addr, from, n))
+			out, err = c.CombinedOutput()
+			return err == nil && !strings.Contains(string(out), "is not known")
+		}) != nil {
+			t.Fatalf("%s asks for %d: %s, %v", from, n, out, err)
+		}
+		return string(out)
+	}
+	status := func(want func(ha.ArbiterStatus) bool) {
+		t.Helper()
+		var last ha.Status
+		if hatest.Until(s.ctx, func() bool {
+			var err error
+			last, err = w.status()
+			return err == nil && len(last.Arbiter) == 1 && want(last.Arbiter[0])
+		}) != nil {
+			t.Fatalf("status: %+v", last.Arbiter)
+		}
+	}
+	says := func(want string, args ...string) {
+		t.Helper()
+		out, talk, _ := w.tell(args...)
+		out, _, _ = strings.Cut(out, "degraded: ") // nobody runs on the members
+		if out+talk != want {
+			t.Errorf("kvmha %s says\n%swant\n%s", strings.Join(args, " "), out+talk, want)
+		}
+	}
+	records := filepath.Join(w.root, ha.StateDir, arbiter.Dir)
+	restore := "kvmha arbiter create mail; if one of them ever went on alone: kvmha arbiter create mail --holder <node> --n <n>"
+	missing := "there is no record of group mail in " + records
+
+	if got := ask("a", 1); got != missing {
+		t.Errorf("before the record: %s", got)
+	}
+	status(func(r ha.ArbiterStatus) bool { return r.Wrong != "" })
+	says("ARBITER OF  MEMBERS  WENT ON ALONE  N  WHEN\nmail        a,b      no record      -  -\nmail: nobody may go on alone: "+missing+"\nmail: to restore: "+restore+"\n", "status")
+	says("kvmha: mail: nobody went on alone yet\n", "arbiter", "create", "mail")
+	if got := ask("a", 1); got != "won: mail: a went on alone as number 1" {
+		t.Errorf("a: %s", got)
+	}
+	lost := "the number is taken: mail: a went on alone as number 1"
+	if got := ask("b", 1); got != lost {
+		t.Errorf("b: %s", got)
+	}
+	s.must(w.Kill())
+	w.start()
+	if a, b := ask("a", 1), ask("b", 1); a != "won: mail: a went on alone as number 1" || b != lost {
+		t.Errorf("after a kill: %s, %s", a, b)
+	}
+	if got := ask("b", 2); got != "won: mail: b went on alone as number 2" {
+		t.Errorf("b, who knows of number 1: %s", got)
+	}
+	status(func(r ha.ArbiterStatus) bool { return r.Holder == "b" && r.N == 2 && r.Wrong == "" })
+	s.must(os.Remove(filepath.Join(records, "mail.json")))
+	if got := ask("a", 3); got != missing {
+		t.Errorf("without the file: %s", got)
+	}
+	says("kvmha: mail: b went on alone as number 2\n", "arbiter", "create", "mail", "--holder", "b", "--n", "2")
+	if got := ask("a", 2); got != "the number is taken: mail: b went on alone as number 2" {
+		t.Errorf("after the restore: %s", got)
+	}
+}
