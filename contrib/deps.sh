@@ -46,6 +46,7 @@ need_program keepalived keepalived # likewise
 need_program named bind9 # what the checks ask, in their tests
 need_program nginx nginx-light # likewise
 need_program exim4 exim4-daemon-light # likewise
+need_program dhcpd isc-dhcp-server # likewise
 need_program slapd slapd # likewise
 need_program smbd samba # likewise
 need_program strace strace # kills a write at each of its calls, in a test

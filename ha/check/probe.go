@@ -84,6 +84,7 @@ var kinds = map[string]func() Spec{
 	"process": func() Spec { return new(Process) },
 	"systemd": func() Spec { return new(Systemd) },
 	"dns":     func() Spec { return new(DNS) },
+	"dhcp":    func() Spec { return new(DHCP) },
 	"http":    func() Spec { return new(HTTP) },
 	"smtp":    func() Spec { return new(SMTP) },
 	"ldap":    func() Spec { return new(LDAP) },
