@@ -37,6 +37,8 @@ func (c Check) spec() check.Spec {
 		return c.HTTP
 	case CheckSMTP:
 		return c.SMTP
+	case CheckDHCP:
+		return c.DHCP
 	case CheckLDAP:
 		return c.LDAP
 	case CheckSMB:

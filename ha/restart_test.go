@@ -179,6 +179,7 @@ func TestAGroupComesThroughAnExec(t *testing.T) {
 		{Type: CheckSMTP, SMTP: check.SMTP{Address: "a", TLS: "t", CAFile: "c", ServerName: "s", Helo: "h", Expect: "e", Expires: time.Hour}},
 		{Type: CheckSMB, SMB: check.SMB{Address: "a", Session: "s", User: "u", Password: NewSecret("of smb"), Share: "h", Hidden: true, File: "f", RefuseAnonymous: true}},
 		{Type: CheckDisk, Disk: check.Disk{Path: "p", Mounted: true, ReadOnly: true, MinFree: "f", MinInodes: "i"}},
+		{Type: CheckDHCP, DHCP: check.DHCP{Address: "a", Interface: "i", Discover: true, MAC: "m", ServerID: "s", Options: []string{"o"}}},
 		{Type: CheckARP, ARP: check.ARP{Interface: "i", Address: "a", MAC: "m"}},
 		{Type: CheckSID, SID: check.SID{Peer: "p", DomainOnly: true}},
 		{Type: CheckPFSync, PFSync: check.PFSync{Interface: "i"}},

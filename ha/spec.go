@@ -162,6 +162,7 @@ const (
 	CheckDNS     CheckType = "dns"     // a name server gives the right answer
 	CheckHTTP    CheckType = "http"    // a web server gives a page
 	CheckSMTP    CheckType = "smtp"    // a mail server greets
+	CheckDHCP    CheckType = "dhcp"    // a DHCP server answers, and nothing is taken
 	CheckLDAP    CheckType = "ldap"    // a directory server answers
 	CheckSMB     CheckType = "smb"     // a file server gives what is asked for
 	CheckDisk    CheckType = "disk"    // a file system can be written and has room
@@ -187,6 +188,7 @@ type Check struct {
 	DNS    check.DNS    `json:",omitzero"` // dns
 	HTTP   check.HTTP   `json:",omitzero"` // http
 	SMTP   check.SMTP   `json:",omitzero"` // smtp
+	DHCP   check.DHCP   `json:",omitzero"` // dhcp
 	LDAP   check.LDAP   `json:",omitzero"` // ldap
 	SMB    check.SMB    `json:",omitzero"` // smb
 	Disk   check.Disk   `json:",omitzero"` // disk

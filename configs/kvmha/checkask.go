@@ -14,12 +14,15 @@ const (
 	portDNS  = 53
 	portHTTP = 80
 	portSMTP = 25
+	portDHCP = 67
 	portLDAP = 389
 	portSMB  = 445
 )
 
 // asks tells whether a type of check has a server of its own kind as its target.
-func asks(t ha.CheckType) bool { return t == ha.CheckDNS || t == ha.CheckSMB || encrypts(t) }
+func asks(t ha.CheckType) bool {
+	return t == ha.CheckDNS || t == ha.CheckDHCP || t == ha.CheckSMB || encrypts(t)
+}
 
 // encrypts tells whether a type of check may speak TLS.
 func encrypts(t ha.CheckType) bool {
@@ -96,6 +99,25 @@ func (l *loader) checkSMTP(path string, raw *rawCheck, c *ha.Check) {
 	strict.SetTime(&s.Expires, raw.Expires)
 	l.checkCAFile(path, raw)
 	l.ask(path, raw, c, portSMTP, nil, func() check.Spec { return *s })
+}
+
+// checkDHCP asks on the group's interface with discover, unless the check names another.
+func (l *loader) checkDHCP(path string, raw *rawCheck, c *ha.Check, iface string) {
+	s := &c.DHCP
+	s.Address = c.Target
+	strict.Set(&s.Discover, raw.Discover)
+	if s.Discover {
+		s.Interface = iface
+	}
+	strict.Set(&s.Interface, raw.Interface)
+	strict.Set(&s.MAC, raw.MAC)
+	strict.Set(&s.ServerID, raw.ServerID)
+	s.Options = raw.Options
+	if !s.Discover {
+		l.ask(path, raw, c, portDHCP, nil, func() check.Spec { return *s })
+	} else if s.Interface != "" {
+		l.judged(path, c, *s)
+	}
 }
 
 func (l *loader) checkLDAP(path string, raw *rawCheck, c *ha.Check) {

@@ -36,7 +36,8 @@ func (l *loader) checkFields(path string, raw *rawCheck, c *ha.Check, iface stri
 		{"file", raw.File != nil, t == ha.CheckSMB}, {"refuse_anonymous", raw.RefuseAnonymous != nil, t == ha.CheckSMB},
 		{"mounted", raw.Mounted != nil, t == ha.CheckDisk}, {"read_only", raw.ReadOnly != nil, t == ha.CheckDisk},
 		{"min_free", raw.MinFree != nil, t == ha.CheckDisk}, {"min_inodes", raw.MinInodes != nil, t == ha.CheckDisk},
-		{"interface", raw.Interface != nil, t == ha.CheckARP || t == ha.CheckPFSync}, {"mac", raw.MAC != nil, t == ha.CheckARP},
+		{"interface", raw.Interface != nil, t == ha.CheckARP || t == ha.CheckPFSync || t == ha.CheckDHCP}, {"mac", raw.MAC != nil, t == ha.CheckARP || t == ha.CheckDHCP},
+		{"discover", raw.Discover != nil, t == ha.CheckDHCP}, {"server_id", raw.ServerID != nil, t == ha.CheckDHCP}, {"options", raw.Options != nil, t == ha.CheckDHCP},
 		{"peer", raw.Peer != nil, t == ha.CheckSID}, {"domain_only", raw.DomainOnly != nil, t == ha.CheckSID},
 	} {
 		if f.set && !f.ok {
@@ -66,6 +67,8 @@ func (l *loader) checkFields(path string, raw *rawCheck, c *ha.Check, iface stri
 		l.checkHTTP(path, raw, c)
 	case ha.CheckSMTP:
 		l.checkSMTP(path, raw, c)
+	case ha.CheckDHCP:
+		l.checkDHCP(path, raw, c, iface)
 	case ha.CheckLDAP:
 		l.checkLDAP(path, raw, c)
 	case ha.CheckSMB:

@@ -177,6 +177,10 @@ func defaultCheckName(c *ha.Check) string {
 		what = c.Target
 	case ha.CheckDNS:
 		what = c.DNS.Name
+	case ha.CheckDHCP:
+		if what = c.Target; c.DHCP.Discover {
+			what = c.DHCP.Interface
+		}
 	case ha.CheckDisk:
 		what = c.Disk.Path
 	case ha.CheckARP:

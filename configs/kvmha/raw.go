@@ -132,7 +132,7 @@ type rawUnit struct {
 }
 
 type rawCheck struct {
-	Type    *string  `toml:"type" enum:"systemd process tcp exec ping dns http smtp ldap smb disk arp sid pf pfsync"`
+	Type    *string  `toml:"type" enum:"systemd process tcp exec ping dns http smtp dhcp ldap smb disk arp sid pf pfsync"`
 	Name    *string  `toml:"name"`
 	Unit    *string  `toml:"unit"`
 	PIDFile *string  `toml:"pidfile"`
@@ -180,6 +180,10 @@ type rawCheck struct {
 
 	Interface *string `toml:"interface"`
 	MAC       *string `toml:"mac"`
+
+	Discover *bool    `toml:"discover"`
+	ServerID *string  `toml:"server_id"`
+	Options  []string `toml:"options" eg:"[\"routers=10.2.0.1\"]"`
 
 	Peer       *string `toml:"peer"`
 	DomainOnly *bool   `toml:"domain_only"`

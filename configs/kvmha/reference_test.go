@@ -68,6 +68,8 @@ func TestTheReferenceLoads(t *testing.T) {
 		check(ha.Check{Type: ha.CheckDisk, Name: "disk /srv", Disk: hacheck.Disk{Path: "/srv", Mounted: true, MinFree: "5%", MinInodes: "5%"}}),
 		check(ha.Check{Type: ha.CheckARP, Name: "arp 10.2.0.1", Target: "10.2.0.1", ARP: hacheck.ARP{Interface: "eth0", Address: "10.2.0.1", MAC: "52:54:00:00:00:01"}}),
 		{Type: ha.CheckSID, Name: "sid varda2", SID: hacheck.SID{Peer: "varda2"}, ActiveOnly: true, Interval: 10 * time.Minute, Timeout: 30 * time.Second, Fall: 3, Rise: 2},
+		{Type: ha.CheckDHCP, Name: "dhcp eth0", DHCP: hacheck.DHCP{Interface: "eth0", Discover: true, MAC: "02:00:00:00:00:01", ServerID: "10.2.0.11",
+			Options: []string{"routers=10.2.0.1", "domain-name=example.org", "ntp-servers"}}, ActiveOnly: true, Interval: time.Second, Timeout: 4 * time.Second, Fall: 3, Rise: 2},
 	}
 	want := ha.Spec{
 		File: "/etc/kvmha.toml", Node: "varda1", Language: ha.English, Groups: []ha.Group{g},
