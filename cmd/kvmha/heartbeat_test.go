@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -174,6 +175,24 @@ func TestHeartbeatCrash(t *testing.T) {
 			s.noDual()
 		})
 	}
+}
+
+// With kvmha-tick beside the agent the kernel ends a lease on time, and the heartbeat says so: the other node waits a second less.
+func TestHeartbeatCrashWithTheTick(t *testing.T) {
+	s := start(t)
+	a, b := s.beating("")
+	c := s.lab.Node("a").Command(context.Background(), "/proc/self/exe", "tick")
+	c.Env = append(os.Environ(), asAgent+"=1")
+	_, err := s.lab.Node("a").StartCmd("tick", c)
+	s.must(err)
+	s.must(hatest.Until(s.ctx, func() bool { st, err := a.status(); return err == nil && st.Beat.Tick }))
+	told := time.Now()
+	s.must(hatest.Until(s.ctx, func() bool { return time.Since(told) > time.Second })) // several heartbeats
+	at := time.Now()
+	s.must(a.Kill())
+	b.role("active")
+	t.Logf("takeover in %s", s.answers("b", at))
+	s.noDual()
 }
 
 // Facts section 3, case 10: nobody has the key, and anybody can repeat what was said. Frames of CARP change nothing where heartbeats decide, and
