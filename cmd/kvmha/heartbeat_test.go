@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -157,7 +158,7 @@ func TestHeartbeatCrash(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := start(t)
-			a, b := s.beating("")
+			a, b := s.beating("probe = false\n") // only the time says that the lease is over
 			at := time.Now()
 			s.must(crash(s, a))
 			b.role("active")
@@ -210,10 +211,17 @@ func TestCase10WhatIsReplayedChangesNothing(t *testing.T) {
 	bowOut, better := f, f
 	bowOut.Advert.Base, bowOut.Advert.Skew = 255, 255
 	better.Advert.Base, better.Advert.Skew = 0, 0
+	// And of one who has CARP's key, but is not the peer: an advert that a master would yield to.
+	auth, err := carp.NewAuth(password, vhid, []netip.Addr{s.vip})
+	s.must(err)
+	signed := f
+	signed.Src, signed.Advert.Base, signed.Advert.Skew = s.lab.Client.Addr, 0, 0
+	signed.Advert.Counter += 1000
+	auth.Sign(&signed.Advert)
 	send := s.sends()
 	heard := func(x *agent) uint64 { return x.web().CARP.Received + x.web().CARP.Rejected["altered"] }
 	before := map[*agent]uint64{a: heard(a), b: heard(b)}
-	frames := [][]byte{bowOut.Append(nil), better.Append(nil), captured.Raw}
+	frames := [][]byte{bowOut.Append(nil), better.Append(nil), captured.Raw, signed.Append(nil)}
 	s.must(hatest.Until(s.ctx, func() bool {
 		for _, frame := range frames {
 			send(frame)
