@@ -21,7 +21,7 @@ import (
 )
 
 // dhcpCable is two ends of one: ours has 10.9.0.2, the other lies in a network of its own with 10.9.0.1.
-type dhcpCable struct{ here, there, there1, away string }
+type dhcpCable struct{ here, there, away string }
 
 func lay(t testing.TB) dhcpCable {
 	t.Helper()
