@@ -52,6 +52,7 @@ need_program smbd samba # likewise
 need_program strace strace # kills a write at each of its calls, in a test
 need_program rsync rsync # config sync
 need_program etcd etcd-server # the second arbiter, in its tests
+need_program dig bind9-dnsutils # asks a BIND, in a test
 need_file ovmf /usr/share/OVMF/OVMF_CODE_4M.fd /usr/share/OVMF/OVMF_CODE.fd
 need_program gcc gcc # go test -race
 need_program as binutils # the boot sectors of the installation test

@@ -162,6 +162,9 @@ func (a *Agent) startBeside(ctx context.Context) {
 	a.heartbeat.want(a.Spec)
 	a.beside.Go(func() { a.heartbeat.run(ctx) })
 	a.beside.Go(func() { a.channel.run(ctx) })
+	if a.Sync != nil {
+		a.beside.Go(func() { a.channel.syncing(ctx) })
+	}
 	if a.Control != nil {
 		a.beside.Go(func() { serveControl(a.Control, func(r Request) Reply { return a.ask(ctx, r) }) })
 		context.AfterFunc(ctx, func() { a.Control.Close() })

@@ -13,6 +13,7 @@ import (
 
 	"kvmctl/ha/arbiter"
 	"kvmctl/ha/check"
+	"kvmctl/ha/confsync"
 	"kvmctl/ha/peer"
 )
 
@@ -34,6 +35,8 @@ type channel struct {
 	mu    sync.Mutex
 	ring  peer.Keyring
 	views map[string]view // of the peers, by name
+	spec  Spec            // as the file has it now
+	syncs []confsync.Job  // its jobs
 
 	own   sync.Mutex // held while a report is made
 	last  Report     // of this node
@@ -67,11 +70,15 @@ func newChannel(a *Agent) *channel {
 	c.server.Handle(peer.VerbArbiter, c.witness.handle)
 	c.server.Handle(peer.VerbRekey, c.askedRekey)
 	c.server.Handle(peer.VerbAskHandover, c.askedHandover)
+	c.server.HandleStream(peer.VerbSyncPull, c.askedPull)
 	return c
 }
 
 // want says, from the loop, what the file has now.
 func (c *channel) want(s Spec) {
+	c.mu.Lock()
+	c.spec, c.syncs = s, s.Syncs
+	c.mu.Unlock()
 	select {
 	case <-c.wanted: // of before, not taken yet
 	default:

@@ -10,6 +10,7 @@ import (
 	"kvmctl/ha/arbiter"
 	"kvmctl/ha/carp"
 	"kvmctl/ha/check"
+	"kvmctl/ha/confsync"
 	"kvmctl/ha/failover"
 	"kvmctl/ha/link"
 	"kvmctl/ha/peer"
@@ -60,6 +61,7 @@ type savedSpec struct {
 	Channel  Channel
 	Peers    []peer.Node     `json:",omitempty"`
 	Arbiter  []arbiter.Group `json:",omitempty"`
+	Syncs    []confsync.Job  `json:",omitempty"`
 }
 
 type savedMail struct {
@@ -76,6 +78,7 @@ func savedSpecOf(s Spec) *savedSpec {
 	return &savedSpec{
 		File: s.File, Node: s.Node, Mail: savedMail{s.Mail, s.Mail.Password.Reveal()}, Webhook: savedWebhook{s.Webhook, s.Webhook.Token.Reveal()},
 		Command: s.Command, Log: s.Log, Language: s.Language, Channel: s.Channel, Peers: s.Peers, Arbiter: s.Arbiter,
+		Syncs: s.Syncs,
 	}
 }
 
@@ -83,7 +86,7 @@ func (s *savedSpec) spec() Spec {
 	mail, hook := s.Mail.Mail, s.Webhook.Webhook
 	mail.Password, hook.Token = NewSecret(s.Mail.Password), NewSecret(s.Webhook.Token)
 	return Spec{File: s.File, Node: s.Node, Mail: mail, Webhook: hook, Command: s.Command, Log: s.Log, Language: s.Language,
-		Channel: s.Channel, Peers: s.Peers, Arbiter: s.Arbiter}
+		Channel: s.Channel, Peers: s.Peers, Arbiter: s.Arbiter, Syncs: s.Syncs}
 }
 
 // portHandover is a CARP socket: what is heard while neither program reads waits in it.

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 
+	"kvmctl/ha/confsync"
 	"kvmctl/ha/failover"
 	"kvmctl/internal/systemd"
 )
@@ -17,16 +18,17 @@ type Options struct {
 	Network  Network
 	Notifier *Notifier // nil: nobody is told
 	Log      *slog.Logger
-	Journal  Journal                             // of roles; nil: only Log
-	Voices   Voices                              // for alerts; nil: only Log
-	Control  net.Listener                        // nil: nobody asks
-	Bus      *systemd.Bus                        // for checks; nil: no systemd here
-	Root     string                              // below which the network's configuration is; empty: /
-	Load     func(context.Context) (Spec, error) // of a reload
-	Reload   <-chan os.Signal                    // SIGHUP
-	Restart  <-chan os.Signal                    // SIGUSR2
-	Keys     string                              // where those of the peer channel are
-	Records  string                              // where those that an arbiter keeps are
+	Journal  Journal                                                        // of roles; nil: only Log
+	Voices   Voices                                                         // for alerts; nil: only Log
+	Control  net.Listener                                                   // nil: nobody asks
+	Bus      *systemd.Bus                                                   // for checks; nil: no systemd here
+	Root     string                                                         // below which the network's configuration is; empty: /
+	Load     func(context.Context) (Spec, error)                            // of a reload
+	Reload   <-chan os.Signal                                               // SIGHUP
+	Restart  <-chan os.Signal                                               // SIGUSR2
+	Keys     string                                                         // where those of the peer channel are
+	Records  string                                                         // where those that an arbiter keeps are
+	Sync     func(ctx context.Context, job confsync.Job, from string) error // copies from a peer; nil: nothing is copied
 	Version  string
 	BootID   string
 	Resume   *Handover // what the program before left; nil: a start

@@ -6,6 +6,7 @@ import (
 
 	"kvmctl/ha/arbiter"
 	"kvmctl/ha/check"
+	"kvmctl/ha/confsync"
 	"kvmctl/ha/peer"
 )
 
@@ -22,6 +23,7 @@ type Spec struct {
 	Channel  Channel
 	Peers    []peer.Node     // the other agents, in the file's order, without their keys
 	Arbiter  []arbiter.Group // whose records this node keeps for others, in the file's order
+	Syncs    []confsync.Job
 }
 
 // Channel is where the other agents reach this one.

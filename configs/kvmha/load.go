@@ -53,6 +53,7 @@ func Parse(file string, f File, look func(path string) (File, error)) (ha.Spec, 
 		spec.Groups = append(spec.Groups, l.group(name, &g))
 	}
 	l.together(spec.Groups, raw.Groups)
+	spec.Syncs = l.syncs(raw.Syncs, spec.Groups)
 	d.Problems.Sort()
 	return spec, d.Problems
 }

@@ -22,6 +22,18 @@ type rawFile struct {
 	Peers    map[string]rawPeer  `toml:"peer"`
 	Arbiter  rawArbiter          `toml:"arbiter"`
 	Groups   map[string]rawGroup `toml:"group"`
+	Syncs    []rawSync           `toml:"sync"`
+}
+
+type rawSync struct {
+	Name      *string         `toml:"name"`
+	Group     *string         `toml:"group"`
+	Paths     []string        `toml:"paths" eg:"[\"/etc/bind/\"]"`
+	Exclude   []string        `toml:"exclude" eg:"[\"*.jnl\"]"`
+	Validate  []string        `toml:"validate" words:"ok" empty:"ok"`
+	Reload    []string        `toml:"reload" words:"ok" empty:"ok"`
+	MaxDelete *int            `toml:"max_delete" range:"1..100"`
+	Every     *units.Duration `toml:"every" range:"1s..24h" eg:"5m"`
 }
 
 type rawArbiter struct {

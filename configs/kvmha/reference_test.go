@@ -15,6 +15,7 @@ import (
 	"kvmctl/ha"
 	"kvmctl/ha/arbiter"
 	hacheck "kvmctl/ha/check"
+	"kvmctl/ha/confsync"
 	"kvmctl/ha/peer"
 )
 
@@ -83,6 +84,8 @@ func TestTheReferenceLoads(t *testing.T) {
 			Addresses: []netip.AddrPort{netip.MustParseAddrPort("10.2.0.11:4694"), netip.MustParseAddrPort("192.168.9.2:4694")}},
 			{Name: "varda3", Role: peer.Member, Addresses: []netip.AddrPort{netip.MustParseAddrPort("10.2.0.12:4694")}}},
 		Arbiter: []arbiter.Group{{Name: "mail", Members: []string{"varda2", "varda3"}}},
+		Syncs: []confsync.Job{{Name: "zones", Group: "dns", Paths: []string{"/etc/bind/"}, Exclude: []string{"*.jnl"},
+			Validate: []string{"/usr/bin/named-checkconf", "-z"}, Reload: []string{"/usr/sbin/rndc", "reload"}, MaxDelete: 25, Every: 5 * time.Minute}},
 	}
 	if diff := cmp.Diff(want, got, compare); diff != "" {
 		t.Errorf("spec (-want +got):\n%s", diff)

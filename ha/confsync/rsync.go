@@ -105,7 +105,7 @@ func execute(ctx context.Context, argv []string, mounts bool) (said, error) {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	var out tail
 	cmd.Stdout, cmd.Stderr = &out, &out
-	cmd.SysProcAttr, cmd.WaitDelay = apart(mounts), grace
+	cmd.SysProcAttr, cmd.WaitDelay, cmd.Dir = apart(mounts), grace, "/"
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	err := cmd.Run()
@@ -144,7 +144,7 @@ func Serve(ctx context.Context, c io.ReadWriteCloser, path string) error {
 	runtime.LockOSThread() // as in execute
 	defer runtime.UnlockOSThread()
 	cmd := exec.CommandContext(ctx, "rsync", "--server", "--sender", wireFlags, "--numeric-ids", "--timeout=60", ".", path)
-	cmd.SysProcAttr, cmd.WaitDelay = apart(false), grace
+	cmd.SysProcAttr, cmd.WaitDelay, cmd.Dir = apart(false), grace, "/"
 	var words tail
 	cmd.Stderr = &words
 	cmd.Stdout = c

@@ -113,6 +113,7 @@ const (
 	AboutAddress                      // somebody removes, has or configured an address
 	AboutMisconfigured                // the wire contradicts our configuration
 	AboutFlapping                     // moves are too many to mail each
+	AboutSync                         // configuration of the active node could not be copied here
 )
 
 // Reply answers a person's wish.

@@ -27,7 +27,7 @@ var (
 		"hook waiting",
 	}
 	subjectNames = []string{
-		"takeover", "hand-over", "nobody-active", "check", "unit", "promote", "stuck", "address", "misconfigured", "flapping",
+		"takeover", "hand-over", "nobody-active", "check", "unit", "promote", "stuck", "address", "misconfigured", "flapping", "sync",
 	}
 	alertNames    = []string{"notice", "first", "reminder", "end"}
 	outcomeNames  = []string{"done", "failed", "timed out"}

@@ -115,7 +115,7 @@ func TestTranscriptsWalkEveryEdge(t *testing.T) {
 func TestNamesAreComplete(t *testing.T) {
 	for what, pair := range map[string][2]int{
 		"roles": {len(roleNames), int(Stuck) + 1}, "reasons": {len(reasonNames), int(ReasonCooling) + 1}, "events": {len(eventNames), int(EventFreed) + 1},
-		"kinds": {len(kindNames), int(KindHookWaiting) + 1}, "subjects": {len(subjectNames), int(AboutFlapping) + 1},
+		"kinds": {len(kindNames), int(KindHookWaiting) + 1}, "subjects": {len(subjectNames), int(AboutSync) + 1},
 		"alerts": {len(alertNames), int(AlertEnd) + 1}, "outcomes": {len(outcomeNames), int(TimedOut) + 1},
 		"states": {len(stateNames), int(Red) + 1}, "elections": {len(electionNames), int(ByPeerQuiet) + 1},
 	} {

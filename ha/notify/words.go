@@ -24,6 +24,7 @@ var headlines = map[ha.Language]map[string][3]string{
 		"address":       {"somebody else meddles with its address %s", "somebody else still meddles with its address %s", "its address %s is its own again"},
 		"misconfigured": {"the other side is configured differently", "the other side is still configured differently", "both sides agree again"},
 		"flapping":      {"moves too often to mail each time", "still moves too often", "is calm again"},
+		"sync":          {"the configuration %s cannot be copied here", "the configuration %s still cannot be copied here", "the configuration %s is copied here again"},
 		"test":          {"a test of kvmha's voices", "", ""},
 	},
 	ha.French: {
@@ -37,6 +38,7 @@ var headlines = map[ha.Language]map[string][3]string{
 		"address":       {"un autre touche à son adresse %s", "un autre touche toujours à son adresse %s", "son adresse %s est de nouveau à lui seul"},
 		"misconfigured": {"l'autre côté est configuré autrement", "l'autre côté est toujours configuré autrement", "les deux côtés sont de nouveau d'accord"},
 		"flapping":      {"change de place trop souvent pour un courriel à chaque fois", "change toujours trop souvent de place", "est de nouveau calme"},
+		"sync":          {"la configuration %s ne peut être copiée ici", "la configuration %s ne peut toujours pas être copiée ici", "la configuration %s est de nouveau copiée ici"},
 		"test":          {"un essai des alertes de kvmha", "", ""},
 	},
 }

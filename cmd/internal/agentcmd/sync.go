@@ -1,0 +1,263 @@
+package agentcmd
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"kvmctl/cmd/internal/cli"
+	"kvmctl/ha"
+	"kvmctl/ha/confsync"
+)
+
+// syncWait bounds one run by hand.
+const syncWait = 10 * time.Minute
+
+type syncOptions struct {
+	names  []string
+	dryRun bool
+	json   bool
+}
+
+// synced is one line of kvmha sync --json.
+type synced struct {
+	Name string `json:"name"`
+	From string `json:"from"`
+	confsync.Changes
+	Swapped bool `json:"swapped"` // the new files are in place
+}
+
+func newSync(a *app) *cobra.Command {
+	var o syncOptions
+	cmd := &cobra.Command{
+		Use:   "sync [<name>...]",
+		Short: "Copy configuration from the active node to this one",
+		Long: `Copy what each [[sync]] of kvmha.toml names from the node that is active in its group to this one, now: by rsync,
+through the peer channel. The new files are staged beside the old ones, judged by the sync's validate command, which
+sees them at their places, and exchanged with the old ones at once; then reload is run. What is equal changes
+nothing. The agent does the same as often as the file says.
+
+Refused with exit code 3: on the active node, when no peer is known to be active, when the source is empty, and when
+more than max_delete percent of the files would go. A run that is killed is finished or undone by the next one.
+--dry-run does everything but the exchange.`,
+		Example: `  kvmha sync
+  kvmha sync zones --dry-run`,
+		RunE: func(cmd *cobra.Command, names []string) error {
+			o.names = names
+			return a.runSync(cmd.Context(), o)
+		},
+	}
+	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "change nothing here")
+	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON")
+	cmd.AddCommand(newSyncList(a), newSyncRollback(a))
+	return cmd
+}
+
+// jobs gives the syncs of the file with these names; none: all.
+func (a *app) jobs(names []string) ([]confsync.Job, error) {
+	spec, err := a.load(a.configPath())
+	if err != nil || len(names) == 0 {
+		return spec.Syncs, err
+	}
+	var all []confsync.Job
+	for _, name := range names {
+		i := slices.IndexFunc(spec.Syncs, func(j confsync.Job) bool { return j.Name == name })
+		if i < 0 {
+			return nil, cli.Usage("kvmha sync list", "cannot sync %q: the file has no such [[sync]]", name)
+		}
+		all = append(all, spec.Syncs[i])
+	}
+	return all, nil
+}
+
+func (a *app) runSync(ctx context.Context, o syncOptions) error {
+	if err := a.needRoot("sync"); err != nil {
+		return err
+	}
+	jobs, err := a.jobs(o.names)
+	if err != nil {
+		return err
+	}
+	reply, err := a.ask(ctx, "sync", ha.Request{Verb: ha.VerbStatus})
+	if err != nil {
+		return err
+	}
+	if reply.Status == nil {
+		return errNoStatus
+	}
+	all := []synced{}
+	var errs []error
+	for _, job := range jobs {
+		one, err := a.syncOne(ctx, *reply.Status, job, o.dryRun)
+		if err != nil {
+			errs = append(errs, syncError(job.Name, err))
+			continue
+		}
+		all = append(all, one)
+	}
+	if o.json {
+		return errors.Join(append(errs, a.env.JSON(all))...)
+	}
+	for _, s := range all {
+		switch c := s.Changes; {
+		case c.None():
+			a.env.Print("%s: equal to %s, %s\n", s.Name, s.From, count(c.New, "file"))
+		default:
+			a.env.Print("%s: from %s: %d new, %d changed, %d deleted%s\n", s.Name, s.From, c.Added, c.Changed, c.Deleted, map[bool]string{false: "; not done"}[s.Swapped])
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (a *app) syncOne(ctx context.Context, s ha.Status, job confsync.Job, dry bool) (synced, error) {
+	from, err := ha.SyncSource(s, job.Group)
+	if err != nil {
+		return synced{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, syncWait)
+	defer cancel()
+	e, err := a.engine(from)
+	if err != nil {
+		return synced{}, err
+	}
+	c, err := e.Run(ctx, job, dry)
+	return synced{job.Name, from, c, !dry && !c.None()}, err
+}
+
+// syncError chooses the exit code: what protects the files here is a refusal.
+func syncError(name string, err error) error {
+	_, shrunk := errors.AsType[*confsync.ShrinkError](err)
+	_, invalid := errors.AsType[*confsync.InvalidError](err)
+	_, nowhere := errors.AsType[*ha.NoSourceError](err)
+	if shrunk || invalid || nowhere || errors.Is(err, ha.ErrSource) {
+		var hint interface{ Hint() string }
+		text := ""
+		if errors.As(err, &hint) {
+			text = hint.Hint()
+		}
+		return cli.Refused(text, "cannot sync %s: %w", name, err)
+	}
+	return fmt.Errorf("cannot sync %s: %w", name, err)
+}
+
+// copyFrom is what the agent runs when a job is due.
+func (a *app) copyFrom(ctx context.Context, job confsync.Job, from string) error {
+	e, err := a.engine(from)
+	if err != nil {
+		return err
+	}
+	_, err = e.Run(ctx, job, false)
+	return err
+}
+
+// syncPath is where the journals of config sync are.
+func (a *app) syncPath() string { return filepath.Join(a.statePath(), "sync") }
+
+// engine copies from a peer by rsync whose remote shell is this program.
+func (a *app) engine(from string) (*confsync.Engine, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find this program: %w", err)
+	}
+	return &confsync.Engine{State: a.syncPath(), Source: func(job confsync.Job, i int) (shell, source string) {
+		words := []string{self, "sync-shell", "--config", a.configPath()}
+		if a.root != "" {
+			words = append(words, "--root", a.root)
+		}
+		for k, w := range append(words, from, job.Name, strconv.Itoa(i)) {
+			if k > 0 {
+				shell += " "
+			}
+			shell += "'" + strings.ReplaceAll(w, "'", "''") + "'" // as rsync(1) reads -e
+		}
+		name := filepath.Base(job.Paths[i]) // rsync takes nothing else from the other end
+		if strings.HasSuffix(job.Paths[i], "/") {
+			name += "/"
+		}
+		return shell, from + ":" + name
+	}}, nil
+}
+
+func newSyncList(a *app) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:     "list",
+		Short:   "Show what is copied",
+		Long:    "Show each [[sync]] of kvmha.toml: its group, how often the agent looks, and its paths.",
+		Example: "  kvmha sync list",
+		Args:    args(cobra.NoArgs),
+		RunE:    func(*cobra.Command, []string) error { return a.runSyncList(asJSON) },
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+// syncLine is one line of kvmha sync list.
+type syncLine struct {
+	Name  string   `json:"name"`
+	Group string   `json:"group"`
+	Every float64  `json:"every_seconds"` // 0: only by hand
+	Paths []string `json:"paths"`
+}
+
+func (a *app) runSyncList(asJSON bool) error {
+	jobs, err := a.jobs(nil)
+	if err != nil {
+		return err
+	}
+	all := []syncLine{}
+	var rows [][]string
+	for _, j := range jobs {
+		all = append(all, syncLine{j.Name, j.Group, j.Every.Seconds(), j.Paths})
+		every := "by hand"
+		if j.Every > 0 {
+			every = j.Every.String()
+		}
+		rows = append(rows, []string{j.Name, j.Group, every, strings.Join(j.Paths, " ")})
+	}
+	if asJSON {
+		return a.env.JSON(all)
+	}
+	var b bytes.Buffer
+	if err := cli.Table(&b, []string{"SYNC", "GROUP", "EVERY", "PATHS"}, rows); err != nil {
+		return fmt.Errorf("cannot list the syncs: %w", err)
+	}
+	a.env.Print("%s", b.String())
+	return nil
+}
+
+func newSyncRollback(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "rollback <name>",
+		Short: "Put the version before in place again",
+		Long: `Put the version that the last copy replaced in place again, and have it read. What was in place is kept in its
+stead: a second rollback undoes the first. The next copy brings the source's files again; put those right first.`,
+		Example: "  kvmha sync rollback zones",
+		Args:    args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, names []string) error {
+			if err := a.needRoot("roll back"); err != nil {
+				return err
+			}
+			jobs, err := a.jobs(names)
+			if err != nil {
+				return err
+			}
+			ctx, cancel := context.WithTimeout(cmd.Context(), syncWait)
+			defer cancel()
+			if err := (&confsync.Engine{State: a.syncPath()}).Rollback(ctx, jobs[0]); err != nil {
+				return fmt.Errorf("cannot roll %s back: %w", names[0], err)
+			}
+			a.env.Print("%s: the version before is in place\n", names[0])
+			return nil
+		},
+	}
+}
