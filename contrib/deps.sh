@@ -100,8 +100,31 @@ update() {
 	say "refreshing the package lists (apt-get update)"
 	as_root apt-get -q update
 }
+# Servers come with some packages (BIND, slapd, Samba, a mail server); tests start their own. None is started or begins with
+# the machine because of us: policy-rc.d keeps maintainer scripts from it (its manual: 101 is "forbidden"), and what they
+# made begin at boot is taken back.
+policy=/usr/sbin/policy-rc.d
+at_boot() { (shopt -s nullglob; printf '%s\n' /etc/rc[2-5].d/S* /etc/systemd/system/*.wants/*.service | sed 's|.*/||; s|^S[0-9][0-9]||; s|\.service$||' | sort -u); }
 install() {
-	as_root env DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends "${missing[@]}"
+	local before service failed=0 ours=
+	before=$(at_boot)
+	if [[ ! -e $policy ]]; then
+		ours=yes
+		trap 'as_root rm -f "$policy"' EXIT
+		printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+		as_root chmod 755 "$policy"
+	fi
+	as_root env DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends "${missing[@]}" || failed=1
+	if [[ -n $ours ]]; then
+		as_root rm -f "$policy"
+		trap - EXIT
+	fi
+	for service in $(comm -13 <(echo "$before") <(at_boot)); do
+		say "$service is installed for the tests and does not begin with this machine (systemctl enable --now $service, if you want it)"
+		if have systemctl; then as_root systemctl disable "$service" >/dev/null 2>&1 || true; fi
+		if have update-rc.d; then as_root update-rc.d "$service" disable >/dev/null 2>&1 || true; fi
+	done
+	return $failed
 }
 
 if [[ ${#missing[@]} -gt 0 || -n $lists ]]; then

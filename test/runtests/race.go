@@ -1,8 +1,8 @@
 package main
 
 import (
+	"go/build"
 	"regexp"
-	"runtime"
 	"strings"
 )
 
@@ -29,7 +29,7 @@ func programRaces(out string) bool {
 func inTest(s string) bool {
 	stack, _, _ := strings.Cut(s, "\n\n")
 	for _, m := range place.FindAllStringSubmatch(stack, -1) {
-		if !strings.HasPrefix(m[1], runtime.GOROOT()+"/src/") {
+		if !strings.HasPrefix(m[1], build.Default.GOROOT+"/src/") {
 			return strings.HasSuffix(m[1], "_test.go")
 		}
 	}
