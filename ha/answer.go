@@ -144,7 +144,11 @@ func (a *Agent) status(now time.Time, groups []*group) Status {
 	s.Beat = a.pulse.status(now)
 	checks := map[string]CheckStatus{}
 	for _, c := range a.checks.All() {
-		checks[c.Name] = CheckStatus{State: c.State.String(), Reason: c.Reason}
+		one := CheckStatus{State: c.State.String(), Reason: c.Reason}
+		if !c.On { // it waits for nothing
+			one.Reason = ""
+		}
+		checks[c.Name] = one
 	}
 	for _, g := range groups {
 		s.Groups = append(s.Groups, g.status(now, checks))

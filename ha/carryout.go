@@ -127,6 +127,7 @@ func (a *Agent) changedRole(g *group, t failover.Transition) {
 	}
 	if t.To == failover.Active {
 		g.moves++
+		a.activeChecks(g, true) // an order without "checks" has not begun them
 	}
 	a.watchUnits(g, t.To == failover.Active)
 	if t.To != failover.Active && t.To != failover.Promoting {

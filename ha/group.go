@@ -224,7 +224,7 @@ func (g Group) failoverConfig() failover.Config {
 		c.Order = append(c.Order, failover.Stage(s))
 	}
 	for _, k := range g.Checks {
-		one := failover.Check{Name: k.Name, ActiveOnly: k.ActiveOnly, Settle: time.Duration(k.Rise)*k.Interval + k.Timeout}
+		one := failover.Check{Name: k.Name, ActiveOnly: k.ActiveOnly, TellsOnly: k.Type.TellsOnly(), Settle: time.Duration(k.Rise)*k.Interval + k.Timeout}
 		if slices.ContainsFunc(c.Units, func(u failover.Unit) bool { return k.Unit != "" && u.Name == k.Unit }) {
 			one.Unit = k.Unit
 		}

@@ -174,6 +174,10 @@ const (
 	CheckPFSync  CheckType = "pfsync"  // its states are passed on
 )
 
+// TellsOnly reports whether a check of this type raises an alert and moves nothing: two Sambas differ, and each node says so of the other one. Nor is it
+// waited for: after a crash there is nobody to compare with.
+func (t CheckType) TellsOnly() bool { return t == CheckSID }
+
 // Check is one look at whether a group could serve or does. Which fields count depends on Type.
 type Check struct {
 	Type CheckType

@@ -120,12 +120,14 @@ func (a *Agent) yielded(spec Group) func(context.Context) error {
 	}
 }
 
-// green has every check looked at anew until all are green.
+// green has every check that moves the group looked at anew until all are green.
 func (a *Agent) green(g *group, timeout time.Duration) func(context.Context) error {
 	a.activeChecks(g, true)
 	names := map[string]bool{}
 	for _, c := range g.spec.Checks {
-		names[g.spec.CheckName(c)] = true
+		if !c.Type.TellsOnly() {
+			names[g.spec.CheckName(c)] = true
+		}
 	}
 	return func(ctx context.Context) error {
 		for name := range names {

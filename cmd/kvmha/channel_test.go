@@ -14,7 +14,7 @@ import (
 )
 
 // paired starts an agent on a and one on b, each with its own key and the other's, and waits until the group has its place on both. Between them
-// is the lab's network, of the given family.
+// is the lab's network, of the given family; OTHER in more becomes the other one's name.
 func (s *site) paired(address func(*hatest.Node) netip.Addr, more string) (a, b *agent) {
 	s.t.Helper()
 	roots, keys := map[string]string{}, map[string]peer.PublicKey{}
@@ -30,7 +30,7 @@ func (s *site) paired(address func(*hatest.Node) netip.Addr, more string) (a, b 
 	begin := func(n, other string, skew int) *agent {
 		s.must(peer.SavePin(filepath.Join(roots[n], ha.StateDir, peer.Dir), other, peer.Pin{Key: keys[other]}))
 		return s.agentAt(n, roots[n], fmt.Sprintf("node = %q\n[peer.%s]\naddresses = [%q]\n", n, other, address(s.lab.Node(other)))+
-			group("web", s.vip, skew, more))
+			group("web", s.vip, skew, strings.ReplaceAll(more, "OTHER", other)))
 	}
 	a, b = begin("a", "b", 0), begin("b", "a", 100)
 	a.role("active")

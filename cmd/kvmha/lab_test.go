@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -28,6 +29,7 @@ type site struct {
 	probe   *hatest.Probe
 	ctx     context.Context
 	ucarps  map[string]*hatest.Process
+	within  map[string][]string // by node: what its kvmha is run by, such as unshare(1)
 }
 
 // start makes a lab with nodes a, b, and more.
@@ -39,7 +41,7 @@ func start(t *testing.T, more ...string) *site {
 	v4, _ := hatest.Shared(0)
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	t.Cleanup(cancel)
-	s := &site{t: t, lab: lab, vip: v4, holders: lab.Holders(v4), ctx: ctx, ucarps: map[string]*hatest.Process{}}
+	s := &site{t: t, lab: lab, vip: v4, holders: lab.Holders(v4), ctx: ctx, ucarps: map[string]*hatest.Process{}, within: map[string][]string{}}
 	probe, err := lab.Probe(v4)
 	s.must(err)
 	s.probe = probe
@@ -96,7 +98,7 @@ func (s *site) agentAt(node, root, text string) *agent {
 
 func (a *agent) start() {
 	a.s.t.Helper()
-	c := a.node.Command(context.Background(), cmp.Or(a.exe, "/proc/self/exe"), "--root", a.root, "run", "--debug")
+	c := a.node.Command(context.Background(), a.argv(cmp.Or(a.exe, "/proc/self/exe"), "run", "--debug")...)
 	c.Env = append(os.Environ(), asAgent+"=1")
 	p, err := a.node.StartCmd("kvmha", c)
 	a.s.must(err)
@@ -108,9 +110,14 @@ func (a *agent) start() {
 	})
 }
 
+// argv is the line of a command of kvmha's.
+func (a *agent) argv(exe string, args ...string) []string {
+	return append(append(slices.Clone(a.s.within[a.node.Name]), exe, "--root", a.root), args...)
+}
+
 // ask runs a command of kvmha's on the node.
 func (a *agent) ask(args ...string) (string, error) {
-	c := a.node.Command(a.s.ctx, append([]string{"/proc/self/exe", "--root", a.root}, args...)...)
+	c := a.node.Command(a.s.ctx, a.argv("/proc/self/exe", args...)...)
 	c.Env = append(os.Environ(), asAgent+"=1")
 	out, err := c.Output()
 	return string(out), err

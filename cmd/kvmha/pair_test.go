@@ -15,7 +15,7 @@ import (
 
 // tell runs a command of kvmha's on the node and gives what it says to people, too.
 func (a *agent) tell(args ...string) (out, talk string, err error) {
-	c := a.node.Command(a.s.ctx, append([]string{"/proc/self/exe", "--root", a.root}, args...)...)
+	c := a.node.Command(a.s.ctx, a.argv("/proc/self/exe", args...)...)
 	c.Env = append(os.Environ(), asAgent+"=1")
 	var o, e strings.Builder
 	c.Stdout, c.Stderr = &o, &e

@@ -15,7 +15,7 @@ import (
 // whoever joined one of them is a stranger to the other.
 type SID struct {
 	Peer       string // its name in kvmha.toml
-	DomainOnly bool   // the machines' own may differ, as those of an Active Directory's controllers do
+	DomainOnly bool   // the machines' own may differ from the domain's, as those of an Active Directory's controllers and of mere members do
 }
 
 // Kind implements Spec.
@@ -66,7 +66,7 @@ func (p sidProbe) Ask(ctx context.Context) error {
 		return err
 	}
 	if p.ask == nil {
-		return &UnseenError{fmt.Sprintf("%s is asked by the agent alone, over its peer channel", p.spec.Peer)}
+		return &UnseenError{fmt.Sprintf("nobody here can ask %s", p.spec.Peer)}
 	}
 	there, err := p.ask(ctx, p.spec.Peer)
 	if err == nil {
@@ -86,9 +86,12 @@ func (s SID) judge(here, there SIDs) error {
 	case there.Domain == "":
 		return fmt.Errorf("net getdomainsid knows no domain on %s", s.Peer)
 	case here.Domain != there.Domain:
-		return fmt.Errorf("the domain's SID is %s here and %s on %s: net setdomainsid", here.Domain, there.Domain, s.Peer)
-	case !s.DomainOnly && here.Local != there.Local:
-		return fmt.Errorf("the local SID is %s here and %s on %s: net setlocalsid", here.Local, there.Local, s.Peer)
+		return fmt.Errorf("the domain's SID is %s here and %s on %s: net setdomainsid, on the wrong one", here.Domain, there.Domain, s.Peer)
+	case s.DomainOnly:
+	case here.Local != here.Domain: // an NT4-style controller has its domain's, and a backup's is taken for a stranger otherwise
+		return fmt.Errorf("the local SID here is %s, and not the domain's: net setlocalsid %s", here.Local, here.Domain)
+	case there.Local != there.Domain:
+		return fmt.Errorf("the local SID on %s is %s, and not the domain's: there, net setlocalsid %s", s.Peer, there.Local, there.Domain)
 	}
 	return nil
 }

@@ -74,18 +74,24 @@ func TestSID(t *testing.T) {
 		verdict Verdict
 	}{
 		{"alike", answer(here, nil), false, "", Pass},
-		{"another domain", answer(SIDs{sidA, sidB}, nil), false, "the domain's SID is " + sidA + " here and " + sidB + " on vm-olorin: net setdomainsid", Fail},
-		{"another machine", answer(SIDs{sidB, sidA}, nil), false, "the local SID is " + sidA + " here and " + sidB + " on vm-olorin: net setlocalsid", Fail},
+		{"another domain", answer(SIDs{sidA, sidB}, nil), false, "the domain's SID is " + sidA + " here and " + sidB + " on vm-olorin: net setdomainsid, on the wrong one", Fail},
+		{"another machine", answer(SIDs{sidB, sidA}, nil), false, "the local SID on vm-olorin is " + sidB + ", and not the domain's: there, net setlocalsid " + sidA, Fail},
 		{"another machine of Active Directory", answer(SIDs{sidB, sidA}, nil), true, "", Pass},
 		{"no domain there", answer(SIDs{Local: sidA}, nil), false, "net getdomainsid knows no domain on vm-olorin", Fail},
 		{"the peer does not answer", answer(SIDs{}, errors.New("no route to host")), false, "vm-olorin does not tell its SIDs: no route to host", NoIdea},
 		{"the peer answers garbage", answer(SIDs{"S-1-5-21-1; rm -rf /", sidA}, nil), false, "vm-olorin does not tell its SIDs: they are no SIDs", NoIdea},
-		{"no agent", nil, false, "vm-olorin is asked by the agent alone, over its peer channel", NoIdea},
+		{"no agent", nil, false, "nobody here can ask vm-olorin", NoIdea},
 	} {
 		got, verdict, _ := sids(t, SID{Peer: "vm-olorin", DomainOnly: tt.only}, tt.ask, long)
 		if got != tt.want || verdict != tt.verdict {
 			t.Errorf("%s: got %q, %v; want %q, %v", tt.name, got, verdict, tt.want, tt.verdict)
 		}
+	}
+	// The same two on both, but the machine's is not the domain's: wrong for both, where the one has to be the other.
+	run(t, "net", "setlocalsid", sidB)
+	got, verdict, _ := sids(t, SID{Peer: "vm-olorin"}, answer(SIDs{sidB, sidA}, nil), long)
+	if want := "the local SID here is " + sidB + ", and not the domain's: net setlocalsid " + sidA; got != want || verdict != Fail {
+		t.Errorf("got %q, %v; want %q", got, verdict, want)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"kvmctl/ha"
+	"kvmctl/ha/check"
 )
 
 // Kind is what a Sentence is.
@@ -37,6 +38,13 @@ type Facts struct {
 	AtBoot     map[string][]string // unit → what starts it at boot, as ha/unit tells; empty: nothing does
 	Missing    map[string]bool     // unit → it is not installed
 	Tick       bool                // kvmha-tick runs
+	SIDs       map[string]Compared // group/check, of each of type sid → what it says now
+}
+
+// Compared is what a check says that was asked once.
+type Compared struct {
+	Verdict check.Verdict
+	Reason  string // empty for check.Pass
 }
 
 // Explain gives the sentences: those of the node as a whole, then those of each group in the file's order, each time in the order of the kinds.

@@ -13,6 +13,7 @@ import (
 
 	"kvmctl/ha"
 	"kvmctl/ha/arbiter"
+	"kvmctl/ha/check"
 	"kvmctl/ha/peer"
 )
 
@@ -58,6 +59,17 @@ func TestWhatFilesMean(t *testing.T) {
 			g.Checks, g.OnFailure, g.Remind = []ha.Check{aCheck(ha.CheckPing, "gateway", false)}, ha.FailureStay, 0
 			g.VirtualMAC = true
 		})}}, facts: Facts{Tick: true, Interfaces: map[string]bool{"eth0": false}}},
+		{name: "sids", spec: ha.Spec{Mail: mail, Peers: []peer.Node{{Name: "varda2", Role: peer.Member}}, Groups: []ha.Group{group("files", func(g *ha.Group) {
+			for _, name := range []string{"not asked", "alike", "other", "no answer"} {
+				c := aCheck(ha.CheckSID, name, true)
+				c.SID = check.SID{Peer: "varda2", DomainOnly: name == "alike"}
+				g.Checks = append(g.Checks, c)
+			}
+		})}}, facts: Facts{SIDs: map[string]Compared{
+			"files/alike":     {Verdict: check.Pass},
+			"files/other":     {Verdict: check.Fail, Reason: "the local SID here is S-1-5-21-1, and not the domain's: net setlocalsid S-1-5-21-2"},
+			"files/no answer": {Verdict: check.NoIdea, Reason: "varda2 does not tell its SIDs: reach varda2: connection refused"},
+		}}},
 		{name: "arbiter", spec: ha.Spec{Arbiter: []arbiter.Group{{Name: "mail", Members: []string{"a", "b"}}}}},
 		{name: "member", spec: ha.Spec{Mail: mail, Peers: []peer.Node{{Name: "b", Role: peer.Member}, {Name: "witness", Role: peer.Arbiter}}, Groups: []ha.Group{group("web", func(*ha.Group) {})}}},
 		{name: "fast", spec: ha.Spec{Command: ha.Command{Argv: []string{"/usr/bin/alert"}}, Groups: []ha.Group{group("lb", func(g *ha.Group) {

@@ -16,6 +16,9 @@ func Follow(spec ha.Spec, g *ha.Group, c *ha.Check, v check.Verdict) []string {
 		return []string{"Nothing: nothing was learned of the service, and an agent that cannot look does not move what may well run."}
 	}
 	all := []string{counted(c, v)}
+	if c.Type.TellsOnly() {
+		return append(all, "Nothing is restarted or moved: the other node has the same trouble.", told(spec, g))
+	}
 	all = append(all, "Where the group is active: "+mended(g, c)+".")
 	if c.ActiveOnly {
 		all = append(all, "Where it stands by: nothing, the check is not asked there.")

@@ -44,6 +44,8 @@ func TestFollow(t *testing.T) {
 				"Where the group is active: named.service is restarted, up to 1× in 10 min; then the group is handed over, and this node stays away for 1 s at least.", standby, nobody}},
 		{"no restart; stay", ha.Spec{}, func(g *ha.Group, c *ha.Check) { g.Restarts, g.OnFailure, c.Fall = 0, ha.FailureStay, 1 }, check.Fail,
 			[]string{"One such answer counts.", "Where the group is active: the group stays and serves what still works.", standby, nobody}},
+		{"what only tells (D12)", spec, func(_ *ha.Group, c *ha.Check) { c.Type = ha.CheckSID }, check.Fail, []string{inARow,
+			"Nothing is restarted or moved: the other node has the same trouble.", "An alert begins: mails go to admin@example.org by relay:25, again every 4 h while it lasts."}},
 		{"a node on which it fails is not fit", spec, func(g *ha.Group, c *ha.Check) { g.Units, g.Remind, c.ActiveOnly = nil, 0, false }, check.Fail,
 			[]string{inARow, "Where the group is active: the group is handed over, and this node stays away for 1 s at least.",
 				"Where it stands by: the node is not fit to take the group over.", "An alert begins: mails go to admin@example.org by relay:25, once."}},

@@ -113,7 +113,7 @@ func (n *notes) service(g *ha.Group) {
 			longest += u.StartTimeout
 		}
 		before := "the address is taken when they run"
-		if slices.Contains(g.Order, ha.StageChecks) && len(g.Checks) > 0 {
+		if slices.Contains(g.Order, ha.StageChecks) && decided(g) {
 			before = "the address is taken when they run and the checks are green"
 		}
 		n.add(Promise, "", "Only the active node runs %s; %s (at most %s for the starts, else the group is given back).", list(names), before, seconds(longest))
@@ -134,6 +134,10 @@ func (n *notes) service(g *ha.Group) {
 		if c.ActiveOnly {
 			where = " on the active node"
 		}
+		if c.Type == ha.CheckSID {
+			n.sid(g, c)
+			continue
+		}
 		if c.Type == ha.CheckSystemd || c.Type == ha.CheckProcess {
 			n.add(Promise, "", "The check %q is told%s when what it watches dies: 0.3 s.", c.Name, where)
 			continue
@@ -144,8 +148,13 @@ func (n *notes) service(g *ha.Group) {
 	n.onFailure(g)
 }
 
+// decided reports whether a check moves the group.
+func decided(g *ha.Group) bool {
+	return slices.ContainsFunc(g.Checks, func(c ha.Check) bool { return !c.Type.TellsOnly() })
+}
+
 func (n *notes) onFailure(g *ha.Group) {
-	if len(g.Checks) == 0 {
+	if !decided(g) {
 		n.add(Limit, "add a [[group."+g.Name+".check]]", "Nothing looks whether the service answers: the group moves only when a node, its agent or its link fails.")
 		return
 	}

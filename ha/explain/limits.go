@@ -23,7 +23,7 @@ func (n *notes) limits(g *ha.Group) {
 	case ha.PeerBSD:
 		n.add(Limit, "", "A BSD peer counts its troubles for all its vhids together: one failing link there may move every group.")
 	}
-	if slices.Contains(g.Order, ha.StageAddress) && !slices.Contains(g.Order, ha.StageChecks) && len(g.Checks) > 0 {
+	if slices.Contains(g.Order, ha.StageAddress) && !slices.Contains(g.Order, ha.StageChecks) && decided(g) {
 		n.add(Limit, `order = ["units", "checks", "address", "announce", "hooks"]`, "order has no \"checks\": the address is taken before anybody looked whether the service answers.")
 	}
 }

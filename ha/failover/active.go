@@ -28,7 +28,7 @@ func (m *Machine) fault() (fault, bool) {
 		}
 	}
 	for i, c := range m.facts.checks {
-		if c.state == Red && !m.now.Before(c.pardon) {
+		if c.state == Red && !m.cfg.Checks[i].TellsOnly && !m.now.Before(c.pardon) {
 			name := m.cfg.Checks[i].Name
 			return fault{about: AboutCheck, name: name, unit: m.cfg.Checks[i].Unit, why: because("check "+name+" is red", c.why)}, true
 		}
@@ -112,7 +112,9 @@ func (m *Machine) restartPlan(f fault) []Step {
 func (m *Machine) settle() time.Duration {
 	var longest time.Duration
 	for _, c := range m.cfg.Checks {
-		longest = max(longest, or(c.Settle, defaultSettle))
+		if !c.TellsOnly {
+			longest = max(longest, or(c.Settle, defaultSettle))
+		}
 	}
 	return longest
 }

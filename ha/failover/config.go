@@ -8,7 +8,7 @@ type Stage string
 // The stages. Their order in Config.Order is that of a promote; a demote undoes them in reverse.
 const (
 	StageUnits    Stage = "units"    // started, in their order
-	StageChecks   Stage = "checks"   // every check was green once
+	StageChecks   Stage = "checks"   // every check that does not only tell was green once
 	StageAddress  Stage = "address"  // nobody else has them, CARP is told, the addresses are there
 	StageAnnounce Stage = "announce" // gratuitous ARP, unsolicited NA
 	StageHooks    Stage = "hooks"
@@ -50,6 +50,7 @@ type Unit struct {
 type Check struct {
 	Name       string
 	ActiveOnly bool          // it is looked at on the active node only, and says nothing about another one
+	TellsOnly  bool          // red, it raises an alert and moves nothing: the other node has the same trouble
 	Unit       string        // the unit that is restarted when it is red; empty: all of them
 	Settle     time.Duration // how long after a restart it may stay red: rise × interval + timeout; 0: 5 s
 }

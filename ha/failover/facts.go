@@ -35,7 +35,7 @@ func (f *facts) complete(cfg Config) bool {
 		return false
 	}
 	for i, c := range f.checks {
-		if c.state == Unknown && !cfg.Checks[i].ActiveOnly {
+		if c.state == Unknown && !cfg.Checks[i].ActiveOnly && !cfg.Checks[i].TellsOnly {
 			return false
 		}
 	}
@@ -144,7 +144,9 @@ func (m *Machine) checked(in Checked) {
 			fact.pardon = time.Time{}
 			m.clear(AboutCheck, c.Name)
 		case Red:
-			if m.role != Active { // there heal says what becomes of it
+			if c.TellsOnly {
+				m.raise(AboutCheck, c.Name, "", because("check "+c.Name+" is red", in.Why), "nothing is moved for it")
+			} else if m.role != Active { // there heal says what becomes of it
 				m.raise(AboutCheck, c.Name, "", because("check "+c.Name+" is red", in.Why), "not eligible until it is green")
 			}
 		case Unknown:
@@ -222,7 +224,7 @@ func (m *Machine) blocked() (Reason, string) {
 	}
 	for i, c := range f.checks {
 		switch {
-		case m.cfg.Checks[i].ActiveOnly:
+		case m.cfg.Checks[i].ActiveOnly || m.cfg.Checks[i].TellsOnly:
 		case c.state == Red:
 			return ReasonChecks, because("check "+m.cfg.Checks[i].Name, c.why)
 		case c.state == Unknown:
@@ -263,7 +265,11 @@ func (m *Machine) known() []string {
 	} else {
 		list = append(list, fmt.Sprintf("master %s heard %v ago", f.heardBy, m.now.Sub(f.heard).Round(time.Millisecond)))
 	}
-	if n := len(m.damp.moves); n > 0 {
+	switch n := len(m.damp.moves); n {
+	case 0:
+	case 1:
+		list = append(list, "given away once of late")
+	default:
 		list = append(list, fmt.Sprintf("given away %d times of late", n))
 	}
 	if m.held {

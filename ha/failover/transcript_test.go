@@ -117,6 +117,8 @@ func configure(cfg *Config, words []string) error {
 			cfg.Units = cfg.Units[:n]
 		case "checks":
 			cfg.Checks = cfg.Checks[:n]
+		case "tells-only":
+			cfg.Checks = append(cfg.Checks, Check{Name: value, TellsOnly: true})
 		case "restarts":
 			cfg.Restarts = n
 		case "hooks":

@@ -40,7 +40,8 @@ Exit code 2 if there is one.
 A file without mistakes is put in plain words: per group what happens when, how soon it is noticed, what
 the file cannot rule out (a full partition, a captured advert), and what is left to do on the nodes. An
 interface that is missing and a unit that the boot starts, too, are warnings and do not change the exit
-code.`,
+code. Where the agent runs, the SIDs of Samba are compared with those of the other node for each check of type
+sid.`,
 		Example: `  kvmha check
   kvmha check kvmha.toml.new
   kvmha check --json`,
@@ -140,6 +141,7 @@ func (a *app) facts(ctx context.Context, spec ha.Spec) explain.Facts {
 			}
 		}
 	}
+	f.SIDs = a.compareSIDs(ctx, &spec)
 	return f
 }
 

@@ -25,7 +25,8 @@ func newProbe(a *app) *cobra.Command {
 		Long: `Ask every check of kvmha.toml once, or those that are named, from this node, and print what came of it: pass,
 fail or unknown (nothing could be learned), how long it took, and the reason. Below each that does not pass
 stands what the agent would make of it, were it to stay so: the unit that is restarted, the hand-over, who is
-told. Nothing is restarted, moved or mailed by this, and the agent need not run.
+told. Nothing is restarted, moved or mailed by this, and the agent need not run. A check of type sid asks the
+agent of the other node, too, over the peer channel; that one has to run.
 
 A check is named GROUP/CHECK, or by its own name, which then means the checks of that name in all groups.
 Several are asked at the same time, each within its own timeout. What serves on the active node only fails
@@ -79,7 +80,7 @@ func (a *app) runProbe(ctx context.Context, names []string, asJSON bool) error {
 		items[i] = l.item
 	}
 	end := a.patience(ctx, "waits for "+count(len(items), "check"))
-	results := askOnce(ctx, items)
+	results := askOnce(ctx, items, a.askSIDs(&spec))
 	end()
 	all, well := make([]probed, len(list)), true
 	for i, r := range results {
@@ -108,8 +109,8 @@ func (a *app) runProbe(ctx context.Context, names []string, asJSON bool) error {
 }
 
 // askOnce asks with a connection to systemd where it runs here.
-func askOnce(ctx context.Context, items []check.Item) []check.Result {
-	env := check.Env{}
+func askOnce(ctx context.Context, items []check.Item, sids check.SIDSource) []check.Result {
+	env := check.Env{SIDs: sids}
 	if systemd.Booted() {
 		env.Bus = systemd.NewBus(systemd.PrivateSocket)
 		ctx, stop := context.WithCancel(ctx)

@@ -119,8 +119,11 @@ func (a *app) writeStatus(w *bytes.Buffer, s *ha.Status, only []string) error {
 	}
 	for _, g := range s.Groups {
 		for _, c := range g.Checks {
-			if c.State == "red" {
-				fmt.Fprintf(w, "%s: check %s is red: %s\n", g.Name, c.Name, cli.Printable(c.Reason))
+			switch {
+			case c.State == "green" && c.Reason != "":
+				fmt.Fprintf(w, "%s: check %s is still green: %s\n", g.Name, c.Name, cli.Printable(c.Reason))
+			case c.State != "green" && c.Reason != "":
+				fmt.Fprintf(w, "%s: check %s is %s: %s\n", g.Name, c.Name, c.State, cli.Printable(c.Reason))
 			}
 		}
 		for _, alarm := range g.Alarms {

@@ -1,0 +1,56 @@
+package agentcmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"kvmctl/ha"
+	"kvmctl/ha/check"
+	"kvmctl/ha/explain"
+	"kvmctl/ha/peer"
+	"kvmctl/internal/version"
+)
+
+// askSIDs asks a peer's agent for the SIDs of its Samba, with this node's key and without the agent here.
+func (a *app) askSIDs(spec *ha.Spec) check.SIDSource {
+	return func(ctx context.Context, name string) (there check.SIDs, err error) {
+		ring, err := peer.ReadKeyring(a.keysPath(), spec.Peers)
+		if ring.Identity == nil {
+			return there, err
+		}
+		for _, n := range ring.Nodes {
+			if n.Name != name {
+				continue
+			}
+			if n.Key.IsZero() {
+				return there, &peer.NotPairedError{Name: name}
+			}
+			client := peer.NewClient(version.Version, ring.Identity)
+			defer client.Close()
+			return there, client.Do(ctx, n, peer.VerbSID, nil, &there)
+		}
+		return there, errors.Join(fmt.Errorf("there is no peer %q", name), err)
+	}
+}
+
+// compareSIDs asks the checks of that type where the agent runs: what another machine's Samba goes by has nothing to do with its file.
+func (a *app) compareSIDs(ctx context.Context, spec *ha.Spec) map[string]explain.Compared {
+	var list []check.Item
+	for _, c := range allChecks(spec) {
+		if c.check.Type == ha.CheckSID {
+			list = append(list, c.item)
+		}
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	if _, err := ha.Ask(ctx, a.socketPath(), ha.Request{Verb: ha.VerbStatus}); err != nil {
+		return nil
+	}
+	all := map[string]explain.Compared{}
+	for _, r := range check.Once(ctx, check.Env{SIDs: a.askSIDs(spec)}, list) {
+		all[r.Name] = explain.Compared{Verdict: r.Answer.Verdict, Reason: r.Answer.Reason}
+	}
+	return all
+}
