@@ -75,17 +75,14 @@ func TestTwoControllersGoByTheSameSIDs(t *testing.T) {
 	a, b := s.paired(func(n *hatest.Node) netip.Addr { return n.Addr },
 		"[[group.web.check]]\ntype = \"sid\"\nname = \"sid\"\npeer = \"OTHER\"\ninterval = \"300ms\"\nfall = 1\nrise = 1\n")
 	a.checked("green", "")
-	a.exits(0, "pass", "probe", "web/sid")
-	b.exits(0, "pass", "probe", "--json")
+	b.exits(0, `"verdict": "pass"`, "probe", "--json")
 	a.exits(0, `The check "sid" was asked just now: the SIDs are right, here and on b.`, "check")
 
 	nets["a"]("setlocalsid", sidOther)
 	const wrong = "the local SID here is " + sidOther + ", and not the domain's: net setlocalsid " + sidArda
 	a.checked("red", wrong)
-	a.exits(1, wrong, "probe")
 	a.exits(1, "Nothing is restarted or moved: the other node has the same trouble.", "probe")
 	a.exits(0, `the check "sid" fails: `+wrong, "check")
-	a.exits(0, "web: check sid is red: "+wrong, "status")
 	nets["a"]("setlocalsid", sidArda)
 	nets["a"]("setdomainsid", sidOther)
 	const domains = "the domain's SID is " + sidOther + " here and " + sidArda + " on b: net setdomainsid, on the wrong one"
@@ -96,7 +93,6 @@ func TestTwoControllersGoByTheSameSIDs(t *testing.T) {
 	s.must(b.Kill())
 	const silent = "b does not tell its SIDs: "
 	a.checked("green", silent)
-	a.exits(0, "web: check sid is still green: "+silent, "status")
 	a.exits(1, "unknown", "probe")
 	a.exits(0, "could not be compared: "+silent, "check")
 	s.must(a.Kill())

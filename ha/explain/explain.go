@@ -38,6 +38,7 @@ type Facts struct {
 	AtBoot     map[string][]string // unit → what starts it at boot, as ha/unit tells; empty: nothing does
 	Missing    map[string]bool     // unit → it is not installed
 	Tick       bool                // kvmha-tick runs
+	Paired     map[string]bool     // [peer.<name>] → its key is known here
 	SIDs       map[string]Compared // group/check, of each of type sid → what it says now
 }
 
@@ -57,6 +58,7 @@ func Explain(spec ha.Spec, facts Facts) []Sentence {
 		n.found(g)
 		n.moves(g)
 		n.service(g)
+		n.syncs(g)
 		n.limits(g)
 		n.tasks(g)
 		all = append(all, n.take(g.Name)...)

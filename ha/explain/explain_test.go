@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"kvmctl/ha"
 	"kvmctl/ha/arbiter"
 	"kvmctl/ha/check"
+	"kvmctl/ha/confsync"
 	"kvmctl/ha/peer"
 )
 
@@ -30,7 +32,7 @@ func skew(n int) *int { return &n }
 
 func aCheck(t ha.CheckType, name string, active bool) ha.Check {
 	c := ha.DefaultCheck(t)
-	c.Name, c.ActiveOnly = name, active
+	c.Name, c.ActiveOnly, c.Target, c.Unit = name, active, "10.2.0.1", "named.service"
 	return c
 }
 
@@ -59,6 +61,14 @@ func TestWhatFilesMean(t *testing.T) {
 			g.Checks, g.OnFailure, g.Remind = []ha.Check{aCheck(ha.CheckPing, "gateway", false)}, ha.FailureStay, 0
 			g.VirtualMAC = true
 		})}}, facts: Facts{Tick: true, Interfaces: map[string]bool{"eth0": false}}},
+		{name: "heartbeats", spec: ha.Spec{Mail: mail, Channel: ha.Channel{Listen: []string{":4694"}},
+			Peers: []peer.Node{{Name: "b", Role: peer.Member, Addresses: make([]netip.AddrPort, 2)}, {Name: "witness", Role: peer.Arbiter}},
+			Syncs: []confsync.Job{{Name: "zones", Group: "web", Paths: []string{"/etc/bind/"}, Every: 5 * time.Minute}, {Name: "other", Group: "lb"},
+				{Name: "dhcp", Group: "web", Paths: []string{"/etc/dhcp/", "/etc/a"}, Validate: []string{"/usr/sbin/dhcpd", "-t"}, Reload: []string{"/bin/systemctl", "restart", "dhcpd"}}},
+			Groups: []ha.Group{group("web", func(g *ha.Group) {
+				g.PeerSkew = skew(100)
+				g.Addresses = slices.Repeat(g.Addresses, 33)
+			}), group("ucarp", func(g *ha.Group) { g.Peer, g.PeerSkew = ha.PeerUCARP, skew(100) })}}, facts: Facts{Paired: map[string]bool{"b": true}, Tick: true}},
 		{name: "sids", spec: ha.Spec{Mail: mail, Peers: []peer.Node{{Name: "varda2", Role: peer.Member}}, Groups: []ha.Group{group("files", func(g *ha.Group) {
 			for _, name := range []string{"not asked", "alike", "other", "no answer"} {
 				c := aCheck(ha.CheckSID, name, true)

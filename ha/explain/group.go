@@ -47,6 +47,23 @@ func (n *notes) moves(g *ha.Group) {
 	}
 	n.add(Promise, "", "This node shares %s on %s with %s peer (vhid %d, an advert every %s).", list(addresses), g.Interface, peerName(g), g.VHID, seconds(interval(g.Base, g.Skew)))
 	n.preference(g)
+	if p := n.beats(g); p != nil {
+		n.heartbeats(p)
+	} else {
+		n.adverts(g)
+	}
+	n.add(Promise, "", "After %d moves within %s the group stays where it is and says so; a node that gave it away stays away for %s, twice as long each further time, %s at most.",
+		g.Damping.Moves, seconds(g.Damping.Window), seconds(g.Damping.Min), seconds(g.Damping.Max))
+	if g.IgnoreCarrier {
+		n.add(Limit, "ignore_carrier = false", "The link's carrier is ignored: a node whose cable is cut goes on as if it served.")
+	} else {
+		n.add(Promise, "", "When the link loses its carrier for %s, this node lets go, and contends again when it had one for %s.",
+			seconds(g.CarrierDownDelay), seconds(g.CarrierUpDelay))
+	}
+}
+
+// adverts tells how soon CARP notices.
+func (n *notes) adverts(g *ha.Group) {
 	here, there := "", ""
 	least, most := noticeHere(g)
 	if g.PeerSkew == nil {
@@ -72,14 +89,6 @@ func (n *notes) moves(g *ha.Group) {
 		bye = "within 0.9 s"
 	}
 	n.add(Promise, "", "A planned hand-over and a stop of the agent say goodbye to the peer, which takes over %s.", bye)
-	n.add(Promise, "", "After %d moves within %s the group stays where it is and says so; a node that gave it away stays away for %s, twice as long each further time, %s at most.",
-		g.Damping.Moves, seconds(g.Damping.Window), seconds(g.Damping.Min), seconds(g.Damping.Max))
-	if g.IgnoreCarrier {
-		n.add(Limit, "ignore_carrier = false", "The link's carrier is ignored: a node whose cable is cut goes on as if it served.")
-	} else {
-		n.add(Promise, "", "When the link loses its carrier for %s, this node lets go, and contends again when it had one for %s.",
-			seconds(g.CarrierDownDelay), seconds(g.CarrierUpDelay))
-	}
 }
 
 func (n *notes) preference(g *ha.Group) {
@@ -139,11 +148,11 @@ func (n *notes) service(g *ha.Group) {
 			continue
 		}
 		if c.Type == ha.CheckSystemd || c.Type == ha.CheckProcess {
-			n.add(Promise, "", "The check %q is told%s when what it watches dies: 0.3 s.", c.Name, where)
+			n.add(Promise, "", "The check %q%s %s, within 0.3 s.", c.Name, where, look(c))
 			continue
 		}
-		n.add(Promise, "", "The check %q%s fails %s after the failure (%d in a row, every %s, at most %s each).",
-			c.Name, where, span(least, most), c.Fall, seconds(c.Interval), seconds(c.Timeout))
+		n.add(Promise, "", "The check %q%s %s. It fails %s after the failure (%d in a row, every %s, at most %s each).",
+			c.Name, where, look(c), span(least, most), c.Fall, seconds(c.Interval), seconds(c.Timeout))
 	}
 	n.onFailure(g)
 }
@@ -171,7 +180,7 @@ func (n *notes) onFailure(g *ha.Group) {
 		remind = "an alert says so, every " + seconds(g.Remind) + " while it lasts"
 	}
 	n.add(Promise, "", "When a check fails on the active node, %s%s; %s.", restarts, what, remind)
-	if g.OnFailure != ha.FailureStay && g.Peer != ha.PeerKVMHA {
+	if g.OnFailure != ha.FailureStay && n.beats(g) == nil {
 		n.add(Limit, "", "CARP does not tell whether %s peer is alive while it stands by, nor whether its service is well: a hand-over may go to a node that is worse, or to nobody.", peerName(g))
 	}
 }

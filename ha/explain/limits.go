@@ -4,14 +4,21 @@ import (
 	"slices"
 
 	"kvmctl/ha"
+	"kvmctl/ha/beat"
 )
 
 // limits tells what the file cannot rule out.
 func (n *notes) limits(g *ha.Group) {
-	n.outlives(g)
+	heal, alone := "within two adverts", ""
+	if p := n.beats(g); p != nil {
+		n.outlivesBeats(p.Name)
+		heal, alone = "with the first heartbeats", "As long as heartbeats do not decide: "
+	} else {
+		n.outlives(g)
+	}
 	n.add(Limit, "", "In a full partition (both nodes run, neither hears the other) both answer for the addresses, each to those who reach it: nothing in this file could decide. "+
-		"When it heals, one lets go within two adverts, and the other tells all neighbours.")
-	n.add(Limit, "", "CARP signs neither base nor skew, and nobody checks for repetitions: whoever can send on %s's network and has caught one advert can move the addresses, or have "+
+		"When it heals, one lets go %s, and the other tells all neighbours.", heal)
+	n.add(Limit, "", alone+"CARP signs neither base nor skew, and nobody checks for repetitions: whoever can send on %s's network and has caught one advert can move the addresses, or have "+
 		"both nodes answer, without the password. Keep strangers off that network.", g.Interface)
 	if !g.Probe {
 		n.add(Limit, "probe = true", "Nobody asks whether a stranger has an address before it is taken.")
@@ -28,13 +35,31 @@ func (n *notes) limits(g *ha.Group) {
 	}
 }
 
-// outlives tells how long the addresses outlive the agent, and whether the peer may have them before.
-func (n *notes) outlives(g *ha.Group) {
+// kept tells how long the addresses outlive the agent.
+func (n *notes) kept() string {
 	after := "after " + seconds(n.life.worst)
 	if n.life.quiet != n.life.worst {
 		after = "after " + seconds(n.life.quiet) + ", or " + seconds(n.life.worst) + " when something else adds an address meanwhile"
 	}
-	kept := "When the agent here is killed or hangs, the kernel takes the addresses away by itself " + after
+	return "When the agent here is killed or hangs, the kernel takes the addresses away by itself " + after
+}
+
+// outlivesBeats tells whether a peer that goes by heartbeats may have the addresses before. It waits as long as the leases of a few addresses last.
+func (n *notes) outlivesBeats(peer string) {
+	bound := beat.LeaseBound
+	if n.facts.Tick {
+		bound = beat.LeaseBoundTick
+	}
+	if both := n.life.worst - beat.Dead - bound; both > 0 {
+		n.add(Limit, "", "%s. So many addresses have longer lifetimes, which %s does not wait for: both nodes may have them for up to %s.", n.kept(), peer, seconds(both))
+		return
+	}
+	n.add(Promise, "", "%s. %s takes over later than that.", n.kept(), peer)
+}
+
+// outlives tells whether a peer that goes by CARP may have the addresses before they are gone here.
+func (n *notes) outlives(g *ha.Group) {
+	kept := n.kept()
 	quiet, worst, lost := dual(g, n.life.quiet, 0), dual(g, n.life.worst, 0), dual(g, n.life.worst, 1)
 	unknown := ""
 	if g.PeerSkew == nil {

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"kvmctl/ha"
+	"kvmctl/ha/beat"
+	"kvmctl/ha/peer"
 )
 
 // node tells what holds for all groups.
@@ -36,8 +38,17 @@ func (n *notes) node() {
 	}
 	n.add(Limit, "", "A node that stands still as a whole (a paused or migrated virtual machine) does not know it: it lets go in the first moment in which it runs again, and "+
 		"in that moment both nodes may answer.")
-	if !n.facts.Tick && slices.ContainsFunc(s.Groups, func(g ha.Group) bool { return dual(&g, n.life.worst, 0) > 0 }) {
-		n.add(Task, "systemctl enable --now kvmha-tick.service", "kvmha-tick makes the kernel look at lifetimes ten times a second: with it an address is gone 1.1 s after its agent, whatever else the host does.")
+	for _, p := range s.Peers {
+		if p.Role == peer.Member && !n.facts.Paired[p.Name] {
+			n.add(Task, "kvmha pair", "This node and %s have to know each other's keys; until then they neither report to each other nor exchange heartbeats.", p.Name)
+		}
+	}
+	if !n.facts.Tick && slices.ContainsFunc(s.Groups, func(g ha.Group) bool { return n.beats(&g) != nil || dual(&g, n.life.worst, 0) > 0 }) {
+		sooner := ""
+		if slices.ContainsFunc(s.Groups, func(g ha.Group) bool { return n.beats(&g) != nil }) {
+			sooner = ", and the peer takes over " + seconds(beat.LeaseBound-beat.LeaseBoundTick) + " sooner"
+		}
+		n.add(Task, "systemctl enable --now kvmha-tick.service", "kvmha-tick makes the kernel look at lifetimes ten times a second: with it an address is gone 1.1 s after its agent, whatever else the host does%s.", sooner)
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"kvmctl/ha"
 	"kvmctl/ha/explain"
 	"kvmctl/ha/link"
+	"kvmctl/ha/peer"
 	"kvmctl/ha/unit"
 )
 
@@ -124,7 +125,11 @@ func (a *app) printSentences(sentences []explain.Sentence) {
 func (a *app) facts(ctx context.Context, spec ha.Spec) explain.Facts {
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
-	f := explain.Facts{Interfaces: map[string]bool{}, AtBoot: map[string][]string{}, Missing: map[string]bool{}}
+	f := explain.Facts{Interfaces: map[string]bool{}, AtBoot: map[string][]string{}, Missing: map[string]bool{}, Paired: map[string]bool{}}
+	for _, p := range spec.Peers {
+		_, err := peer.LoadPin(a.keysPath(), p.Name)
+		f.Paired[p.Name] = err == nil
+	}
 	if ticking, err := link.Ticking(ctx); err == nil {
 		f.Tick = ticking
 	}

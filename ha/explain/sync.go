@@ -1,0 +1,30 @@
+package explain
+
+import (
+	"strings"
+
+	"kvmctl/ha"
+)
+
+// syncs tells what a standby copies for a group.
+func (n *notes) syncs(g *ha.Group) {
+	for _, j := range n.spec.Syncs {
+		if j.Group != g.Name {
+			continue
+		}
+		when := "when kvmha sync " + j.Name + " is typed"
+		if j.Every > 0 {
+			when = "every " + seconds(j.Every)
+		}
+		n.add(Promise, "", "While this node does not serve, it copies %s from the node that does, %s (sync %q).", list(j.Paths), when, j.Name)
+		if len(j.Validate) > 0 {
+			n.add(Promise, "", "What sync %q brings is used only if %s accepts it; else the old files stay, and an alert has its words. Nor is it used if more files would go than max_delete allows.",
+				j.Name, strings.Join(j.Validate, " "))
+		} else {
+			n.add(Limit, `validate = ["/usr/bin/named-checkconf", "-z"]`, "Nobody judges what sync %q brings: a mistake on the active node is copied.", j.Name)
+		}
+		if len(j.Reload) > 0 {
+			n.add(Promise, "", "Then it runs %s.", strings.Join(j.Reload, " "))
+		}
+	}
+}
