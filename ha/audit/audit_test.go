@@ -273,3 +273,18 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestALineForPeople(t *testing.T) {
+	for want, e := range map[string]Entry{
+		"web: standby -> promoting: elected: no master was heard": {Group: "web", From: "standby", To: "promoting", Event: "elected", Cause: "no master was heard"},
+		"web: demoting -> waiting (checks): blocked: check gateway: no answer": {Group: "web", From: "demoting", To: "waiting", Reason: "checks", Event: "blocked",
+			Cause: "check gateway: no answer"},
+		"web: still waiting (cooling down): blocked: it gave the role away": {Group: "web", From: "waiting", To: "waiting", Reason: "cooling down", Event: "blocked",
+			Cause: "it gave the role away"},
+		"web: active -> demoting: deposed by 10.2.0.2: better": {Group: "web", From: "active", To: "demoting", Event: "deposed", Cause: "deposed by 10.2.0.2: better"},
+	} {
+		if got := e.Line(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}

@@ -37,7 +37,14 @@ func (e Entry) Line() string {
 	if e.Reason != "" {
 		to += " (" + e.Reason + ")"
 	}
-	return fmt.Sprintf("%s: %s -> %s: %s: %s", e.Group, e.From, to, e.Event, e.Cause)
+	moved, why := e.From+" -> "+to, e.Event+": "+e.Cause
+	if e.From == e.To { // the reason alone has changed
+		moved = "still " + to
+	}
+	if strings.HasPrefix(e.Cause, e.Event+" ") { // "deposed by 10.2.0.2"
+		why = e.Cause
+	}
+	return e.Group + ": " + moved + ": " + why
 }
 
 // bounded gives the entry with texts that fit, each on one line.

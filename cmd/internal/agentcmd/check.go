@@ -81,8 +81,13 @@ func (a *app) load(file string) (ha.Spec, error) {
 	if !errors.As(err, &problems) {
 		return spec, err
 	}
-	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+	switch f, err := os.Open(file); {
+	case errors.Is(err, fs.ErrNotExist):
 		return spec, cli.Usage("kvmha import-ucarp, or begin with the reference file kvmha.reference.toml", "cannot read %s: there is no such file", file)
+	case errors.Is(err, fs.ErrPermission): // nothing is known of the file, so it is no mistake in it
+		return spec, fmt.Errorf("cannot read the configuration: %w", permission(err))
+	case err == nil:
+		f.Close()
 	}
 	errs := make([]error, len(problems))
 	for i, p := range problems {

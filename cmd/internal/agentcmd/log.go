@@ -59,7 +59,7 @@ func (a *app) runLog(ctx context.Context, o *logOptions) error {
 	path := a.auditPath()
 	all, place, bad, err := audit.Read(path)
 	if err != nil {
-		return fmt.Errorf("cannot show the log: %w", err)
+		return fmt.Errorf("cannot show the log: %w", permission(err))
 	}
 	if bad > 0 {
 		fmt.Fprintf(a.env.Err, "kvmha: %d lines of %s are no records and were left out\n", bad, path)
@@ -69,6 +69,9 @@ func (a *app) runLog(ctx context.Context, o *logOptions) error {
 		if o.group == "" || e.Group == o.group {
 			shown = append(shown, e)
 		}
+	}
+	if len(shown) == 0 && bad == 0 {
+		a.nothingLogged(o.group, path)
 	}
 	if o.given {
 		shown = shown[max(0, len(shown)-o.last):]
@@ -97,6 +100,15 @@ func (a *app) runLog(ctx context.Context, o *logOptions) error {
 		return fmt.Errorf("cannot show the log: %w", err)
 	}
 	return nil
+}
+
+// nothingLogged says why there is nothing to see.
+func (a *app) nothingLogged(group, path string) {
+	if group == "" {
+		a.env.Talk("no change of role was recorded in %s: no agent has run here yet", path)
+		return
+	}
+	a.env.Talk("no change of role of a group %s was recorded in %s", quote(group), path)
 }
 
 func (a *app) printEntry(o *logOptions, e audit.Entry) error {
