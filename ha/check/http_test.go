@@ -98,19 +98,14 @@ func TestHTTP(t *testing.T) {
 	got, _, _ := once(t, slow, long)
 	says(t, "slow", got, "", slow.Address)
 	slow.Address = slowly(t, plain, 100*time.Millisecond)
-	got, _, _ = once(t, slow, short)
-	says(t, "too slow", got, `^ask ADDR: no answer within [\d.]+m?s$`, slow.Address)
+	late(t, "too slow", slow, `^ask ADDR: no answer within TIME$`, slow.Address)
 
 	workers := children(t, process.Pid)
 	for _, pid := range append(workers, process.Pid) {
 		freeze(t, pid)
 	}
 	for addr, spec := range map[string]HTTP{plain: ask, tls: {Address: tls, TLS: TLSImplicit, CAFile: ca, Host: host}} {
-		got, _, took := once(t, spec, short)
-		says(t, "stopped", got, `^(ask|begin TLS with) ADDR: no answer within [\d.]+m?s$`, addr)
-		if took > within {
-			t.Errorf("stopped: after %v", took)
-		}
+		late(t, "stopped", spec, `^(ask|begin TLS with) ADDR: no answer within TIME$`, addr)
 	}
 	for _, pid := range append(workers, process.Pid) {
 		if err := unix.Kill(pid, unix.SIGCONT); err != nil {
@@ -153,22 +148,12 @@ func TestHTTPOfAStranger(t *testing.T) {
 	for server, want := range map[string]string{
 		"garbage":   `^ADDR does not answer as HTTP does: .*$|it closed the connection$`,
 		"banner":    `^ADDR does not answer as HTTP does: .*$|it closed the connection$`,
-		"mute":      `^ask ADDR: (no answer within [\d.]+m?s|it closed the connection)$`,
+		"mute":      `^ask ADDR: (no answer within TIME|it closed the connection)$`,
 		"close":     `^ask ADDR: it closed the connection$`,
-		"half open": `^connect to ADDR: no answer within [\d.]+m?s$`,
+		"half open": `^connect to ADDR: no answer within TIME$`,
 	} {
 		t.Run(server, func(t *testing.T) {
-			var addr string
-			if server == "half open" {
-				addr = halfOpen(t)
-			} else {
-				addr, _ = start(t, server)
-			}
-			got, _, took := once(t, HTTP{Address: addr}, patience(server))
-			says(t, server, got, want, addr)
-			if took > within {
-				t.Errorf("after %v", took)
-			}
+			stranger(t, server, func(addr string) Spec { return HTTP{Address: addr} }, want)
 		})
 	}
 }

@@ -15,6 +15,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// testDaemon is a name that no process of another run has.
+var testDaemon = fmt.Sprint("kvmha", os.Getpid())
+
 // daemon starts a process with a name of its own and gives it.
 func daemon(t *testing.T, name string) *exec.Cmd {
 	t.Helper()
@@ -70,32 +73,61 @@ func next(t *testing.T, r *Runner) Status {
 	}
 }
 
+// toldAtOnce ends a green subject and holds when it became red, as the Runner noted it, against a promise. A machine that is busy may keep this
+// process from running for longer than that, but not each time: where it came too late the subject is revived, and it is tried again.
+func toldAtOnce(t *testing.T, r *Runner, promise time.Duration, end func() (began time.Time, want *regexp.Regexp), revive func()) {
+	t.Helper()
+	var each []time.Duration
+	for range 5 {
+		began, want := end()
+		s := next(t, r)
+		if s.State != Red || !want.MatchString(s.Reason) {
+			t.Fatalf("%v: %q, want %s", s.State, s.Reason, want)
+		}
+		each = append(each, s.Since.Sub(began))
+		if s.Since.Sub(began) <= promise {
+			t.Logf("told after %v: %s", each, s.Reason)
+			return
+		}
+		revive()
+		if s := next(t, r); s.State != Green {
+			t.Fatalf("revived: %+v", s)
+		}
+	}
+	t.Errorf("told after %v, each time later than %v", each, promise)
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // lazy is a policy by which a question is never asked in time: only what is pushed counts.
 var lazy = Policy{Interval: time.Hour, Timeout: 10 * time.Second, Fall: 3, Rise: 1}
 
 // The end of a process is told within 0.3 s, whatever the interval is, and it needs no three answers.
 func TestTheEndOfAProcessIsToldAtOnce(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "pid")
-	for name, spec := range map[string]Process{"pidfile": {PIDFile: file}, "name": {Name: "kvmha-test-daemon"}, "both": {file, "kvmha-test-daemon"}} {
+	for name, spec := range map[string]Process{"pidfile": {PIDFile: file}, "name": {Name: testDaemon}, "both": {file, testDaemon}} {
 		t.Run(name, func(t *testing.T) {
-			cmd := daemon(t, "kvmha-test-daemon")
+			cmd := daemon(t, testDaemon)
 			writePID(t, file, cmd.Process.Pid)
 			r := running(t, Item{Name: "d", Policy: lazy, Spec: spec}, Env{})
 			if s := next(t, r); s.State != Green {
 				t.Fatalf("%+v", s)
 			}
-			began := time.Now()
-			_ = cmd.Process.Kill() // and not reaped: a zombie has ended, too
-			s := next(t, r)
-			took := time.Since(began)
-			want := regexp.MustCompile(fmt.Sprintf(`^process %d ended [0-9.]+m?s ago: `, cmd.Process.Pid)) // 200 ms, on a machine with nothing else to do
-			if s.State != Red || !want.MatchString(s.Reason) {
-				t.Errorf("%v: %q", s.State, s.Reason)
-			}
-			t.Logf("told after %v: %s", took, s.Reason)
-			if took > quickRestart+100*time.Millisecond && !raceDetector {
-				t.Errorf("told after %v", took)
-			}
+			toldAtOnce(t, r, quickRestart+100*time.Millisecond, func() (time.Time, *regexp.Regexp) {
+				want := regexp.MustCompile(fmt.Sprintf(`^process %d ended [0-9.]+m?s ago: `, cmd.Process.Pid)) // 200 ms, on a machine with nothing else to do
+				began := time.Now()
+				_ = cmd.Process.Kill() // and not reaped: a zombie has ended, too
+				return began, want
+			}, func() {
+				cmd = daemon(t, testDaemon)
+				writePID(t, file, cmd.Process.Pid)
+				must(t, r.AskNow("d"))
+			})
 		})
 	}
 }

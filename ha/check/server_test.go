@@ -17,6 +17,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -24,6 +25,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"kvmctl/internal/proc"
 )
 
 // serverOf starts a server that stays in the foreground and waits until each address takes connections.
@@ -39,8 +42,13 @@ func serverOf(t testing.TB, argv []string, addrs ...string) *os.Process {
 	ended := make(chan struct{})
 	go func() { defer close(ended); _ = cmd.Wait() }()
 	t.Cleanup(func() {
-		_ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL) // its children, too
+		group := cmd.Process.Pid
+		_ = unix.Kill(-group, unix.SIGKILL) // its children, too
 		<-ended
+		gone(t, argv[0], func(pid int) bool { // they would write to a folder that is being removed
+			of, err := unix.Getpgid(pid)
+			return err == nil && of == group
+		})
 		if t.Failed() {
 			t.Logf("%s said:\n%s", argv[0], said.String())
 		}
@@ -64,6 +72,45 @@ func serverOf(t testing.TB, argv []string, addrs ...string) *os.Process {
 		}
 	}
 	return cmd.Process
+}
+
+// gone waits until no process that is meant lives any more.
+func gone(t testing.TB, what string, meant func(pid int) bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
+		var left []int
+		for _, name := range numbers(t) {
+			pid, err := strconv.Atoi(name)
+			if err != nil || !meant(pid) {
+				continue
+			}
+			if st, err := proc.ReadStat(pid); err == nil && st.State != 'Z' && st.State != 'X' {
+				left = append(left, pid)
+			}
+		}
+		if len(left) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Errorf("processes of %s are left: %v", what, left)
+			return
+		}
+	}
+}
+
+// numbers are the names in /proc.
+func numbers(t testing.TB) []string {
+	t.Helper()
+	dir, err := os.Open("/proc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	all, err := dir.Readdirnames(-1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
 }
 
 // lockedBuffer is what a process writes while a test may look.
@@ -212,6 +259,43 @@ func says(t *testing.T, what, got, want, addr string) {
 	}
 }
 
+// waited is how long a check says that it waited, as it words it.
+var waited = regexp.MustCompile(`\d+(\.\d+)?m?s`)
+
+// late asks one that does not answer, or not in time, within short. On a machine that is busy the steps before the one that hangs may take all of
+// that, so that the reason is another one: then it is asked again, with more time. TIME in want stands for how long the check says that it waited,
+// which has to be what it was to wait, once at least.
+func late(t *testing.T, what string, spec Spec, want, addr string) {
+	t.Helper()
+	lateAsked(t, what, func(timeout time.Duration) (string, Verdict, time.Duration) { return once(t, spec, timeout) }, want, addr)
+}
+
+func lateAsked(t *testing.T, what string, ask func(timeout time.Duration) (string, Verdict, time.Duration), want, addr string) {
+	t.Helper()
+	pattern := regexp.MustCompile(strings.ReplaceAll(want, "TIME", `(?P<TIME>`+waited.String()+`)`))
+	var said []string
+	for _, timeout := range []time.Duration{short, short, 2 * short, 2 * short, 4 * short} {
+		got, verdict, after := ask(timeout)
+		if after > timeout+within {
+			t.Errorf("%s: %q after %v instead of %v", what, got, after, timeout)
+			return
+		}
+		got = strings.ReplaceAll(got, addr, "ADDR")
+		m := pattern.FindStringSubmatch(got)
+		if m != nil && verdict == Fail {
+			i := pattern.SubexpIndex("TIME")
+			if i < 0 || m[i] == "" {
+				return
+			}
+			if d, err := time.ParseDuration(m[i]); err == nil && d >= timeout-20*time.Millisecond && d <= timeout+250*time.Millisecond { // rounded, and its clock starts a little later
+				return
+			}
+		}
+		said = append(said, fmt.Sprintf("within %v: %v, %q", timeout, verdict, got))
+	}
+	t.Errorf("%s: want %s, got\n%s", what, want, strings.Join(said, "\n"))
+}
+
 // within is what a question of timeout short may take on a machine that is busy.
 const within = short + 5*time.Second
 
@@ -240,10 +324,23 @@ func freeze(t testing.TB, pid int) {
 	}
 }
 
-// patience is how long to wait for a server of start or halfOpen: one that says anything may be late on a busy machine, the others never do.
-func patience(kind string) time.Duration {
-	if kind == "mute" || kind == "half open" {
-		return short
+// stranger holds what a check says of a server of start or halfOpen against a regular expression, with ADDR and TIME as late has them. One that says
+// anything or ends may be late on a busy machine, one that does not never comes.
+func stranger(t *testing.T, kind string, spec func(addr string) Spec, want string) {
+	t.Helper()
+	if kind == "half open" {
+		addr := halfOpen(t)
+		late(t, kind, spec(addr), want, addr)
+		return
 	}
-	return long
+	addr, _ := start(t, kind)
+	if kind == "mute" {
+		late(t, kind, spec(addr), want, addr)
+		return
+	}
+	got, _, after := once(t, spec(addr), long)
+	says(t, kind, got, want, addr)
+	if after > long {
+		t.Errorf("%s: after %v", kind, after)
+	}
 }
