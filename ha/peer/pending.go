@@ -23,15 +23,25 @@ func SavePending(dir string, in Introduction) error {
 	if err != nil {
 		return fmt.Errorf("keep the exchange: %w", err)
 	}
-	if err := atomicfile.Write(filepath.Join(dir, pendingFile), append(text, '\n'), 0o600); err != nil {
-		return fmt.Errorf("keep the exchange: %w", err)
-	}
-	return nil
+	return change(dir, func() error {
+		if err := atomicfile.Write(filepath.Join(dir, pendingFile), append(text, '\n'), 0o600); err != nil {
+			return fmt.Errorf("keep the exchange: %w", err)
+		}
+		return nil
+	})
 }
 
 // Confirm pins the key of the exchange that is kept, if the words are its own. Else it fails with ErrNothingPending or ErrOtherWords, and nothing has
 // changed.
-func Confirm(dir, typed string) (Introduction, error) {
+func Confirm(dir, typed string) (in Introduction, err error) {
+	err = change(dir, func() error {
+		in, err = confirm(dir, typed)
+		return err
+	})
+	return in, err
+}
+
+func confirm(dir, typed string) (Introduction, error) {
 	path := filepath.Join(dir, pendingFile)
 	text, err := readOwn(path, 0o077)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -47,7 +57,7 @@ func Confirm(dir, typed string) (Introduction, error) {
 	if !in.Same(typed) {
 		return in, ErrOtherWords
 	}
-	if err := SavePin(dir, in.Name, Pin{Key: in.Key}); err != nil {
+	if err := savePin(dir, in.Name, Pin{Key: in.Key}); err != nil {
 		return in, err
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"kvmctl/internal/flock"
 )
 
 // rekey is the body of VerbRekey: the node's next key, signed by it for this one receiver.
@@ -27,6 +29,17 @@ const rekeyWait = 15 * time.Second
 func Rotate(ctx context.Context, dir, program string, nodes []Node) error {
 	ctx, cancel := context.WithTimeout(ctx, rekeyWait)
 	defer cancel()
+	if _, err := LoadIdentity(dir); err != nil { // before there is a directory for a lock
+		return err
+	}
+	l, err := flock.TryLock(filepath.Join(dir, rotateLock))
+	if errors.Is(err, flock.ErrLocked) {
+		return ErrRotating
+	}
+	if err != nil {
+		return fmt.Errorf("change this node's key: %w", err)
+	}
+	defer l.Unlock()
 	old, err := LoadIdentity(dir)
 	if err != nil {
 		return err
@@ -79,23 +92,27 @@ func AcceptRekey(dir string, own PublicKey, from Node, body json.RawMessage) err
 	if json.Unmarshal(body, &in) != nil || in.Next.IsZero() || !ed25519.Verify(in.Next.Sign[:], rekeyDigest(in.Next, own), in.Proof) {
 		return &AnswerError{Code: CodeBadRequest, Text: "this is no new key"}
 	}
-	p, err := LoadPin(dir, from.Name)
-	switch {
-	case err != nil:
-		return err
-	case p.Key == in.Next, p.Next == in.Next:
-		return nil
-	case p.Key != from.Key:
-		return &AnswerError{Code: CodeRefused, Text: "a key is changed by who has the old one"}
-	}
-	return SavePin(dir, from.Name, Pin{p.Key, in.Next})
+	return change(dir, func() error {
+		p, err := LoadPin(dir, from.Name)
+		switch {
+		case err != nil:
+			return err
+		case p.Key == in.Next, p.Next == in.Next:
+			return nil
+		case p.Key != from.Key:
+			return &AnswerError{Code: CodeRefused, Text: "a key is changed by who has the old one"}
+		}
+		return savePin(dir, from.Name, Pin{p.Key, in.Next})
+	})
 }
 
 // Switched forgets the old key of a node that uses its new one.
 func Switched(dir string, from Node) error {
-	p, err := LoadPin(dir, from.Name)
-	if err != nil || p.Next.IsZero() || p.Next != from.Key {
-		return err
-	}
-	return SavePin(dir, from.Name, Pin{Key: p.Next})
+	return change(dir, func() error {
+		p, err := LoadPin(dir, from.Name)
+		if err != nil || p.Next.IsZero() || p.Next != from.Key {
+			return err
+		}
+		return savePin(dir, from.Name, Pin{Key: p.Next})
+	})
 }

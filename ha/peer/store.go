@@ -72,31 +72,22 @@ func loadIdentity(dir, name string) (*Identity, error) {
 // CreateIdentity gives this node a key, and the one that it has where it has one.
 func CreateIdentity(dir string) (*Identity, error) { return createIdentity(dir, identityFile) }
 
-func createIdentity(dir, name string) (*Identity, error) {
-	id, err := loadIdentity(dir, name)
-	if _, none := errors.AsType[*NoIdentityError](err); err == nil || !none {
-		return id, err
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the directory of the keys: %w", err)
-	}
-	var seed [32]byte
-	_, _ = rand.Read(seed[:]) // it never fails (crypto/rand, since Go 1.24)
-	text := []byte(secretPrefix + base64.RawStdEncoding.EncodeToString(seed[:]) + "\n")
-	path := filepath.Join(dir, name)
-	temp := fmt.Sprintf("%s.%d", path, os.Getpid())
-	if err := atomicfile.Write(temp, text, 0o600); err != nil {
-		return nil, fmt.Errorf("keep the key: %w", err)
-	}
-	defer os.Remove(temp)
-	// A link is not made over what another program has made meanwhile.
-	if err := os.Link(temp, path); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, fmt.Errorf("keep the key: %w", err)
-	}
-	if err := syncDir(dir); err != nil {
-		return nil, err
-	}
-	return loadIdentity(dir, name)
+func createIdentity(dir, name string) (id *Identity, err error) {
+	err = change(dir, func() error {
+		id, err = loadIdentity(dir, name)
+		if _, none := errors.AsType[*NoIdentityError](err); err == nil || !none {
+			return err
+		}
+		var seed [32]byte
+		_, _ = rand.Read(seed[:]) // it never fails (crypto/rand, since Go 1.24)
+		text := []byte(secretPrefix + base64.RawStdEncoding.EncodeToString(seed[:]) + "\n")
+		if err := atomicfile.Write(filepath.Join(dir, name), text, 0o600); err != nil {
+			return fmt.Errorf("keep the key: %w", err)
+		}
+		id, err = loadIdentity(dir, name)
+		return err
+	})
+	return id, err
 }
 
 func syncDir(dir string) error {
@@ -140,15 +131,17 @@ func LoadPin(dir, name string) (Pin, error) {
 
 // SavePin pins a node's key.
 func SavePin(dir, name string, p Pin) error {
+	return change(dir, func() error { return savePin(dir, name, p) })
+}
+
+// savePin is SavePin for who changes the keys already.
+func savePin(dir, name string, p Pin) error {
 	if !ValidName(name) {
 		return fmt.Errorf("keep the key of %q: %w", name, ErrBadName)
 	}
 	text := p.Key.String() + "\n"
 	if !p.Next.IsZero() {
 		text += p.Next.String() + "\n"
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("make the directory of the keys: %w", err)
 	}
 	if err := atomicfile.Write(filepath.Join(dir, name+pinSuffix), []byte(text), 0o600); err != nil {
 		return fmt.Errorf("keep the key of %s: %w", name, err)
@@ -157,18 +150,22 @@ func SavePin(dir, name string, p Pin) error {
 }
 
 // Forget removes what was pinned of a node, and reports whether there was something.
-func Forget(dir, name string) (bool, error) {
+func Forget(dir, name string) (was bool, err error) {
 	if !ValidName(name) {
 		return false, fmt.Errorf("forget %q: %w", name, ErrBadName)
 	}
-	err := os.Remove(filepath.Join(dir, name+pinSuffix))
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return false, nil
-	case err != nil:
-		return false, fmt.Errorf("forget the key of %s: %w", name, err)
-	}
-	return true, syncDir(dir)
+	err = change(dir, func() error {
+		err := os.Remove(filepath.Join(dir, name+pinSuffix))
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return nil
+		case err != nil:
+			return fmt.Errorf("forget the key of %s: %w", name, err)
+		}
+		was = true
+		return syncDir(dir)
+	})
+	return was, err
 }
 
 // Pinned lists the names of the nodes whose keys are pinned, sorted.
