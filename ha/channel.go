@@ -11,7 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"kvmctl/ha/arbiter"
 	"kvmctl/ha/check"
 	"kvmctl/ha/confsync"
 	"kvmctl/ha/peer"
@@ -30,7 +29,7 @@ type channel struct {
 	server  *peer.Server
 	client  *peer.Client
 	wanted  chan channelSpec // of a reload; room for one
-	witness witness
+	witness *witness
 
 	mu    sync.Mutex
 	ring  peer.Keyring
@@ -47,7 +46,7 @@ type channel struct {
 type channelSpec struct {
 	listen []string
 	peers  []peer.Node
-	groups []arbiter.Group // that this node is the arbiter of
+	kept   kept // by this node, as an arbiter
 }
 
 // view is what this node knows of another one.
@@ -66,7 +65,7 @@ func newChannel(a *Agent) *channel {
 		return c.report(ctx)
 	})
 	c.server.Handle(peer.VerbSID, tellSIDs(check.NewSIDReader(a.Clock.Now, check.LocalSIDs)))
-	c.witness.a = a
+	c.witness = newWitness(a)
 	c.server.Handle(peer.VerbArbiter, c.witness.handle)
 	c.server.Handle(peer.VerbRekey, c.askedRekey)
 	c.server.Handle(peer.VerbAskHandover, c.askedHandover)
@@ -83,7 +82,7 @@ func (c *channel) want(s Spec) {
 	case <-c.wanted: // of before, not taken yet
 	default:
 	}
-	c.wanted <- channelSpec{s.Channel.Listen, s.Peers, s.Arbiter} // it has room for one, and nobody else fills it
+	c.wanted <- channelSpec{s.Channel.Listen, s.Peers, kept{s.Arbiter, s.Etcd}} // it has room for one, and nobody else fills it
 }
 
 // keyring is this node's key and the peers with theirs, as they were read last.
@@ -97,7 +96,9 @@ func (c *channel) keyring() peer.Keyring {
 func (c *channel) run(ctx context.Context) {
 	defer c.client.Close()
 	var spec channelSpec
-	var listening, asking runs
+	var listening, asking, witness runs
+	defer witness.stop()
+	witness.begin(ctx, c.witness.run)
 	defer listening.stop()
 	defer asking.stop()
 	tick := time.NewTicker(reportEvery)
@@ -113,10 +114,9 @@ func (c *channel) run(ctx context.Context) {
 					listening.begin(ctx, func(ctx context.Context) { c.listen(ctx, at) })
 				}
 			}
-			c.witness.use(ctx, next.groups)
+			c.witness.use(next.kept)
 			spec = next
 		case <-tick.C:
-			c.witness.look(ctx)
 			if len(spec.peers) == 0 && len(c.keyring().Nodes) == 0 {
 				continue
 			}

@@ -61,6 +61,7 @@ type savedSpec struct {
 	Channel  Channel
 	Peers    []peer.Node     `json:",omitempty"`
 	Arbiter  []arbiter.Group `json:",omitempty"`
+	Etcd     arbiter.EtcdAt  `json:",omitzero"`
 	Syncs    []confsync.Job  `json:",omitempty"`
 }
 
@@ -77,7 +78,7 @@ type savedWebhook struct {
 func savedSpecOf(s Spec) *savedSpec {
 	return &savedSpec{
 		File: s.File, Node: s.Node, Mail: savedMail{s.Mail, s.Mail.Password.Reveal()}, Webhook: savedWebhook{s.Webhook, s.Webhook.Token.Reveal()},
-		Command: s.Command, Log: s.Log, Language: s.Language, Channel: s.Channel, Peers: s.Peers, Arbiter: s.Arbiter,
+		Command: s.Command, Log: s.Log, Language: s.Language, Channel: s.Channel, Peers: s.Peers, Arbiter: s.Arbiter, Etcd: s.Etcd,
 		Syncs: s.Syncs,
 	}
 }
@@ -86,7 +87,7 @@ func (s *savedSpec) spec() Spec {
 	mail, hook := s.Mail.Mail, s.Webhook.Webhook
 	mail.Password, hook.Token = NewSecret(s.Mail.Password), NewSecret(s.Webhook.Token)
 	return Spec{File: s.File, Node: s.Node, Mail: mail, Webhook: hook, Command: s.Command, Log: s.Log, Language: s.Language,
-		Channel: s.Channel, Peers: s.Peers, Arbiter: s.Arbiter, Syncs: s.Syncs}
+		Channel: s.Channel, Peers: s.Peers, Arbiter: s.Arbiter, Etcd: s.Etcd, Syncs: s.Syncs}
 }
 
 // portHandover is a CARP socket: what is heard while neither program reads waits in it.

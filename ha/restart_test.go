@@ -242,6 +242,7 @@ func TestASpecComesThroughAnExec(t *testing.T) {
 		Syncs:   []confsync.Job{{Name: "z", Group: "g", Paths: []string{"/z/"}, Exclude: []string{"x"}, Validate: []string{"v"}, Reload: []string{"r"}, MaxDelete: 1, Every: 1}},
 		Peers:   []peer.Node{{Name: "o", Addresses: []netip.AddrPort{netip.AddrPortFrom(shared, 1)}, Role: peer.Arbiter}},
 		Arbiter: []arbiter.Group{{Name: "mail", Members: []string{"a", "b"}}},
+		Etcd:    arbiter.EtcdAt{Endpoints: []string{"https://e:1"}, Prefix: "/p/", CAFile: "/ca", CertFile: "/cert", KeyFile: "/key"},
 	}
 	for i := range reflect.TypeFor[Spec]().NumField() {
 		if reflect.ValueOf(s).Field(i).IsZero() {

@@ -22,7 +22,8 @@ type Spec struct {
 	Language Language // of mails
 	Channel  Channel
 	Peers    []peer.Node     // the other agents, in the file's order, without their keys
-	Arbiter  []arbiter.Group // whose records this node keeps for others, in the file's order
+	Arbiter  []arbiter.Group // whose records this node keeps, or asks an etcd for, in the file's order
+	Etcd     arbiter.EtcdAt  // where those records are; without an endpoint: in files of this node
 	Syncs    []confsync.Job
 }
 

@@ -103,7 +103,7 @@ func TestArbiter(t *testing.T) {
 		t.Errorf("before the record: %s", got)
 	}
 	status(func(r ha.ArbiterStatus) bool { return r.Wrong != "" })
-	says("ARBITER OF  MEMBERS  WENT ON ALONE  N  WHEN\nmail        a,b      no record      -  -\nmail: nobody may go on alone: "+missing+"\nmail: to restore: "+restore+"\n", "status")
+	says("ARBITER OF  MEMBERS  WENT ON ALONE  N  WHEN  KEPT IN\nmail        a,b      no record      -  -     a file here\nmail: nobody may go on alone: "+missing+"\nmail: to restore: "+restore+"\n", "status")
 	says("kvmha: mail: nobody went on alone yet\n", "arbiter", "create", "mail")
 	if got := ask("a", 1); got != "won: mail: a went on alone as number 1" {
 		t.Errorf("a: %s", got)

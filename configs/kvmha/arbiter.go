@@ -22,8 +22,8 @@ func (l *loader) arbiter(raw map[string]rawArbiterGroup, file *rawFile) (all []a
 		if why := badGroupName(name); why != "" {
 			l.Key(path, fmt.Sprintf("bad group name %q: %s", name, why), "")
 		}
-		if _, own := file.Groups[name]; own {
-			l.Key(path, fmt.Sprintf("group %q is this node's own: its arbiter has to be a third node", name), "")
+		if _, own := file.Groups[name]; own && !l.inEtcd() {
+			l.Key(path, fmt.Sprintf("group %q is this node's own: its arbiter has to be a third node", name), "or an etcd, by [arbiter.etcd]")
 		}
 		if !l.need(path, "members", members != nil, fmt.Sprintf("arbiter of group %q: it has no members", name), `members = ["varda1", "varda2"]`) || l.Bad[path+".members"] {
 			continue
@@ -36,8 +36,15 @@ func (l *loader) arbiter(raw map[string]rawArbiterGroup, file *rawFile) (all []a
 			switch other, ok := file.Peers[m]; {
 			case slices.Contains(members[:i], m):
 				l.Value(p, fmt.Sprintf("%s is a member twice", strict.Quote(m)), "")
+			case file.Node != nil && m == *file.Node && l.inEtcd(): // it asks by itself
+			case !ok && file.Node != nil && m == *file.Node:
+				l.Value(p, fmt.Sprintf("%s is this node itself: an arbiter is a third node", strict.Quote(m)), "or an etcd, by [arbiter.etcd]")
 			case !ok:
-				l.Value(p, fmt.Sprintf("%s is no node of this file", strict.Quote(m)), "add a [peer.<name>] with its addresses")
+				fix := "add a [peer.<name>] with its addresses"
+				if file.Node == nil && l.inEtcd() {
+					fix += ", or node = " + strict.Quote(m) + " if it is this one"
+				}
+				l.Value(p, fmt.Sprintf("%s is no node of this file", strict.Quote(m)), fix)
 			case other.Role != nil && *other.Role == string(peer.Arbiter):
 				l.Value(p, fmt.Sprintf("%s is an arbiter, and so no member", strict.Quote(m)), "")
 			}

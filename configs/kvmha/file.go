@@ -12,10 +12,14 @@ import (
 
 	"kvmctl/configs/strict"
 	"kvmctl/ha"
+	"kvmctl/ha/arbiter"
 )
 
-// maxPassword bounds a password file, in bytes.
-const maxPassword = 4096
+// Bounds of the files that a kvmha.toml names, in bytes.
+const (
+	maxPassword = 4096
+	maxLook     = arbiter.MaxPEM // of any of them
+)
 
 // File is a file's bytes with who may read them.
 type File struct {

@@ -19,7 +19,7 @@ func Load(path string) (ha.Spec, error) {
 	if err != nil {
 		return ha.Spec{}, strict.Problems{strict.Unreadable(path, err)}
 	}
-	spec, problems := Parse(path, f, func(path string) (File, error) { return readFile(path, maxPassword) })
+	spec, problems := Parse(path, f, func(path string) (File, error) { return readFile(path, maxLook) })
 	if len(problems) > 0 {
 		return ha.Spec{}, problems
 	}
@@ -29,8 +29,8 @@ func Load(path string) (ha.Spec, error) {
 	return spec, nil
 }
 
-// Parse makes a Spec of a file's bytes. look reads the password files: their names are absolute, or made so by the directory of file. What is
-// wrong comes back as problems; the spec then holds what could be read. Node stays empty where the file names none.
+// Parse makes a Spec of a file's bytes. look reads the files that it names, with passwords or certificates: their names are absolute, or made so by
+// the directory of file. What is wrong comes back as problems; the spec then holds what could be read. Node stays empty where the file names none.
 func Parse(file string, f File, look func(path string) (File, error)) (ha.Spec, strict.Problems) {
 	spec := ha.Spec{File: file, Language: ha.English, Log: ha.Log{To: ha.LogJournal}}
 	d := strict.Parse(file, f.Text, fileSchema())
@@ -48,6 +48,9 @@ func Parse(file string, f File, look func(path string) (File, error)) (ha.Spec, 
 	l.channel(&spec.Channel, &raw.Channel, raw.Peers)
 	spec.Peers = l.peers(raw.Peers, raw.Node)
 	spec.Arbiter = l.arbiter(raw.Arbiter.Groups, &raw)
+	if l.inEtcd() {
+		spec.Etcd = l.etcd(&raw.Arbiter.Etcd, len(raw.Arbiter.Groups) > 0)
+	}
 	for _, name := range l.inOrder(raw.Groups) {
 		g := raw.Groups[name]
 		spec.Groups = append(spec.Groups, l.group(name, &g))
@@ -120,6 +123,6 @@ func (l *loader) program(path string, argv []string) {
 
 // Judge gives what is wrong with a text that is to become a kvmha.toml, the password files that it names included.
 func Judge(file, text string) strict.Problems {
-	_, problems := Parse(file, File{Text: []byte(text), Mode: 0o600, UID: uint32(os.Geteuid())}, func(path string) (File, error) { return readFile(path, maxPassword) })
+	_, problems := Parse(file, File{Text: []byte(text), Mode: 0o600, UID: uint32(os.Geteuid())}, func(path string) (File, error) { return readFile(path, maxLook) })
 	return problems
 }

@@ -37,7 +37,16 @@ type rawSync struct {
 }
 
 type rawArbiter struct {
+	Etcd   rawEtcd                    `toml:"etcd"`
 	Groups map[string]rawArbiterGroup `toml:"group"`
+}
+
+type rawEtcd struct {
+	Endpoints []string `toml:"endpoints" eg:"[\"https://10.2.0.21:2379\"]"`
+	CAFile    *string  `toml:"ca_file"`
+	CertFile  *string  `toml:"cert_file"`
+	KeyFile   *string  `toml:"key_file"`
+	Prefix    *string  `toml:"prefix"`
 }
 
 type rawArbiterGroup struct {

@@ -1,10 +1,16 @@
 package kvmha
 
 import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
+	"math/big"
 	"net/netip"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,8 +28,35 @@ import (
 // compare looks at netip values by value.
 var compare = cmp.Options{cmpopts.EquateComparable(netip.Addr{}, netip.AddrPort{})}
 
-// secret is a password file as it should be.
-func secret(string) (File, error) { return File{Text: []byte("hunter2\n"), Mode: 0o600}, nil }
+// secret is a file with a password, a certificate or a key, as it should be.
+func secret(path string) (File, error) {
+	cert, key := etcdPair()
+	switch {
+	case strings.HasSuffix(path, ".pem"):
+		return File{Text: cert, Mode: 0o644}, nil
+	case strings.HasSuffix(path, ".key"):
+		return File{Text: key, Mode: 0o600}, nil
+	}
+	return File{Text: []byte("hunter2\n"), Mode: 0o600}, nil
+}
+
+// etcdPair is a certificate, which is its own CA's, with its key.
+var etcdPair = sync.OnceValues(func() (cert, key []byte) {
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	own := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Unix(0, 0), NotAfter: time.Unix(1<<37, 0)}
+	der, err := x509.CreateCertificate(rand.Reader, own, own, public, private)
+	if err != nil {
+		panic(err)
+	}
+	secret, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		panic(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret})
+})
 
 func TestTheReferenceLoads(t *testing.T) {
 	got, problems := Parse("/etc/kvmha.toml", File{Text: []byte(Reference), Mode: 0o644}, secret)
@@ -84,6 +117,8 @@ func TestTheReferenceLoads(t *testing.T) {
 			Addresses: []netip.AddrPort{netip.MustParseAddrPort("10.2.0.11:4694"), netip.MustParseAddrPort("192.168.9.2:4694")}},
 			{Name: "varda3", Role: peer.Member, Addresses: []netip.AddrPort{netip.MustParseAddrPort("10.2.0.12:4694")}}},
 		Arbiter: []arbiter.Group{{Name: "mail", Members: []string{"varda2", "varda3"}}},
+		Etcd: arbiter.EtcdAt{Endpoints: []string{"https://10.2.0.21:2379", "https://10.2.0.22:2379", "https://10.2.0.23:2379"}, Prefix: arbiter.EtcdPrefix,
+			CAFile: "/etc/kvmha/etcd-ca.pem", CertFile: "/etc/kvmha/etcd.pem", KeyFile: "/etc/kvmha/etcd.key"},
 		Syncs: []confsync.Job{{Name: "zones", Group: "dns", Paths: []string{"/etc/bind/"}, Exclude: []string{"*.jnl"},
 			Validate: []string{"/usr/bin/named-checkconf", "-z"}, Reload: []string{"/usr/sbin/rndc", "reload"}, MaxDelete: 25, Every: 5 * time.Minute}},
 	}

@@ -44,7 +44,7 @@ const (
 
 // Handler answers the verb peer.VerbArbiter. Who asks is the node whose key has proved it, whatever the request says. told, which may be nil, is
 // given what became of each request to go on alone.
-func (s *Store) Handler(told func(from string, r Request, err error)) peer.Handler {
+func Handler(k Keeper, told func(from string, r Request, err error)) peer.Handler {
 	return func(ctx context.Context, from peer.Node, in json.RawMessage) (any, error) {
 		ctx, cancel := context.WithTimeout(ctx, handleWait)
 		defer cancel()
@@ -54,16 +54,16 @@ func (s *Store) Handler(told func(from string, r Request, err error)) peer.Handl
 		}
 		switch {
 		case q.Act == actAsk && q.Request != nil:
-			r, err := s.AskFrom(ctx, from.Name, *q.Request)
+			r, err := k.AskFrom(ctx, from.Name, *q.Request)
 			if told != nil {
 				told(from.Name, *q.Request, err)
 			}
 			return answer(outcomeWon, r, err)
 		case q.Act == actLook:
-			if !slices.Contains(s.groups[q.Group], from.Name) {
+			if !slices.Contains(k.Members(q.Group), from.Name) {
 				return answer("", Record{}, refused(WhyNoMember, "", fmt.Sprintf("%s is not a member of group %s", from.Name, shown(q.Group))))
 			}
-			r, err := s.Look(ctx, q.Group)
+			r, err := k.Look(ctx, q.Group)
 			return answer(outcomeRecord, r, err)
 		}
 		return nil, &peer.AnswerError{Code: peer.CodeBadRequest, Text: ErrBadRequest.Text}

@@ -63,7 +63,7 @@ func serve(t *testing.T, h peer.Handler) map[string]Remote {
 // TestChannel has a shorter race than the other arbiters: each request is a handshake, and the channel lets so many through a second.
 func TestChannel(t *testing.T) {
 	s := open(t, filepath.Join(t.TempDir(), Dir), groups()...)
-	remotes := serve(t, s.Handler(nil))
+	remotes := serve(t, Handler(s, nil))
 	ctx := t.Context()
 	for _, tt := range contract[:9] {
 		if _, err := s.Create(ctx, tt.name, tt.holds, tt.n, false); err != nil {
@@ -176,7 +176,7 @@ func TestTimeoutIsNoWin(t *testing.T) {
 	}
 	decided, speak := make(chan struct{}), make(chan struct{})
 	var once sync.Once
-	h := s.Handler(nil)
+	h := Handler(s, nil)
 	remotes := serve(t, func(ctx context.Context, from peer.Node, in json.RawMessage) (any, error) {
 		out, err := h(ctx, from, in)
 		once.Do(func() { close(decided); <-speak })
@@ -214,7 +214,7 @@ func FuzzQuery(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		out, err := s.Handler(nil)(context.Background(), peer.Node{Name: "c"}, in)
+		out, err := Handler(s, nil)(context.Background(), peer.Node{Name: "c"}, in)
 		if got, ok := out.(reply); err == nil && (!ok || got.Outcome != outcomeRefused) {
 			t.Errorf("a stranger got %v", out)
 		}

@@ -9,8 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
-	"strings"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -23,37 +22,32 @@ const (
 	etcdBody   = 64 << 10         // bytes of an answer
 )
 
-// EtcdPrefix is what the keys begin with; a group's name follows.
-const EtcdPrefix = "/kvmha/arbiter/"
-
-// Etcd is an arbiter whose records are keys of an etcd: each decision is one transaction, which compares the revision at which the record was
-// changed last. It speaks with the JSON gateway that every etcd from 3.4 on has on its client address. Who asks is who has the client certificate.
+// Etcd keeps records as keys of an etcd: each decision is one transaction, which compares the revision at which the record was changed last. It
+// speaks with the JSON gateway that every etcd from 3.4 on has on its client address.
 type Etcd struct {
 	endpoints []string
-	from      string
+	prefix    string
 	groups    map[string][]string
 	client    *http.Client
 	last      atomic.Uint32 // the endpoint that answered last
 }
 
-var _ Asker = (*Etcd)(nil)
-
-// NewEtcd makes an arbiter of an etcd's client addresses (http://host:port or https://host:port) for the node from. t holds the CA and the
-// client's certificate; nil: those of the system, and none.
-func NewEtcd(endpoints []string, from string, groups []Group, t *tls.Config) (*Etcd, error) {
-	e := &Etcd{from: from, groups: map[string][]string{}}
+// NewEtcd makes a Keeper of an etcd's client addresses, as Endpoint reads them. A key is the prefix with a group's name. t holds the CA and the client's
+// certificate; nil: those of the system, and none.
+func NewEtcd(endpoints []string, prefix string, groups []Group, t *tls.Config) (*Etcd, error) {
+	e := &Etcd{prefix: prefix, groups: map[string][]string{}}
 	for _, s := range endpoints {
-		u, err := url.Parse(s)
-		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
-			return nil, fmt.Errorf("bad endpoint of etcd %s: %w", printable(s), ErrEndpoint)
+		at, err := Endpoint(s)
+		if err != nil {
+			return nil, fmt.Errorf("bad endpoint of etcd %s: %w", printable(s), err)
 		}
-		e.endpoints = append(e.endpoints, u.Scheme+"://"+u.Host)
+		e.endpoints = append(e.endpoints, at)
 	}
 	if len(e.endpoints) == 0 {
 		return nil, fmt.Errorf("no endpoint of etcd: %w", ErrEndpoint)
 	}
 	for _, g := range groups {
-		e.groups[g.Name] = g.Members
+		e.groups[g.Name] = slices.Clone(g.Members)
 	}
 	e.client = &http.Client{
 		// Not the environment's proxy, and no other place than the endpoint.
@@ -66,14 +60,14 @@ func NewEtcd(endpoints []string, from string, groups []Group, t *tls.Config) (*E
 	return e, nil
 }
 
-// ErrEndpoint says how an endpoint is written.
-var ErrEndpoint = errors.New(`it is "http://host:2379" or "https://host:2379"`)
-
-// Close closes what is idle.
+// Close is Keeper's.
 func (e *Etcd) Close() { e.client.CloseIdleConnections() }
 
-// Ask is Asker's.
-func (e *Etcd) Ask(ctx context.Context, r Request) (Record, error) {
+// Members is Keeper's.
+func (e *Etcd) Members(group string) []string { return slices.Clone(e.groups[group]) }
+
+// AskFrom is Keeper's.
+func (e *Etcd) AskFrom(ctx context.Context, from string, r Request) (Record, error) {
 	ctx, cancel := context.WithTimeout(ctx, etcdWait)
 	defer cancel()
 	if !r.valid() {
@@ -88,7 +82,7 @@ func (e *Etcd) Ask(ctx context.Context, r Request) (Record, error) {
 		if err != nil {
 			return Record{}, err
 		}
-		next, err := Decide(present, e.groups[r.Group], e.from, r, now())
+		next, err := Decide(present, e.groups[r.Group], from, r, now())
 		if err != nil {
 			return Record{}, err
 		}
@@ -109,7 +103,7 @@ func (e *Etcd) Ask(ctx context.Context, r Request) (Record, error) {
 
 var errBetween = errors.New("others came between each time")
 
-// Look is Asker's.
+// Look is Keeper's.
 func (e *Etcd) Look(ctx context.Context, group string) (Record, error) {
 	ctx, cancel := context.WithTimeout(ctx, etcdWait)
 	defer cancel()
@@ -120,7 +114,7 @@ func (e *Etcd) Look(ctx context.Context, group string) (Record, error) {
 	return e.record(group, have)
 }
 
-// Create makes a group's first record, or after a loss the one that its members know of, as Store.Create does.
+// Create is Keeper's.
 func (e *Etcd) Create(ctx context.Context, group, holder string, n uint64, force bool) (Record, error) {
 	ctx, cancel := context.WithTimeout(ctx, etcdWait)
 	defer cancel()
@@ -143,24 +137,20 @@ func (e *Etcd) Create(ctx context.Context, group, holder string, n uint64, force
 // record reads the record of a value.
 func (e *Etcd) record(group string, f found) (Record, error) {
 	if f.revision == 0 {
-		return Record{}, refused(WhyMissing, restoreHint(group), fmt.Sprintf("there is no record of group %s in etcd, at %s", group, EtcdPrefix+group))
+		return Record{}, refused(WhyMissing, restoreHint(group), fmt.Sprintf("there is no record of group %s in etcd, at %s", group, e.prefix+group))
 	}
-	r, err := parseRecord(group, f.value)
-	if err != nil {
-		return Record{}, refused(WhyDamaged, restoreHint(group), fmt.Sprintf("%s in etcd: %v", EtcdPrefix+group, err))
-	}
-	return r, nil
+	return kept(group, e.groups[group], e.prefix+group+" in etcd", f.value)
 }
 
 func (e *Etcd) get(ctx context.Context, group string) (found, error) {
 	if _, ok := e.groups[group]; !ok {
 		return found{}, refused(WhyNoGroup, "", fmt.Sprintf("no group %q is kept in etcd", shown(group)))
 	}
-	data, err := e.post(ctx, "/v3/kv/range", etcdRange{[]byte(EtcdPrefix + group)})
+	data, err := e.post(ctx, "/v3/kv/range", etcdRange{[]byte(e.prefix + group)})
 	if err != nil {
 		return found{}, &UnknownError{err}
 	}
-	f, err := parseRange(EtcdPrefix+group, data)
+	f, err := parseRange(e.prefix+group, data)
 	if err != nil {
 		return found{}, &UnknownError{err}
 	}
@@ -172,7 +162,7 @@ func (e *Etcd) put(ctx context.Context, r Record, revision int64) (done bool, th
 	if err != nil {
 		return false, found{}, &UnknownError{err}
 	}
-	key := EtcdPrefix + r.Group
+	key := e.prefix + r.Group
 	data, err := e.post(ctx, "/v3/kv/txn", compareAndPut(key, revision, text))
 	if err == nil {
 		done, there, err = parseTxn(key, data)

@@ -134,19 +134,29 @@ func (m *member) stop(t *testing.T) {
 
 var errRuns = errors.New("it still runs")
 
-// openEtcd gives an arbiter of an etcd; it is closed with the test.
-func openEtcd(t *testing.T, from string, c *tls.Config, endpoints ...string) *Etcd {
+// viaEtcd is an etcd as a member sees it.
+type viaEtcd struct {
+	*Etcd
+	from string
+}
+
+func (e viaEtcd) Ask(ctx context.Context, r Request) (Record, error) {
+	return e.AskFrom(ctx, e.from, r)
+}
+
+// openEtcd gives an etcd as the node from sees it; it is closed with the test.
+func openEtcd(t *testing.T, from string, c *tls.Config, endpoints ...string) viaEtcd {
 	t.Helper()
-	e, err := NewEtcd(endpoints, from, groups(), c)
+	e, err := NewEtcd(endpoints, EtcdPrefix, groups(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(e.Close)
-	return e
+	return viaEtcd{e, from}
 }
 
 // ready waits until an etcd answers.
-func ready(t *testing.T, e *Etcd) {
+func ready(t *testing.T, e viaEtcd) {
 	t.Helper()
 	eventually(t, func() error {
 		_, err := e.Look(t.Context(), "first")
@@ -179,7 +189,7 @@ func eventually(t *testing.T, try func() error) {
 
 func TestEtcd(t *testing.T) {
 	m := cluster(t, 1, "http")[0]
-	by := map[string]*Etcd{}
+	by := map[string]viaEtcd{}
 	for _, name := range []string{"a", "b", "c"} {
 		// The first endpoint is a machine that is off.
 		by[name] = openEtcd(t, name, nil, "http://"+freePort(t), "http://"+m.client)
@@ -319,7 +329,7 @@ func TestEtcdWithCertificates(t *testing.T) {
 		t.Errorf("without a certificate: %s: %v", outcome(got, err), err)
 	}
 	eventually(t, func() error {
-		other := openEtcd(t, "a", &tls.Config{RootCAs: x509.NewCertPool(), Certificates: good.Certificates}, "https://"+m.client)
+		other := openEtcd(t, "a", &tls.Config{RootCAs: x509.NewCertPool(), GetClientCertificate: good.GetClientCertificate}, "https://"+m.client)
 		if got, err := other.Ask(t.Context(), r); outcome(got, err) != "unknown" || !errors.As(err, new(x509.UnknownAuthorityError)) {
 			return fmt.Errorf("of another CA: %s: %w", outcome(got, err), err)
 		}
@@ -383,12 +393,17 @@ func TestEtcdAnswers(t *testing.T) {
 			}
 		})
 	}
-	for _, bad := range []string{"", "127.0.0.1:2379", "ftp://x", "http://", "http://user:secret@x", "http://x/y", "http://x?y"} {
-		if _, err := NewEtcd([]string{bad}, "a", nil, nil); !errors.Is(err, ErrEndpoint) {
+	for _, bad := range []string{"", "127.0.0.1:2379", "ftp://x", "http://", "http://user:secret@x:1", "http://x:1/y", "http://x:1?y", "http://x:1?", "https://x", "https://x:0", "https://x:1#y"} {
+		if _, err := NewEtcd([]string{bad}, EtcdPrefix, nil, nil); !errors.Is(err, ErrEndpoint) {
 			t.Errorf("endpoint %q: %v", bad, err)
 		}
 	}
-	if _, err := NewEtcd(nil, "a", nil, nil); !errors.Is(err, ErrEndpoint) {
+	for _, plain := range []string{"http://10.2.0.1:2379", "http://etcd.example.org:2379", "http://[fd00::1]:2379"} {
+		if _, err := NewEtcd([]string{plain}, EtcdPrefix, nil, nil); !errors.Is(err, ErrPlain) {
+			t.Errorf("endpoint %q: %v", plain, err)
+		}
+	}
+	if _, err := NewEtcd(nil, EtcdPrefix, nil, nil); !errors.Is(err, ErrEndpoint) {
 		t.Errorf("no endpoint: %v", err)
 	}
 }

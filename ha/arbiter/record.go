@@ -111,6 +111,9 @@ const recordVersion = 1
 // ErrBadRecord says that what is kept is no whole record.
 var ErrBadRecord = errors.New("it is damaged: not a record, or not the whole of one")
 
+// ErrLaterVersion says that a record is of a later kvmha, which this one cannot read.
+var ErrLaterVersion = errors.New("a later kvmha wrote it, and this one cannot read it")
+
 // seal gives a record as it is kept, with a checksum.
 func (r Record) seal() ([]byte, error) {
 	if !r.valid() {
@@ -136,7 +139,12 @@ func sum(body []byte) string {
 // parseRecord reads what seal gave for the same group.
 func parseRecord(group string, text []byte) (Record, error) {
 	var s sealed
-	if len(text) > maxRecord || json.Unmarshal(text, &s) != nil || s.Version != recordVersion || s.Sum != sum(s.Record) {
+	switch {
+	case len(text) > maxRecord || json.Unmarshal(text, &s) != nil:
+		return Record{}, ErrBadRecord
+	case s.Version > recordVersion:
+		return Record{}, ErrLaterVersion
+	case s.Version != recordVersion || s.Sum != sum(s.Record):
 		return Record{}, ErrBadRecord
 	}
 	var r Record

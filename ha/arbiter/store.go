@@ -94,7 +94,10 @@ func (s *Store) Groups() (names []string) {
 	return names
 }
 
-// Members lists a group's.
+// Close is Keeper's: nothing stays open.
+func (s *Store) Close() {}
+
+// Members is Keeper's.
 func (s *Store) Members(group string) []string { return slices.Clone(s.groups[group]) }
 
 func (s *Store) path(group string) string { return filepath.Join(s.dir, group+suffix) }
@@ -113,14 +116,10 @@ func (s *Store) read(group string) (Record, error) {
 	case err != nil:
 		return Record{}, &UnknownError{fmt.Errorf("read the record of group %s: %w", group, err)}
 	}
-	var r Record
-	if err == nil {
-		r, err = parseRecord(group, text)
-	}
-	if err != nil {
+	if err != nil { // too long
 		return Record{}, refused(WhyDamaged, restoreHint(group), fmt.Sprintf("%s: %v", s.path(group), err))
 	}
-	return r, nil
+	return kept(group, s.groups[group], s.path(group), text)
 }
 
 // shown is a name from outside as an error can show it.
@@ -131,10 +130,10 @@ func shown(name string) string {
 	return name
 }
 
-// Look gives a group's record.
+// Look is Keeper's.
 func (s *Store) Look(_ context.Context, group string) (Record, error) { return s.read(group) }
 
-// AskFrom decides on a request of the node from, and has the answer on the disk before it gives it.
+// AskFrom is Keeper's: the answer is on the disk before it is given.
 func (s *Store) AskFrom(ctx context.Context, from string, r Request) (Record, error) {
 	unlock, err := s.lock(ctx)
 	if err != nil {
@@ -167,8 +166,7 @@ func (s *Store) write(r Record) error {
 	return nil
 }
 
-// Create makes a group's first record, or after a loss the one that the members know of: holder went on alone as number n. One that is whole is
-// replaced only by force, and never by a smaller number.
+// Create is Keeper's. What it finds that was no record is kept beside it.
 func (s *Store) Create(ctx context.Context, group, holder string, n uint64, force bool) (Record, error) {
 	r := Record{Group: group, Holder: holder, N: n, When: now()}
 	unlock, err := s.lock(ctx)
@@ -205,13 +203,3 @@ func creatable(have Record, there bool, members []string, r Record, force bool) 
 	}
 	return nil
 }
-
-// As gives the store as a member sees it that needs no channel.
-func (s *Store) As(from string) Asker { return local{s, from} }
-
-type local struct {
-	*Store
-	from string
-}
-
-func (l local) Ask(ctx context.Context, r Request) (Record, error) { return l.AskFrom(ctx, l.from, r) }

@@ -35,7 +35,7 @@ func open(t testing.TB, dir string, groups ...Group) *Store {
 
 func TestStore(t *testing.T) {
 	s := open(t, filepath.Join(t.TempDir(), Dir), groups()...)
-	testContract(t, backend{s.As, s.Create})
+	testContract(t, backend{func(member string) Asker { return As(s, member) }, s.Create})
 }
 
 // TestStoreOfTwoProcesses has two stores on one directory, as the agent and a command beside it: their locks know nothing of each other but the file.
@@ -44,9 +44,9 @@ func TestStoreOfTwoProcesses(t *testing.T) {
 	one, two := open(t, dir, groups()...), open(t, dir, groups()...)
 	testContract(t, backend{func(member string) Asker {
 		if member == "a" {
-			return one.As(member)
+			return As(one, member)
 		}
-		return two.As(member)
+		return As(two, member)
 	}, one.Create})
 }
 
@@ -56,6 +56,10 @@ func TestDamagedRecord(t *testing.T) {
 		t.Fatal(err)
 	}
 	other, err := Record{Group: "mail"}.seal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	strange, err := Record{"web", "c", 4, id(1), time.Time{}}.seal()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,6 +73,7 @@ func TestDamagedRecord(t *testing.T) {
 		"too long":                                          string(good) + strings.Repeat(" ", maxRecord),
 		"a later version":                                   strings.Replace(string(good), `"version":1`, `"version":2`, 1),
 		"null":                                              "null",
+		"of a node that is no member":                       string(strange),
 	}
 	for name, text := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -83,6 +88,12 @@ func TestDamagedRecord(t *testing.T) {
 				t.Errorf("%s: %v", outcome(r, err), err)
 			}
 			want := path + ": it is damaged: not a record, or not the whole of one"
+			switch name {
+			case "a later version":
+				want = path + ": a later kvmha wrote it, and this one cannot read it"
+			case "of a node that is no member":
+				want = path + ": it is a record of other nodes: c, who went on alone as number 4, is no member of group web"
+			}
 			if err == nil || err.Error() != want {
 				t.Errorf("the error is %v, want %s", err, want)
 			}

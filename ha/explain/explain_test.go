@@ -81,6 +81,10 @@ func TestWhatFilesMean(t *testing.T) {
 			"files/no answer": {Verdict: check.NoIdea, Reason: "varda2 does not tell its SIDs: reach varda2: connection refused"},
 		}}},
 		{name: "arbiter", spec: ha.Spec{Arbiter: []arbiter.Group{{Name: "mail", Members: []string{"a", "b"}}}}},
+		{name: "etcd", spec: ha.Spec{Node: "w", Arbiter: []arbiter.Group{{Name: "mail", Members: []string{"a", "b"}}},
+			Etcd: arbiter.EtcdAt{Endpoints: []string{"https://10.2.0.21:2379", "https://10.2.0.22:2379", "https://10.2.0.23:2379"}, Prefix: arbiter.EtcdPrefix}}},
+		{name: "etcdhere", spec: ha.Spec{Node: "a", Arbiter: []arbiter.Group{{Name: "mail", Members: []string{"a", "b"}}},
+			Etcd: arbiter.EtcdAt{Endpoints: []string{"http://127.0.0.1:2379"}, Prefix: arbiter.EtcdPrefix}}},
 		{name: "member", spec: ha.Spec{Mail: mail, Peers: []peer.Node{{Name: "b", Role: peer.Member}, {Name: "witness", Role: peer.Arbiter}}, Groups: []ha.Group{group("web", func(*ha.Group) {})}}},
 		{name: "fast", spec: ha.Spec{Command: ha.Command{Argv: []string{"/usr/bin/alert"}}, Groups: []ha.Group{group("lb", func(g *ha.Group) {
 			g.Base, g.Skew, g.PeerSkew = 0, 26, skew(52)

@@ -27,12 +27,14 @@ func newArbiter(a *app) *cobra.Command {
 		Use:   "arbiter create <group>",
 		Short: "Make the record that an arbiter keeps of a group",
 		Long: `Make the record that this node, as the arbiter of others ([arbiter.group.<name>] in kvmha.toml), keeps of a group:
-who of its two members went on alone last, and as which number. kvmha status shows it.
+who of its two members went on alone last, and as which number. kvmha status shows it. With [arbiter.etcd] the
+record is made in that etcd, by any node that has it in its file.
 
 It is made once, when nobody ever went on alone. A record that is lost or damaged is refused, never taken for an
 empty one: a node that was not there when the other one went on alone could win. Make it again with --holder and
 --n as the members know them, the larger number of the two. --force puts it in place of one that is whole but
-older; it never goes back. The agent needs no reload.`,
+older; it never goes back. The agent needs no reload. Where an etcd does not answer, ask again: a record that was
+made by a request whose answer was lost is there already, and exit code 3 says so.`,
 		Args: func(cmd *cobra.Command, words []string) error {
 			return cli.Usage(cmd.CommandPath()+" create <group>", "cannot run %s with %s", cmd.CommandPath(), count(len(words), "argument"))
 		},
@@ -67,11 +69,12 @@ func (a *app) createRecord(ctx context.Context, o *createOptions) error {
 	if err != nil {
 		return err
 	}
-	store, err := arbiter.Open(ctx, a.recordsPath(), spec.Arbiter)
+	keeper, err := arbiter.Keep(ctx, a.recordsPath(), spec.Arbiter, spec.Etcd)
 	if err != nil {
 		return fmt.Errorf("cannot make a record: %w", err)
 	}
-	r, err := store.Create(ctx, o.group, o.holder, o.n, o.force)
+	defer keeper.Close()
+	r, err := keeper.Create(ctx, o.group, o.holder, o.n, o.force)
 	no, refused := errors.AsType[*arbiter.RefusedError](err)
 	switch {
 	case refused && no.Why == arbiter.WhyThere:
@@ -94,8 +97,13 @@ func (a *app) writeRecords(w *bytes.Buffer, s *ha.Status) error {
 	}
 	var rows [][]string
 	for _, r := range s.Arbiter {
-		row := []string{r.Group, strings.Join(r.Members, ","), r.Holder, fmt.Sprint(r.N), "-"}
+		row := []string{r.Group, strings.Join(r.Members, ","), r.Holder, fmt.Sprint(r.N), "-", "a file here"}
+		if len(r.Etcd) > 0 {
+			row[5] = "etcd"
+		}
 		switch {
+		case r.Wrong != "" && r.Why == "":
+			row[2], row[3] = "not known", "-"
 		case r.Wrong != "":
 			row[2], row[3] = "no record", "-"
 		case r.N == 0:
@@ -105,12 +113,15 @@ func (a *app) writeRecords(w *bytes.Buffer, s *ha.Status) error {
 		}
 		rows = append(rows, row)
 	}
-	if err := cli.Table(w, []string{"ARBITER OF", "MEMBERS", "WENT ON ALONE", "N", "WHEN"}, rows); err != nil {
+	if err := cli.Table(w, []string{"ARBITER OF", "MEMBERS", "WENT ON ALONE", "N", "WHEN", "KEPT IN"}, rows); err != nil {
 		return err
 	}
 	for _, r := range s.Arbiter {
 		if r.Wrong != "" {
-			fmt.Fprintf(w, "%s: nobody may go on alone: %s\n%s: to restore: %s\n", r.Group, cli.Printable(r.Wrong), r.Group, cli.Printable(r.Fix))
+			fmt.Fprintf(w, "%s: nobody may go on alone: %s\n", r.Group, cli.Printable(r.Wrong))
+		}
+		if r.Fix != "" {
+			fmt.Fprintf(w, "%s: to restore: %s\n", r.Group, cli.Printable(r.Fix))
 		}
 	}
 	return nil
