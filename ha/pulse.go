@@ -10,6 +10,7 @@ import (
 	"kvmctl/ha/beat"
 	"kvmctl/ha/carp"
 	"kvmctl/ha/failover"
+	"kvmctl/ha/link"
 )
 
 // pulse is the peer's heartbeat, and this node's for it, as the loop has them.
@@ -69,7 +70,7 @@ func (a *Agent) judgeBeats(now time.Time) {
 		if g.elector == nil {
 			continue
 		}
-		p := a.pulse.session.Peer(now, beat.GroupOf(g.spec.Name))
+		p := a.beatPeerOf(now, g)
 		if !g.beaten {
 			if !p.Alive || !p.Present {
 				continue // CARP decides, as with a peer that has no heartbeat
@@ -87,6 +88,17 @@ func (a *Agent) judgeBeats(now time.Time) {
 		a.tellIsolated(g)
 	}
 	a.settle(now)
+}
+
+// beatPeerOf gives what is known of the peer and of a group there. How many addresses it holds is not: as many as this node would, at most.
+func (a *Agent) beatPeerOf(now time.Time, g *group) beat.Peer {
+	addresses := 0
+	for _, x := range a.groups {
+		addresses += len(x.spec.Addresses)
+	}
+	p := a.pulse.session.Peer(now, beat.GroupOf(g.spec.Name))
+	p.Longer = link.TermsFor(addresses).Lifetime - link.TermsFor(1).Lifetime
+	return p
 }
 
 func (g *group) role() beat.Role { return beatRoles[g.fo.Status().Role] }
@@ -248,7 +260,7 @@ func (a *Agent) nextBeat(now time.Time) time.Time {
 	at := a.pulse.next
 	for _, g := range a.groups {
 		if g.beaten {
-			at = earlier(at, g.elector.Next(a.pulse.session.Peer(now, beat.GroupOf(g.spec.Name))))
+			at = earlier(at, g.elector.Next(a.beatPeerOf(now, g)))
 		}
 	}
 	return at

@@ -182,18 +182,24 @@ func TestHeartbeatCrash(t *testing.T) {
 func TestHeartbeatCrashWithTheTick(t *testing.T) {
 	s := start(t)
 	a, b := s.beating("")
-	c := s.lab.Node("a").Command(context.Background(), "/proc/self/exe", "tick")
-	c.Env = append(os.Environ(), asAgent+"=1")
-	_, err := s.lab.Node("a").StartCmd("tick", c)
-	s.must(err)
-	s.must(hatest.Until(s.ctx, func() bool { st, err := a.status(); return err == nil && st.Beat.Tick }))
-	told := time.Now()
-	s.must(hatest.Until(s.ctx, func() bool { return time.Since(told) > time.Second })) // several heartbeats
+	a.ticks()
 	at := time.Now()
 	s.must(a.Kill())
 	b.role("active")
 	t.Logf("takeover in %s", s.answers("b", at))
 	s.noDual()
+}
+
+// ticks starts kvmha-tick beside an agent, and waits until the other one knows.
+func (a *agent) ticks() {
+	a.s.t.Helper()
+	c := a.node.Command(context.Background(), "/proc/self/exe", "tick")
+	c.Env = append(os.Environ(), asAgent+"=1")
+	_, err := a.node.StartCmd("tick", c)
+	a.s.must(err)
+	a.s.must(hatest.Until(a.s.ctx, func() bool { st, err := a.status(); return err == nil && st.Beat.Tick }))
+	told := time.Now()
+	a.s.must(hatest.Until(a.s.ctx, func() bool { return time.Since(told) > time.Second })) // several heartbeats
 }
 
 // Facts section 3, case 10: nobody has the key, and anybody can repeat what was said. Frames of CARP change nothing where heartbeats decide, and
@@ -306,5 +312,35 @@ func TestHeartbeatThroughARestartInPlace(t *testing.T) {
 	b.role("standby")
 	stayed()
 	s.held("a")
+	s.noDual()
+}
+
+// More than 32 addresses have longer leases (lease.md), and the other node waits for those.
+func TestMoreThan32AddressesAreNotTakenTooEarly(t *testing.T) {
+	s := start(t)
+	a, b := s.beating("probe = false\n") // only the time says that the lease is over
+	var list strings.Builder
+	fmt.Fprintf(&list, "addresses = [%q", s.vip)
+	for i := range 40 {
+		fmt.Fprintf(&list, ", \"10.77.1.%d\"", i+1)
+	}
+	for _, x := range []*agent{b, a} {
+		own, err := os.ReadFile(filepath.Join(x.root, "etc/kvmha.toml"))
+		s.must(err)
+		x.write(strings.Replace(string(own), fmt.Sprintf("addresses = [%q", s.vip), list.String(), 1))
+		if _, talk, err := x.tell("reload"); err != nil {
+			t.Fatal(talk)
+		}
+	}
+	s.must(hatest.Until(s.ctx, func() bool {
+		here, there := a.web(), b.web()
+		return here.Role == "active" && len(here.Addresses) == 41 && here.Addresses[40].Held && there.Role == "standby" && len(there.Addresses) == 41 &&
+			there.Decides == "heartbeat"
+	}))
+	s.held("a")
+	a.ticks()
+	s.must(a.Kill())
+	b.role("active")
+	s.held("b")
 	s.noDual()
 }

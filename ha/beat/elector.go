@@ -17,6 +17,7 @@ type Peer struct {
 	Echo       uint64    // the newest of this node's datagrams that it has seen
 	Sent       uint64    // the newest of this node's
 	Tick       bool
+	Longer     time.Duration // its leases may last so much longer than those that LeaseBound is for: it has many addresses
 	Restarting bool
 	FirstOnTie bool // this node goes first where the skews are equal
 	Present    bool // it has the group
@@ -212,6 +213,7 @@ func (e *Elector) due(p Peer) time.Time {
 	if p.Tick {
 		bound = LeaseBoundTick
 	}
+	bound += p.Longer
 	if p.Restarting {
 		bound += restartGrace
 	}

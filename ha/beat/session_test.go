@@ -119,3 +119,21 @@ func TestSessionGoesOnAfterAnExec(t *testing.T) {
 		t.Errorf("alive %v and %v, heard since %v", k.a.Alive(k.now), k.b.Alive(k.now), k.a.since)
 	}
 }
+
+// FAILOVER.md, safety 6: last heard, the dead interval, and as long as its kernel may keep the addresses.
+func TestHowLongSilenceIsWaitedFor(t *testing.T) {
+	t0 := time.Unix(1000, 0)
+	for want, p := range map[time.Duration]Peer{
+		Dead + LeaseBound:                     {},
+		Dead + LeaseBoundTick:                 {Tick: true},
+		Dead + LeaseBound + 5*time.Second:     {Longer: 5 * time.Second},
+		Dead + LeaseBoundTick + 2*time.Second: {Tick: true, Longer: 2 * time.Second},
+		Dead + LeaseBound + restartGrace:      {Restarting: true},
+	} {
+		e := NewElector(0, t0)
+		p.Heard = t0.Add(time.Minute)
+		if got := e.due(p).Sub(p.Heard); got != want {
+			t.Errorf("%+v: %v, want %v", p, got, want)
+		}
+	}
+}

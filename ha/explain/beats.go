@@ -25,7 +25,7 @@ func (n *notes) heartbeats(p *peer.Node) {
 	n.add(Promise, "", "Once this node and %s are paired, signed heartbeats decide who serves, one every %s on each path (%d of them). Until then CARP does, in about three times its interval.",
 		p.Name, seconds(beat.Interval), len(p.Addresses))
 	n.add(Promise, "", "When one of the two dies or is cut off on every path, the other one takes over %s after its last heartbeat, or %s where kvmha-tick runs on the dead one: "+
-		"so long a kernel may keep the addresses of an agent that says no more. Then its part of the work begins.", seconds(beat.Dead+beat.LeaseBound), seconds(beat.Dead+beat.LeaseBoundTick))
+		"so long a kernel may keep the addresses of an agent that says no more. Then its part of the work begins.", seconds(beat.Dead+beat.LeaseBound+n.life.longer), seconds(beat.Dead+beat.LeaseBoundTick+n.life.longer))
 	n.add(Promise, "", "A planned hand-over, a stop of the agent and a failure hand the group to %s in milliseconds, beside the time that units take; it comes back if it is declined there.", p.Name)
 	n.add(Promise, "", "While heartbeats decide, no CARP packet changes who serves, forged or replayed.")
 	if len(p.Addresses) == 1 {

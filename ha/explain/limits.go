@@ -4,14 +4,13 @@ import (
 	"slices"
 
 	"kvmctl/ha"
-	"kvmctl/ha/beat"
 )
 
 // limits tells what the file cannot rule out.
 func (n *notes) limits(g *ha.Group) {
 	heal, alone := "within two adverts", ""
 	if p := n.beats(g); p != nil {
-		n.outlivesBeats(p.Name)
+		n.add(Promise, "", "%s. %s takes over later than that.", n.kept(), p.Name)
 		heal, alone = "with the first heartbeats", "As long as heartbeats do not decide: "
 	} else {
 		n.outlives(g)
@@ -42,19 +41,6 @@ func (n *notes) kept() string {
 		after = "after " + seconds(n.life.quiet) + ", or " + seconds(n.life.worst) + " when something else adds an address meanwhile"
 	}
 	return "When the agent here is killed or hangs, the kernel takes the addresses away by itself " + after
-}
-
-// outlivesBeats tells whether a peer that goes by heartbeats may have the addresses before. It waits as long as the leases of a few addresses last.
-func (n *notes) outlivesBeats(peer string) {
-	bound := beat.LeaseBound
-	if n.facts.Tick {
-		bound = beat.LeaseBoundTick
-	}
-	if both := n.life.worst - beat.Dead - bound; both > 0 {
-		n.add(Limit, "", "%s. So many addresses have longer lifetimes, which %s does not wait for: both nodes may have them for up to %s.", n.kept(), peer, seconds(both))
-		return
-	}
-	n.add(Promise, "", "%s. %s takes over later than that.", n.kept(), peer)
 }
 
 // outlives tells whether a peer that goes by CARP may have the addresses before they are gone here.

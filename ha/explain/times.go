@@ -13,6 +13,7 @@ import (
 // seconds, and its check of lifetimes does not run for another second when something adds an address meanwhile, unless kvmha-tick makes it run.
 type life struct {
 	quiet, worst time.Duration // on a quiet host; when something adds an address meanwhile
+	longer       time.Duration // in both, for there are many addresses
 }
 
 func lifetime(spec ha.Spec, tick bool) life {
@@ -20,12 +21,12 @@ func lifetime(spec ha.Spec, tick bool) life {
 	for _, g := range spec.Groups {
 		addresses += len(g.Addresses)
 	}
-	l := life{1260 * time.Millisecond, 2400 * time.Millisecond}
+	l := life{quiet: 1260 * time.Millisecond, worst: 2400 * time.Millisecond}
 	if tick {
-		l = life{1100 * time.Millisecond, 1100 * time.Millisecond}
+		l = life{quiet: 1100 * time.Millisecond, worst: 1100 * time.Millisecond}
 	}
 	longer := link.TermsFor(addresses).Lifetime - link.TermsFor(1).Lifetime // the figures above are of a few
-	return life{l.quiet + longer, l.worst + longer}
+	return life{l.quiet + longer, l.worst + longer, longer}
 }
 
 // interval is the time between two adverts (facts of carp(4), ucarp, OpenBSD: base + skew/256 s).
