@@ -13,7 +13,11 @@ func Follow(spec ha.Spec, g *ha.Group, c *ha.Check, v check.Verdict) []string {
 	case check.Pass:
 		return nil
 	case check.NoIdea:
-		return []string{"Nothing: nothing was learned of the service, and an agent that cannot look does not move what may well run."}
+		nothing := "Nothing: nothing was learned of the service, and an agent that cannot look does not move what may well run."
+		if c.Type == ha.CheckSID {
+			return []string{nothing, fmt.Sprintf("Whether %s is paired, and its agent runs: kvmha status, here and there.", c.SID.Peer)}
+		}
+		return []string{nothing}
 	}
 	all := []string{counted(c, v)}
 	if c.Type.TellsOnly() {

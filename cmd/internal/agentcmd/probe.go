@@ -28,13 +28,14 @@ stands what the agent would make of it, were it to stay so: the unit that is res
 told. Nothing is restarted, moved or mailed by this, and the agent need not run. A check of type sid asks the
 agent of the other node, too, over the peer channel; that one has to run.
 
-A check is named GROUP/CHECK, or by its own name, which then means the checks of that name in all groups.
-Several are asked at the same time, each within its own timeout. What serves on the active node only fails
+A check is named GROUP/CHECK, or by its own name, which then means the checks of that name in all groups; a
+type, such as dns, and a group stand for all their checks. Several are asked at the same time, each within its own timeout. What serves on the active node only fails
 on the other one; that is no fault there.
 
-Exit code 1 if one of them does not pass.`,
+Exit code 1 if one of them does not pass, 2 if the file has no check of that name.`,
 		Example: `  kvmha probe
   kvmha probe dns/named
+  kvmha probe sid smb
   kvmha probe --json`,
 		Args:              args(cobra.ArbitraryArgs),
 		ValidArgsFunction: a.completeChecks,
@@ -169,7 +170,7 @@ func chosen(all []asked, names []string) ([]asked, error) {
 	for _, name := range names {
 		found := false
 		for i, c := range all {
-			if c.item.Name == name || c.check.Name == name {
+			if name == c.item.Name || name == c.check.Name || name == string(c.check.Type) || name == c.group.Name {
 				wanted[i], found = true, true
 			}
 		}
@@ -189,9 +190,9 @@ func chosen(all []asked, names []string) ([]asked, error) {
 func noCheck(all []asked, name string) error {
 	var known []string
 	for _, c := range all {
-		known = append(known, c.item.Name, c.check.Name)
+		known = append(known, c.item.Name, c.check.Name, string(c.check.Type), c.group.Name)
 	}
-	hint := "kvmha probe asks all"
+	hint := "kvmha probe, which asks all"
 	if near, ok := nearest.Find(name, known); ok {
 		hint = "kvmha probe " + quote(near)
 	}

@@ -52,6 +52,9 @@ web/ill: what would follow
 		{"all", nil, 1, "CHECK     TYPE  VERDICT  TOOK\nweb/well  exec  pass TOOK\nweb/ill   exec  fail TOOK exit 1: no such zone\ndns/well  exec  pass TOOK\n" + illFollows, ""},
 		{"by its own name, in all groups", []string{"well"}, 0, "CHECK     TYPE  VERDICT  TOOK\nweb/well  exec  pass TOOK\ndns/well  exec  pass TOOK\n", ""},
 		{"by group and name", []string{"dns/well", "dns/well"}, 0, "CHECK     TYPE  VERDICT  TOOK\ndns/well  exec  pass TOOK\n", ""},
+		{"by group", []string{"dns"}, 0, "CHECK     TYPE  VERDICT  TOOK\ndns/well  exec  pass TOOK\n", ""},
+		{"nothing like it", []string{"smb"}, 2, "", "kvmha: error: cannot ask \"smb\": the file has no such check\nkvmha: hint: kvmha --root ROOT probe, which asks all\n"},
+		{"by type and by group, each once", []string{"exec", "dns"}, 1, "CHECK     TYPE  VERDICT  TOOK\nweb/well  exec  pass TOOK\nweb/ill   exec  fail TOOK exit 1: no such zone\ndns/well  exec  pass TOOK\n" + illFollows, ""},
 		{"no such check", []string{"dns/wel"}, 2, "", "kvmha: error: cannot ask \"dns/wel\": the file has no such check\nkvmha: hint: kvmha --root ROOT probe dns/well\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
