@@ -105,6 +105,9 @@ func (e *Engine) stage(ctx context.Context, job Job, i int) (Changes, error) {
 	if len(now) == 0 {
 		return Changes{}, fmt.Errorf("pull %s: nothing came", p)
 	}
+	if err := errors.Join(expected(p, now), onlyBelow(p, now, apart)); err != nil {
+		return Changes{}, fmt.Errorf("pull %s: %w", p, err)
+	}
 	e.step("carry")
 	c := compare(old, now)
 	if before, is := old["."]; is && !directory(p) && before.Size() > 0 && now["."].Size() == 0 {

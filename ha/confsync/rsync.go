@@ -25,7 +25,8 @@ const wireFlags = "-logtpre.LsfxC"
 func (e *Engine) pull(ctx context.Context, job Job, i int, next string) error {
 	p := job.Paths[i]
 	shell, source := e.Source(job, i)
-	argv := []string{"rsync", "-rlptgo", "--numeric-ids", "--no-protect-args", "--timeout=60"}
+	argv := []string{"rsync", "-rlptgo", "--numeric-ids", "--no-protect-args", "--timeout=60",
+		"--chmod=Fug-s"} // configuration is no program that runs as its owner
 	if shell != "" {
 		argv = append(argv, "-e", shell)
 	}

@@ -137,8 +137,9 @@ func (a *app) syncOne(ctx context.Context, s ha.Status, job confsync.Job, dry bo
 func syncError(name string, err error) error {
 	_, shrunk := errors.AsType[*confsync.ShrinkError](err)
 	_, invalid := errors.AsType[*confsync.InvalidError](err)
+	_, odd := errors.AsType[*confsync.OddError](err)
 	_, nowhere := errors.AsType[*ha.NoSourceError](err)
-	if shrunk || invalid || nowhere || errors.Is(err, ha.ErrSource) {
+	if shrunk || invalid || odd || nowhere || errors.Is(err, ha.ErrSource) {
 		var hint interface{ Hint() string }
 		text := ""
 		if errors.As(err, &hint) {
