@@ -2,6 +2,7 @@ package ha
 
 import (
 	"bufio"
+	"cmp"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -108,14 +109,11 @@ func Ask(ctx context.Context, path string, r Request) (Reply, error) {
 		return Reply{}, fmt.Errorf("ask the agent: %w", err)
 	}
 	if _, err := c.Write(append(line, '\n')); err != nil {
-		return Reply{}, fmt.Errorf("ask the agent: %w", err)
+		return Reply{}, fmt.Errorf("ask the agent: %w", cmp.Or(ctx.Err(), err))
 	}
 	var out Reply
 	if err := readLine(c, maxReply, &out); err != nil {
-		if ctx.Err() != nil {
-			err = ctx.Err()
-		}
-		return Reply{}, fmt.Errorf("read the agent's answer: %w", err)
+		return Reply{}, fmt.Errorf("read the agent's answer: %w", cmp.Or(ctx.Err(), err))
 	}
 	if out.Version != ControlVersion {
 		return Reply{}, fmt.Errorf("read the agent's answer: it speaks version %d, this program %d", out.Version, ControlVersion)
