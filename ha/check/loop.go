@@ -71,7 +71,7 @@ func (r *Runner) visit(ctx context.Context, e *entry, now time.Time, held bool) 
 // glance answers a question of a check that is green without a goroutine, which would cost more than the answer.
 func (e *entry) glance(now time.Time) bool {
 	g, ok := e.probe.(Glancer)
-	if s, _, _ := e.track.State(); !ok || s != Green || e.glanced >= glances || !g.Glance() {
+	if s, _, _ := e.track.State(); !ok || s != Green || !g.Glance(e.glanced) {
 		e.glanced = 0
 		return false
 	}

@@ -27,13 +27,13 @@ type Pusher interface {
 }
 
 // Glancer is a Probe that may know without waiting, at the cost of a system call or two, that all is well. Glance never blocks, and is never
-// called while Ask is under way; false: Ask has to.
+// called while Ask is under way; false: Ask has to. inARow is how many questions it has answered since the last Ask.
 type Glancer interface {
 	Probe
-	Glance() bool
+	Glance(inARow int) bool
 }
 
-// glances is how many questions in a row a Glance may answer: what only Ask looks at, such as a pidfile that names another process, is seen then.
+// glances is how many questions in a row a Glance should answer when Ask looks at more, such as at a pidfile that names another process.
 const glances = 9
 
 // CertainError is a failure that is a fact, not only a missing answer: it makes the check red without waiting for Fall.

@@ -78,12 +78,12 @@ func (p *processProbe) Ask(context.Context) error {
 }
 
 // Glance implements Glancer.
-func (p *processProbe) Glance() bool {
-	if p.held == nil || p.held.Ended() {
+func (p *processProbe) Glance(inARow int) bool {
+	if p.held == nil || inARow >= glances {
 		return false
 	}
-	st, err := proc.ReadStat(p.held.PID)
-	return err == nil && st.State != 'T' && st.State != 'Z' && st.State != 'X'
+	state, err := p.held.State()
+	return err == nil && state != 'T' && state != 'Z' && state != 'X'
 }
 
 // missing says that there is no process. That is a fact unless there was one a moment ago.

@@ -79,7 +79,10 @@ func (p *systemdProbe) Ask(ctx context.Context) error {
 }
 
 // Glance implements Glancer.
-func (p *systemdProbe) Glance() bool {
+func (p *systemdProbe) Glance(inARow int) bool {
+	if inARow >= glances {
+		return false
+	}
 	s, ok := p.bus.Known(p.spec.Unit)
 	return ok && judge(p.spec.Unit, s) == nil && (s.MainPID == 0 || p.main != nil && p.main.PID == s.MainPID && !p.main.Ended())
 }

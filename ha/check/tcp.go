@@ -60,8 +60,8 @@ const maxSlow = 3
 
 func (p *tcpProbe) Close() {}
 
-// Glance implements Glancer, for a server on this machine that need not say anything.
-func (p *tcpProbe) Glance() bool {
+// Glance implements Glancer, for a server on this machine that need not say anything: Ask does no more.
+func (p *tcpProbe) Glance(int) bool {
 	if p.spec.Send != "" || p.spec.Expect != "" || p.slow >= maxSlow {
 		return false
 	}

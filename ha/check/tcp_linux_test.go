@@ -29,17 +29,17 @@ func TestTCPGlance(t *testing.T) {
 		seen := false
 		for range 100 { // on a busy machine the kernel may do the handshake later, which is no answer
 			p.slow = 0
-			seen = seen || p.Glance()
+			seen = seen || p.Glance(0)
 		}
 		if !seen {
 			t.Errorf("%v: 100 glances see nothing", l.Addr())
 		}
-		if glancer(t, TCP{Address: l.Addr().String(), Expect: "220"}).Glance() {
+		if glancer(t, TCP{Address: l.Addr().String(), Expect: "220"}).Glance(0) {
 			t.Error("a glance takes a connection for an answer")
 		}
 		l.Close()
 		p.slow = 0
-		if p.Glance() {
+		if p.Glance(0) {
 			t.Errorf("%v: a glance sees a server that has gone", l.Addr())
 		}
 	}
@@ -66,9 +66,9 @@ func TestTCPGlanceAtAFullQueue(t *testing.T) {
 	at := net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: name.(*unix.SockaddrInet4).Port}
 	p := glancer(t, TCP{Address: at.String()})
 	for range 20 { // the first ones fill the queue
-		p.Glance()
+		p.Glance(0)
 	}
-	if p.slow != maxSlow || p.Glance() {
+	if p.slow != maxSlow || p.Glance(0) {
 		t.Errorf("it looks on, after %d in vain", p.slow)
 	}
 }

@@ -1,6 +1,7 @@
 package proc
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -47,6 +48,15 @@ func ParseStat(b []byte) (Stat, error) {
 		return Stat{}, ErrStat
 	}
 	return Stat{text[open+1 : end], f[0][0], start}, nil
+}
+
+// parseState reads the state alone, of the beginning of a /proc/PID/stat. A name may hold parentheses, but no number follows one as it does the state.
+func parseState(b []byte) (byte, error) {
+	end := bytes.LastIndexByte(b, ')')
+	if end < 0 || len(b) < end+4 || b[end+1] != ' ' || b[end+2] <= ' ' || b[end+3] != ' ' {
+		return 0, ErrStat
+	}
+	return b[end+2], nil
 }
 
 // maxComm is how much the kernel keeps of a process's name (TASK_COMM_LEN without its end).

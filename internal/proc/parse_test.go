@@ -25,6 +25,28 @@ func TestParseStat(t *testing.T) {
 	}
 }
 
+func TestParseState(t *testing.T) {
+	for _, tt := range []struct {
+		name, text string
+		want       byte
+	}{
+		{"plain", "7 (named) S 1 7 7 0", 'S'},
+		{"a name that lies", "7 (a) R 1) T\n(x) T 1 7 7 0", 'T'},
+		{"cut after the state", "7 (named) Z ", 'Z'},
+		{"cut within the state", "7 (named) Z", 0},
+		{"cut within the name", "7 (nam", 0},
+		{"two letters", "7 (named) SS 1", 0},
+		{"a blank more", "7 (named)   1", 0},
+		{"no blank", "7 (named)S 1", 0},
+		{"empty", "", 0},
+	} {
+		got, err := parseState([]byte(tt.text))
+		if got != tt.want || (err != nil) != (tt.want == 0) {
+			t.Errorf("%s: %q, %v", tt.name, got, err)
+		}
+	}
+}
+
 func FuzzParseStat(f *testing.F) {
 	own, err := os.ReadFile("/proc/self/stat")
 	if err != nil {
@@ -35,6 +57,8 @@ func FuzzParseStat(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if s, err := ParseStat(b); err != nil && s != (Stat{}) {
 			t.Errorf("%+v beside %v", s, err)
+		} else if state, serr := parseState(b); err == nil && serr == nil && state != s.State {
+			t.Errorf("its state alone is %q, in all that is told %q", state, s.State)
 		}
 	})
 }

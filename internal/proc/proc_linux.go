@@ -16,6 +16,7 @@ import (
 type Process struct {
 	PID  int
 	file *os.File
+	stat int // its /proc/PID/stat, which is of this process whoever has the number later; -1: not open
 }
 
 // Open takes hold of a process.
@@ -24,11 +25,46 @@ func Open(pid int) (*Process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open process %d: %w", pid, err)
 	}
-	return &Process{PID: pid, file: os.NewFile(uintptr(fd), "pidfd")}, nil
+	return &Process{PID: pid, file: os.NewFile(uintptr(fd), "pidfd"), stat: -1}, nil
 }
 
-// Close lets go of it and ends a Wait.
-func (p *Process) Close() { _ = p.file.Close() }
+// Close lets go of it and ends a Wait. No State is under way.
+func (p *Process) Close() {
+	_ = p.file.Close()
+	if p.stat >= 0 {
+		_ = unix.Close(p.stat)
+		p.stat = -1
+	}
+}
+
+// State gives what it does: R, S, D, T stopped, t traced, Z ended, … (proc(5)); one that was reaped has none, which is an error. After the
+// first time it costs one system call. It is not to be called by two goroutines at a time.
+func (p *Process) State() (byte, error) {
+	if p.stat < 0 {
+		fd, err := unix.Open("/proc/"+strconv.Itoa(p.PID)+"/stat", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return 0, fmt.Errorf("read the state of process %d: %w", p.PID, err)
+		}
+		if p.Ended() { // the number, and so the file, may be somebody else's
+			_ = unix.Close(fd)
+			return 0, fmt.Errorf("read the state of process %d: %w", p.PID, unix.ESRCH)
+		}
+		p.stat = fd
+	}
+	var buf [maxStat]byte
+	n, err := unix.Pread(p.stat, buf[:], 0)
+	if err != nil {
+		return 0, fmt.Errorf("read the state of process %d: %w", p.PID, err)
+	}
+	state, err := parseState(buf[:n])
+	if err != nil {
+		return 0, fmt.Errorf("read the state of process %d: %w", p.PID, err)
+	}
+	return state, nil
+}
+
+// maxStat is as far as a state stands within /proc/PID/stat, in bytes: after a number, and a name with each byte escaped.
+const maxStat = 128
 
 func ready(fd uintptr) bool {
 	n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
