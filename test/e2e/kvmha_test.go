@@ -39,6 +39,23 @@ type = "process"
 pidfile = "/run/leases.pid"
 `
 
+// haWatched is a group without units of its own that only watches one. Its check is asked so seldom that what it knows in time was told to it.
+const haWatched = `[group.web]
+interface = "ha0"
+vhid = 42
+addresses = ["10.77.0.10"]
+password = "tpri"
+peer = "ucarp"
+preempt = true
+preempt_delay = "0s"
+carrier_up_delay = "0s"
+restarts = 0
+[[group.web.check]]
+type = "systemd"
+unit = "web.service"
+interval = "30s"
+`
+
 // haSecond is a group that a reload adds.
 const haSecond = `[group.dns]
 interface = "ha0"
@@ -136,6 +153,7 @@ func TestAgentUnderSystemd(t *testing.T) {
 	haUpgrade(m)
 	haWatchdog(m)
 	haPeer(m)
+	haDeath(m)
 	haClock(m)
 	haHardening(m)
 	haInit(m)
@@ -203,6 +221,18 @@ ip netns exec peer setsid ucarp -i eth0 -s 10.77.0.3 -v 42 -o /root/pass -a 10.7
 /usr/local/lib/leases status 2>/dev/null; echo $?; ls /sys/fs/cgroup/system.slice/kvmha.service 2>&1 | grep -c procs; systemctl show -P Result kvmha`, "^0\ngone\ninactive\nunmounted\n3\n0\nsuccess\n$")
 	m.ha("the ucarp has taken over", "until_ there", "after [0-9] s")
 	m.ha("it returns: the ucarp yields, the units run again", "systemctl start kvmha; until_ 'active && here && ! there' && systemctl is-active web", "after(?s).*\nactive\n$")
+}
+
+// haDeath is a unit that ends while its check is not due for half a minute: PID 1 tells it over D-Bus. The agent's record says when it let go.
+func haDeath(m *machine) {
+	m.run(fmt.Sprintf("cat >/root/watched.toml <<'EOF'\n%sEOF\nchmod 600 /root/watched.toml; cp -p /root/watched.toml /etc/kvmha.toml; systemctl reload kvmha", haWatched))
+	m.ha("a unit that is only watched is killed: systemd tells it, and the group lets go within half a second; the ucarp takes it", `until_ '[ $(main web) = 0 ]'; systemctl start web
+until_ 'active && here && kvmha status web --json | grep -q "state\": *\"green"'; p=$(main web); killed=$(date +%s%N); [ "$p" -gt 1 ] && kill -9 "$p"; until_ there; here || echo gone
+s=$(kvmha log web --json | grep -o '"time": *"[^"]*"' | cut -d'"' -f4 | while read -r x; do d=$(( ($(date -d "$x" +%s%N) - killed) / 1000000 )); [ $d -lt 0 ] || echo $d; done | sort -n | head -n 1)
+echo "let go after $s ms"; [ "$s" -lt 500 ] && echo at once; kvmha log web | grep 'web.service is failed' | tail -n 1`, "(?s)gone\nlet go after [0-9]+ ms\nat once\n.*web.service is failed")
+	m.ha("it is started by hand: the group returns", "systemctl start web; until_ 'active && here && ! there'", "after [0-9]+ s")
+	m.run("cp -p /root/one.toml /etc/kvmha.toml; systemctl reload kvmha")
+	m.ha("with its own units again", "until_ 'active && here && ! there' && systemctl is-active web", "after(?s).*\nactive\n$")
 }
 
 // haClock is case 4: the wall clock of a whole machine jumps, which no namespace can show.
