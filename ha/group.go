@@ -36,6 +36,7 @@ type group struct {
 	told    failover.Peer // what the machine was told last of the peer
 	asked   failover.Isolated
 	deaf    bool // by heartbeats
+	near    bool // the peer's heartbeats come by the group's own link
 
 	home        string // where the addresses are: the interface, or the one of its virtual MAC
 	held        bool   // the addresses are refreshed

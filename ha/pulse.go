@@ -54,10 +54,19 @@ func (a *Agent) useBeats(s *beatSockets, now time.Time) {
 	}
 }
 
-// beatHeard takes a heartbeat.
+// beatHeard takes a heartbeat. The first one on a path that was silent is answered at once: after a partition both may have the addresses until
+// each knows that the other hears it.
 func (a *Agent) beatHeard(now time.Time, h heardBeat) {
-	if p := a.pulse; p != nil && p.sockets == h.of && p.session.Receive(now, h.d, h.number) {
-		p.key = h.key
+	p := a.pulse
+	if p == nil || p.sockets != h.of {
+		return
+	}
+	silent := h.number >= 0 && !p.session.PathHeard(now, h.number)
+	if !p.session.Receive(now, h.d, h.number) {
+		return
+	}
+	if p.key = h.key; silent {
+		p.next = now
 	}
 }
 
@@ -86,8 +95,19 @@ func (a *Agent) judgeBeats(now time.Time) {
 			}
 		}
 		a.tellIsolated(g)
+		a.meet(g, now)
 	}
 	a.settle(now)
+}
+
+// meet announces the addresses once more when the link brings the peer's heartbeats again. While it was cut the peer may have had them, and what
+// was announced after it let go of them, by word of another path, came to nobody beyond the cut.
+func (a *Agent) meet(g *group, now time.Time) {
+	near := slices.ContainsFunc(a.pulse.on(g), func(path int) bool { return a.pulse.session.PathHeard(now, path) })
+	if near && !g.near && g.held {
+		a.announce(g, now)
+	}
+	g.near = near
 }
 
 // beatPeerOf gives what is known of the peer and of a group there. How many addresses it holds is not: as many as this node would, at most.
@@ -264,20 +284,4 @@ func (a *Agent) nextBeat(now time.Time) time.Time {
 		}
 	}
 	return at
-}
-
-// status describes the heartbeat; nil: there is none.
-func (p *pulse) status(now time.Time) *BeatStatus {
-	if p == nil {
-		return nil
-	}
-	s := &BeatStatus{Peer: p.name, Alive: p.session.Alive(now), Tick: p.tick}
-	if at := p.session.LastHeard(); !at.IsZero() {
-		ago := now.Sub(at).Seconds()
-		s.Heard = &ago
-	}
-	for i, to := range p.sockets.peer.paths {
-		s.Paths = append(s.Paths, BeatPath{to, p.session.PathHeard(now, i), p.session.Heard(now) && p.session.PeerHears(i)})
-	}
-	return s
 }

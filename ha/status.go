@@ -1,6 +1,9 @@
 package ha
 
-import "net/netip"
+import (
+	"net/netip"
+	"time"
+)
 
 // Status is what the agent says about itself, in the form of `kvmha status --json`.
 type Status struct {
@@ -84,4 +87,20 @@ type CheckStatus struct {
 	Name   string `json:"name"`
 	State  string `json:"state"` // unknown, green, red
 	Reason string `json:"reason,omitempty"`
+}
+
+// status describes the heartbeat; nil: there is none.
+func (p *pulse) status(now time.Time) *BeatStatus {
+	if p == nil {
+		return nil
+	}
+	s := &BeatStatus{Peer: p.name, Alive: p.session.Alive(now), Tick: p.tick}
+	if at := p.session.LastHeard(); !at.IsZero() {
+		ago := now.Sub(at).Seconds()
+		s.Heard = &ago
+	}
+	for i, to := range p.sockets.peer.paths {
+		s.Paths = append(s.Paths, BeatPath{to, p.session.PathHeard(now, i), p.session.Heard(now) && p.session.PeerHears(i)})
+	}
+	return s
 }

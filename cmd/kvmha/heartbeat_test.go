@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -239,23 +240,45 @@ func TestCase10WhatIsReplayedChangesNothing(t *testing.T) {
 	s.noDual()
 }
 
-// Partition and heal: on every path, so both serve; then the one that goes first stays, and nobody notices.
+// Partition and heal: two switches part, and every path with them, so both serve, each to the clients on its side. Whichever path comes back first,
+// the one that goes first stays, and the clients of the other one find it at once.
 func TestHeartbeatHeal(t *testing.T) {
-	s := start(t)
+	s := start(t, "c")
 	a, b := s.beating("")
+	_, err := s.lab.Node("c").Start("ping", "ping", "-i", "0.1", "-q", s.lab.Node("a").Addr.String()) // so that a is not deaf
+	s.must(err)
 	before := a.web().Moves
-	s.must(s.lab.Node("b").Cut())
-	s.run("a", "ip", "link", "set", "eth1", "down")
-	b.role("active")
-	s.run("a", "ip", "link", "set", "eth1", "up")
-	s.must(s.lab.Node("b").Join())
-	b.role("standby")
-	s.held("a")
-	a.role("active")
+	cable := func(state string) { s.run("a", "ip", "link", "set", "eth1", state) }
+	join := func() { s.must(errors.Join(s.lab.Node("a").Join(), s.lab.Node("c").Join())) }
+	for _, first := range []string{"link", "cable"} {
+		s.must(s.lab.Part(s.lab.Node("a"), s.lab.Node("c")))
+		cable("down")
+		b.role("active")
+		s.answers("b", time.Now())
+		healed := time.Now()
+		if first == "link" {
+			join()
+			s.held("a")
+			cable("up")
+		} else {
+			cable("up")
+			s.held("a")
+			yielded := time.Now()
+			s.must(hatest.Until(s.ctx, func() bool { return time.Since(yielded) > 2*time.Second })) // past the last announcement of that
+			healed = time.Now()
+			join()
+		}
+		took := s.answers("a", healed)
+		if t.Logf("the %s comes back first: a answers after %s", first, took); took > time.Second {
+			t.Error("too late")
+		}
+		s.held("a")
+		a.role("active")
+		b.role("standby")
+	}
 	if n := a.web().Moves; n != before {
 		t.Errorf("a was active %d times, before %d times", n, before)
 	}
-	s.answers("a", time.Now())
 }
 
 // Safety 7: one path alive is alive. A node whose link brings nothing, and whose peer is alive on the other path, takes nothing.

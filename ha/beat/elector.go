@@ -53,7 +53,7 @@ type Verdict struct {
 	Elected *Cause // nil: nothing has changed
 	Deposed string // why this node has to let go; empty: it has not
 	Serving bool   // the peer has said once more that it is active
-	Again   bool   // both are or were active, and this one stays: the network is told again where the addresses are
+	Again   bool   // both are, were or may have been active, and this one stays: the network is told again where the addresses are
 	Wanted  bool   // the peer goes first, stands by, and wants to take over
 	Silent  bool   // the peer is silent on every path, for longer than a hiccup
 	Fit     bool   // the peer is alive and stands by
@@ -77,6 +77,7 @@ type Elector struct {
 	elected  time.Time
 	seen     Mark
 	both     bool
+	apart    bool // active, and the peer is not alive: it may have taken over, and have let go of it by the time that it is heard
 }
 
 // NewElector begins in the role Starting.
@@ -125,8 +126,9 @@ func (e *Elector) Step(now time.Time, role Role, p Peer) (v Verdict) {
 	case Active:
 		v.Deposed = e.whileActive(now, p)
 		v.Wanted = v.Fit && p.Group.Preempt && e.answeredSince(p) && !e.first(p)
-		both = v.Deposed == "" && p.Alive && p.Present && p.Group.Role == Active
-		v.Again = both != e.both
+		both = v.Deposed == "" && p.Alive && p.Present && (p.Group.Role == Active || p.Group.Role == Demoting)
+		v.Again = v.Deposed == "" && (both != e.both || e.apart && p.Alive)
+		e.apart = !p.Alive
 	case Starting, Waiting, Demoting, Stuck:
 	}
 	e.both = both

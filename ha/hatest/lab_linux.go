@@ -56,7 +56,7 @@ func New(dir string, names ...string) (l *Lab, err error) {
 	if err := l.hub.do(mute); err != nil {
 		return l, fmt.Errorf("prepare the bridge's namespace: %w", err)
 	}
-	if err := l.addBridge(); err != nil {
+	if l.bridge, err = l.addBridge("br0"); err != nil {
 		return l, err
 	}
 	for i, name := range names {
@@ -142,20 +142,19 @@ func (l *Lab) Node(name string) *Node {
 // Nodes gives the nodes without the client.
 func (l *Lab) Nodes() []*Node { return slices.Clone(l.nodes) }
 
-func (l *Lab) addBridge() error {
+func (l *Lab) addBridge(name string) (netlink.Link, error) {
 	off := false
-	br := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br0"}, MulticastSnooping: &off}
-	if err := l.kernel.LinkAdd(br); err != nil {
-		return fmt.Errorf("add bridge: %w", err)
+	if err := l.kernel.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: name}, MulticastSnooping: &off}); err != nil {
+		return nil, fmt.Errorf("add bridge %s: %w", name, err)
 	}
-	var err error
-	if l.bridge, err = l.kernel.LinkByName("br0"); err != nil {
-		return fmt.Errorf("find bridge: %w", err)
+	br, err := l.kernel.LinkByName(name)
+	if err != nil {
+		return nil, fmt.Errorf("find bridge %s: %w", name, err)
 	}
-	if err := l.kernel.LinkSetUp(l.bridge); err != nil {
-		return fmt.Errorf("set bridge up: %w", err)
+	if err := l.kernel.LinkSetUp(br); err != nil {
+		return nil, fmt.Errorf("set bridge %s up: %w", name, err)
 	}
-	return nil
+	return br, nil
 }
 
 // addNode makes a namespace with eth0 in it, whose other end is a port of the bridge.
@@ -218,6 +217,29 @@ func (n *Node) plug(ns netns.NsHandle) error {
 	return errors.Join(n.lab.kernel.LinkSetUp(n.port), n.Kernel.LinkSetUp(lo), n.Kernel.LinkSetUp(n.eth0),
 		n.AddAddr(netip.PrefixFrom(n.Addr, 24)), n.AddAddr(netip.PrefixFrom(n.Addr6, 64)))
 }
+
+// Cable joins two nodes by a second network of their own, eth1, as DRBD's is; it ends with the lab.
+func (l *Lab) Cable(a, b *Node) error {
+	if err := a.Kernel.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "eth1"}, PeerName: "eth1", PeerNamespace: netlink.NsFd(b.ns)}); err != nil {
+		return fmt.Errorf("add the cable of %s and %s: %w", a.Name, b.Name, err)
+	}
+	for _, n := range []*Node{a, b} {
+		eth1, err := n.Kernel.LinkByName("eth1")
+		if err != nil {
+			return fmt.Errorf("find eth1 of %s: %w", n.Name, err)
+		}
+		if err := n.Kernel.AddrAdd(eth1, address(netip.PrefixFrom(n.CableAddr(), 24))); err != nil {
+			return fmt.Errorf("add %s to eth1 of %s: %w", n.CableAddr(), n.Name, err)
+		}
+		if err := n.Kernel.LinkSetUp(eth1); err != nil {
+			return fmt.Errorf("set eth1 of %s up: %w", n.Name, err)
+		}
+	}
+	return nil
+}
+
+// CableAddr is the node's own address on a Cable.
+func (n *Node) CableAddr() netip.Addr { return netip.AddrFrom4([4]byte{192, 168, 77, byte(n.number)}) }
 
 // handleOn opens a netlink socket in the thread's namespace.
 func handleOn(t *thread) (h *netlink.Handle, err error) {

@@ -93,6 +93,23 @@ func (n *Node) Cut() error { return n.lab.kernel.LinkSetNoMaster(n.port) }
 // Join is the inverse of Cut.
 func (n *Node) Join() error { return n.lab.kernel.LinkSetMaster(n.port, n.lab.bridge) }
 
+// Part parts the nodes from all others, but not from each other: the cable between two switches is cut. Join ends it for each.
+func (l *Lab) Part(nodes ...*Node) error {
+	other, err := l.kernel.LinkByName("br1")
+	if errors.As(err, new(netlink.LinkNotFoundError)) {
+		other, err = l.addBridge("br1")
+	}
+	if err != nil {
+		return err
+	}
+	for _, n := range nodes {
+		if err := l.kernel.LinkSetMaster(n.port, other); err != nil {
+			return fmt.Errorf("move %s to br1: %w", n.Name, err)
+		}
+	}
+	return nil
+}
+
 // Crash is the end of a machine: no frame comes out of it any more, its programs are gone, and so is every address but its own. Join brings
 // it back to the others.
 func (n *Node) Crash() error {

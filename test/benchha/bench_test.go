@@ -28,11 +28,13 @@ func TestWhatIsMissed(t *testing.T) {
 		{"alone, with an outage that the others do not have", alone, runs(3*s, 3*s, 0), runs(4*s, 0, 2*s), runs(3*s, 0, 2*s), 0},
 		{"alone, but too late", alone, runs(3*s, 4*s, 0), runs(4*s, 0, 2*s), runs(3*s, 0, 2*s), 1},
 		{"not alone", alone, runs(3*s, 3*s, time.Millisecond), runs(4*s, 0, 2*s), runs(3*s, 0, 2*s), 1},
+		{"in its own time, where the others are earlier", rule{first: 2 * s, outage: 2 * s}, runs(2*s, 2*s, 0), runs(s, s, 0), runs(s, s, 0), 0},
+		{"later than its own time", rule{first: 2 * s, outage: 4 * s}, runs(3*s, 3*s, 0), runs(4*s, 4*s, 0), runs(4*s, 4*s, 0), 1},
 		{"a partition", rule{noDual: true}, runs(3*s, 3*s, 3*s), runs(4*s, 4*s, 2*s), runs(3*s, 3*s, s), 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var r report
-			r.cell(act{what: "event", rule: tt.rule}, tt.ours, tt.ucarp, tt.keepalived)
+			r.cells = r.cell(act{what: "event", rule: tt.rule}, namesByCARP, [][]sample{tt.ours, tt.ucarp, tt.keepalived})
 			if got := r.missed(); got != tt.want {
 				t.Errorf("%d missed, want %d:\n%s", got, tt.want, r.markdown())
 			}

@@ -25,9 +25,11 @@ type act struct {
 
 // rule says what is wanted of kvmha.
 type rule struct {
-	alone  bool          // the outage is bounded by outage instead of the others', and nobody may have the address twice
-	outage time.Duration // the longest
+	alone  bool          // nobody may have the address twice, in any run
+	outage time.Duration // the longest of any run, instead of the others' median; 0: theirs
+	first  time.Duration // the median until the first answer, instead of the others'; 0: theirs
 	ahead  time.Duration // before ucarp by so much
+	rivals []int         // whose columns "the better" is of; nil: the first two others
 	noDual bool          // both nodes have the address by the nature of the event: nothing is wanted
 }
 
@@ -70,8 +72,7 @@ func cells() []cell {
 }
 
 // cell runs a cell with all contenders: in each batch as many labs of each, which meet the same phases and the same noise.
-func (b *bench) cell(ctx context.Context, c cell) error {
-	all := b.contenders()
+func (b *bench) cell(ctx context.Context, c cell, all []contender, table *[]row) error {
 	got := make([][][]sample, len(all)) // contender, act, run
 	for i := range got {
 		got[i] = make([][]sample, len(c.acts))
@@ -106,7 +107,11 @@ func (b *bench) cell(ctx context.Context, c cell) error {
 		}
 	}
 	for j, a := range c.acts {
-		b.report.cell(a, got[0][j], got[1][j], got[2][j])
+		samples := make([][]sample, len(all))
+		for i := range all {
+			samples[i] = got[i][j]
+		}
+		*table = append(*table, b.report.cell(a, names(all), samples)...)
 	}
 	return nil
 }

@@ -26,6 +26,20 @@ type contender struct {
 	check bool // it can watch a service
 
 	beside func(*hatest.Node) (*hatest.Process, error) // what an installed system runs beside it; nil: nothing
+	before func(*rig) error                            // what it needs before it is started the first time; nil: nothing
+	ready  func(*rig) bool                             // besides that the preferred node has the address; nil: nothing
+}
+
+var (
+	namesByCARP      = []string{"kvmha", "ucarp", "keepalived"}
+	namesByHeartbeat = []string{"kvmha", "keepalived 0.1 s", "keepalived 0.01 s", "kvmha without its tick"}
+)
+
+func names(all []contender) (names []string) {
+	for _, c := range all {
+		names = append(names, c.name)
+	}
+	return names
 }
 
 // contenders in the order of the tables.
@@ -106,7 +120,11 @@ func ucarpMany(_ *rig, n *hatest.Node, addrs []netip.Addr) ([]*hatest.Process, e
 }
 
 func keepalived(r *rig, n *hatest.Node) (*hatest.Process, error) {
-	k := hatest.Keepalived{VRID: vhid, Addrs: []netip.Addr{r.vip}, Priority: 100, Interval: time.Second}
+	return keepalivedAt(r, n, time.Second)
+}
+
+func keepalivedAt(r *rig, n *hatest.Node, interval time.Duration) (*hatest.Process, error) {
+	k := hatest.Keepalived{VRID: vhid, Addrs: []netip.Addr{r.vip}, Priority: 100, Interval: interval}
 	if n.Name == "a" {
 		k.Priority = 150
 	}

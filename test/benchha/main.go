@@ -148,7 +148,12 @@ type step struct {
 func (b *bench) steps() []step {
 	var all []step
 	for _, c := range cells() {
-		all = append(all, step{c.name, c.title, func(ctx context.Context) error { return b.cell(ctx, c) }})
+		all = append(all, step{c.name, c.title, func(ctx context.Context) error { return b.cell(ctx, c, b.contenders(), &b.report.cells) }})
+	}
+	for _, c := range heartbeatCells() {
+		all = append(all, step{c.name, c.title, func(ctx context.Context) error {
+			return b.cell(ctx, c, b.contendersByHeartbeat(), &b.report.beats)
+		}})
 	}
 	return append(all,
 		step{"dual", "the agent killed and stopped at any phase", b.duals},

@@ -48,10 +48,10 @@ func (s series) String() string {
 // scheduler, and the better of two others has had two tries.
 const noise = 50 * time.Millisecond
 
-// row is a line of a table; the columns are the contenders.
+// row is a line of a table; the columns are the contenders, of which a table may have fewer.
 type row struct {
 	what, figure string
-	values       [3]string
+	values       [4]string
 	wanted       string // "": nothing was promised
 	ok           bool
 }
@@ -70,6 +70,7 @@ func (x row) verdict() string {
 type report struct {
 	machine []string
 	cells   []row
+	beats   []row
 	duals   []row
 	costs   []row
 	notes   []string
@@ -82,7 +83,7 @@ func (r *report) note(format string, args ...any) {
 // missed counts the wanted figures that were not reached.
 func (r *report) missed() int {
 	n := 0
-	for _, x := range slices.Concat(r.cells, r.duals, r.costs) {
+	for _, x := range slices.Concat(r.cells, r.beats, r.duals, r.costs) {
 		if x.wanted != "" && !x.ok {
 			n++
 		}
@@ -98,10 +99,8 @@ func pick(all []sample, f func(sample) time.Duration) series {
 	return s
 }
 
-// cell adds the rows of an act and judges them.
-func (r *report) cell(a act, ours, ucarp, keepalived []sample) {
-	all := [3][]sample{ours, ucarp, keepalived}
-	names := [3]string{"kvmha", "ucarp", "keepalived"}
+// cell gives the rows of an act and judges those of the first contender by the others'.
+func (r *report) cell(a act, names []string, all [][]sample) []row {
 	for i, s := range all {
 		never := 0
 		for _, x := range s {
@@ -113,9 +112,9 @@ func (r *report) cell(a act, ours, ucarp, keepalived []sample) {
 			r.note("%s: %s did not take over within %s in %d of %d runs; they count as %s.", a.what, names[i], limit, never, len(s), limit)
 		}
 	}
-	figures := func(f func(sample) time.Duration) (s [3]series, v [3]string) {
+	figures := func(f func(sample) time.Duration) (s []series, v [4]string) {
 		for i := range all {
-			s[i] = pick(all[i], f)
+			s = append(s, pick(all[i], f))
 			v[i] = s[i].String()
 		}
 		return s, v
@@ -124,35 +123,40 @@ func (r *report) cell(a act, ours, ucarp, keepalived []sample) {
 	out, outV := figures(func(s sample) time.Duration { return s.outage })
 	dual, dualV := figures(func(s sample) time.Duration { return s.dual })
 
-	x := row{what: a.what, figure: "first answer", values: takeV}
-	x.wanted, x.ok = "≤ the better", notWorse(take)
+	rivals, better := a.rule.rivals, "≤ the better"
+	switch len(rivals) {
+	case 0:
+		rivals = []int{1, 2}
+	case 1:
+		better = "≤ " + names[rivals[0]]
+	}
+	first := row{what: a.what, figure: "first answer", values: takeV, wanted: better, ok: notWorse(take, rivals)}
+	if a.rule.first > 0 {
+		first.wanted, first.ok = fmt.Sprintf("≤ %s", a.rule.first), take[0].median() <= a.rule.first
+	}
 	if a.rule.ahead > 0 {
-		x.wanted += fmt.Sprintf(", %s before ucarp", a.rule.ahead)
-		x.ok = x.ok && take[0].median()+a.rule.ahead <= take[1].median()
+		first.wanted += fmt.Sprintf(", %s before ucarp", a.rule.ahead)
+		first.ok = first.ok && take[0].median()+a.rule.ahead <= take[1].median()
 	}
-	r.cells = append(r.cells, x)
-
-	x = row{what: a.what, figure: "client outage", values: outV}
-	if x.wanted, x.ok = "≤ the better", notWorse(out); a.rule.alone {
-		x.wanted, x.ok = fmt.Sprintf("every run ≤ %s", a.rule.outage), out[0].max() <= a.rule.outage
+	outage := row{what: a.what, figure: "client outage", values: outV, wanted: better, ok: notWorse(out, rivals)}
+	if a.rule.outage > 0 {
+		outage.wanted, outage.ok = fmt.Sprintf("every run ≤ %s", a.rule.outage), out[0].max() <= a.rule.outage
 	}
-	r.cells = append(r.cells, x)
-
-	x = row{what: a.what, figure: "on both nodes", values: dualV}
+	both := row{what: a.what, figure: "on both nodes", values: dualV}
 	switch {
 	case a.rule.alone:
-		x.wanted, x.ok = "0 in every run", dual[0].max() == 0
+		both.wanted, both.ok = "0 in every run", dual[0].max() == 0
 	case !a.rule.noDual:
-		x.wanted, x.ok = "≤ the better", notWorse(dual)
+		both.wanted, both.ok = better, notWorse(dual, rivals)
 	}
-	r.cells = append(r.cells, x)
+	return []row{first, outage, both}
 }
 
 // notWorse compares our median with the better one of those that offer it.
-func notWorse(s [3]series) bool {
+func notWorse(s []series, rivals []int) bool {
 	better := time.Duration(-1)
-	for _, x := range s[1:] {
-		if len(x) > 0 && (better < 0 || x.median() < better) {
+	for _, i := range rivals {
+		if x := s[i]; len(x) > 0 && (better < 0 || x.median() < better) {
 			better = x.median()
 		}
 	}
@@ -174,7 +178,7 @@ func (r *report) dual(a act, all []sample) {
 	}
 	out := pick(all, func(s sample) time.Duration { return s.outage })
 	x := row{what: fmt.Sprintf("%s, %d runs", a.what, len(all)), figure: "on both nodes",
-		values: [3]string{fmt.Sprintf("%.3f s in all, in %d runs, %.3f s at most; outage %s", total(dual).Seconds(), with, dual.max().Seconds(), out)}}
+		values: [4]string{fmt.Sprintf("%.3f s in all, in %d runs, %.3f s at most; outage %s", total(dual).Seconds(), with, dual.max().Seconds(), out)}}
 	if a.rule.alone {
 		x.wanted, x.ok = "0 in every run", with == 0 && len(dual) > 0 && !never
 	}
@@ -188,13 +192,13 @@ func total(s series) (sum time.Duration) {
 	return sum
 }
 
-func table(b *strings.Builder, rows []row) {
+func table(b *strings.Builder, names []string, rows []row) {
 	if len(rows) == 0 {
 		return
 	}
-	b.WriteString("| event | figure | kvmha | ucarp | keepalived | wanted of kvmha | |\n|---|---|--:|--:|--:|---|---|\n")
+	fmt.Fprintf(b, "| event | figure | %s | wanted of kvmha | |\n|---|---|%s---|---|\n", strings.Join(names, " | "), strings.Repeat("--:|", len(names)))
 	for _, x := range rows {
-		fmt.Fprintf(b, "| %s | %s | %s | %s | %s |\n", x.what, x.figure, strings.Join(x.values[:], " | "), x.wanted, x.verdict())
+		fmt.Fprintf(b, "| %s | %s | %s | %s | %s |\n", x.what, x.figure, strings.Join(x.values[:len(names)], " | "), x.wanted, x.verdict())
 	}
 	b.WriteString("\n")
 }
@@ -207,7 +211,11 @@ func (r *report) markdown() string {
 	}
 	if len(r.cells) > 0 {
 		b.WriteString("\nSeconds, median [worst run]:\n\n")
-		table(&b, r.cells)
+		table(&b, namesByCARP, r.cells)
+	}
+	if len(r.beats) > 0 {
+		b.WriteString("\nTwo agents by heartbeats (profile F) beside keepalived at intervals of 0.1 s and 0.01 s; seconds, median [worst run]:\n\n")
+		table(&b, namesByHeartbeat, r.beats)
 	}
 	if len(r.duals) > 0 {
 		b.WriteString("The agent's end at any phase, kvmha alone:\n\n| event | got | wanted | |\n|---|---|---|---|\n")
@@ -218,7 +226,7 @@ func (r *report) markdown() string {
 	}
 	if len(r.costs) > 0 {
 		b.WriteString("What it costs:\n\n")
-		table(&b, r.costs)
+		table(&b, namesByCARP, r.costs)
 	}
 	for _, n := range r.notes {
 		fmt.Fprintf(&b, "%s\n\n", n)

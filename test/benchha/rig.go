@@ -51,6 +51,11 @@ func newRig(ctx context.Context, dir string, cell cell, c contender) (r *rig, er
 	if r.sniff, err = r.a.Sniff(hatest.Advert); err != nil {
 		return nil, err
 	}
+	if c.before != nil {
+		if err := c.before(r); err != nil {
+			return nil, err
+		}
+	}
 	if err := errors.Join(r.start(r.a), r.start(r.b)); err != nil {
 		return nil, err
 	}
@@ -81,7 +86,7 @@ func (r *rig) settled(ctx context.Context) error {
 	defer cancel()
 	since := time.Now()
 	err := hatest.Until(ctx, func() bool {
-		if !slices.Equal(r.holders.Now(), []string{"a"}) {
+		if !slices.Equal(r.holders.Now(), []string{"a"}) || r.c.ready != nil && !r.c.ready(r) {
 			since = time.Now()
 		}
 		return time.Since(since) > settle
