@@ -137,7 +137,7 @@ func (a *Agent) named(names []string) ([]*group, error) {
 // status describes the agent and some of its groups.
 func (a *Agent) status(now time.Time, groups []*group) Status {
 	s := Status{Node: a.Spec.Node, PID: os.Getpid(), Version: a.Version, Uptime: now.Sub(a.began).Seconds(), Loop: a.loop, Groups: []GroupStatus{},
-		Peers: a.channel.status(now), Arbiter: a.channel.witness.status()}
+		Peers: a.channel.status(now), Syncs: a.channel.syncStatus(), Arbiter: a.channel.witness.status()}
 	for _, subject := range slices.Sorted(mapsKeys(a.broken)) {
 		s.Degraded = append(s.Degraded, a.broken[subject])
 	}

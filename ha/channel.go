@@ -33,9 +33,12 @@ type channel struct {
 
 	mu    sync.Mutex
 	ring  peer.Keyring
-	views map[string]view // of the peers, by name
-	spec  Spec            // as the file has it now
-	syncs []confsync.Job  // its jobs
+	views map[string]view      // of the peers, by name
+	spec  Spec                 // as the file has it now
+	syncs []confsync.Job       // its jobs
+	held  map[string]time.Time // since when a rollback holds a job, by name
+
+	unread map[string]bool // jobs whose record cannot be read; syncing's own
 
 	own   sync.Mutex // held while a report is made
 	last  Report     // of this node
@@ -57,7 +60,7 @@ type view struct {
 }
 
 func newChannel(a *Agent) *channel {
-	c := &channel{a: a, server: peer.NewServer(a.Version, a.Log), client: peer.NewClient(a.Version, nil), wanted: make(chan channelSpec, 1), views: map[string]view{}}
+	c := &channel{a: a, server: peer.NewServer(a.Version, a.Log), client: peer.NewClient(a.Version, nil), wanted: make(chan channelSpec, 1), views: map[string]view{}, unread: map[string]bool{}}
 	c.server.Handle(peer.VerbReport, func(ctx context.Context, from peer.Node, _ json.RawMessage) (any, error) {
 		if err := c.switched(from); err != nil {
 			return nil, err

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"time"
 
 	"kvmctl/ha/confsync"
 	"kvmctl/ha/failover"
@@ -29,6 +30,7 @@ type Options struct {
 	Keys     string                                                         // where those of the peer channel are
 	Records  string                                                         // where those that an arbiter keeps are
 	Sync     func(ctx context.Context, job confsync.Job, from string) error // copies from a peer; nil: nothing is copied
+	Held     func(job confsync.Job) (since time.Time, err error)            // by a rollback; nil: none is
 	Version  string
 	BootID   string
 	Resume   *Handover // what the program before left; nil: a start

@@ -17,6 +17,7 @@ type Status struct {
 	Beat     *BeatStatus     `json:"heartbeat,omitempty"` // with the peer; nil: there is none
 	Arbiter  []ArbiterStatus `json:"arbiter,omitempty"`   // the records that this node keeps for others
 	Peers    []PeerStatus    `json:"peers,omitempty"`     // the other nodes, as they were seen over the peer channel
+	Syncs    []SyncStatus    `json:"syncs,omitempty"`     // what is copied from them
 }
 
 // LoopStatus tells how well the main loop keeps its times.

@@ -108,6 +108,7 @@ func (c *channel) syncing(ctx context.Context) {
 	began := map[string]time.Time{}
 	wrong := map[string]bool{}
 	for ; ctx.Err() == nil; sleep(ctx, syncLook) {
+		c.lookHeld()
 		c.mu.Lock()
 		jobs, spec := c.syncs, c.spec
 		c.mu.Unlock()

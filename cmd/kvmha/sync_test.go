@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -95,8 +96,25 @@ paths = ["%s/zones/"]
 	if kept, err := os.ReadFile(at("b", "zones/example.org.jnl.keep")); err != nil || string(kept) != "of b\n" {
 		t.Errorf("what is excluded: %q, %v", kept, err)
 	}
-	if _, talk, err := pair["b"].tell("sync", "rollback", "zones"); err != nil {
-		t.Error(talk)
+	if out, talk, err := pair["b"].tell("sync", "rollback", "zones"); err != nil || out != "zones: the version before is in place, and stays until the files change on the source\n" {
+		t.Error(out, talk)
+	}
+	serves("192.0.2.10")
+	held := func(s ha.SyncStatus) bool { return s.Name == "zones" && s.Held != nil }
+	s.must(hatest.Until(s.ctx, func() bool { st, err := pair["b"].status(); return err == nil && slices.ContainsFunc(st.Syncs, held) }))
+	if out, talk, err := pair["b"].tell("sync"); err != nil || !strings.Contains(out, "zones: a rollback keeps away what a has until it changes there; to copy it: kvmha") {
+		t.Error(out, talk, err)
+	}
+	if out, _, err := pair["b"].tell("status"); err != nil || !strings.Contains(out, "\nsync zones: rolled back ") {
+		t.Error(out, err)
+	}
+	serves("192.0.2.10")
+	if out, talk, err := pair["b"].tell("sync", "zones"); err != nil || out != "zones: from a: 0 new, 1 changed, 0 deleted\n" {
+		t.Error(out, talk, err)
+	}
+	serves("192.0.2.20")
+	if out, talk, err := pair["b"].tell("sync", "versions", "zones"); err != nil || strings.Count(out, "\n") != 3 {
+		t.Error(out, talk, err)
 	}
 
 	// A zone that BIND refuses stays away, and its words reach people.

@@ -33,6 +33,7 @@ type rawSync struct {
 	Validate  []string        `toml:"validate" words:"ok" empty:"ok"`
 	Reload    []string        `toml:"reload" words:"ok" empty:"ok"`
 	MaxDelete *int            `toml:"max_delete" range:"1..100"`
+	Keep      *int            `toml:"keep" range:"1..100"`
 	Every     *units.Duration `toml:"every" range:"1s..24h" eg:"5m"`
 }
 

@@ -18,10 +18,11 @@ func (l *loader) syncs(raw []rawSync, groups []ha.Group) (all []confsync.Job) {
 	names, places := strict.Firsts[string]{}, strict.Firsts[string]{}
 	for i, r := range raw {
 		at := strict.Element("sync", i)
-		j := confsync.Job{Paths: r.Paths, Exclude: r.Exclude, Validate: r.Validate, Reload: r.Reload, MaxDelete: confsync.DefaultMaxDelete}
+		j := confsync.Job{Paths: r.Paths, Exclude: r.Exclude, Validate: r.Validate, Reload: r.Reload, MaxDelete: confsync.DefaultMaxDelete, Keep: confsync.DefaultKeep}
 		strict.Set(&j.Name, r.Name)
 		strict.Set(&j.Group, r.Group)
 		strict.Set(&j.MaxDelete, r.MaxDelete)
+		strict.Set(&j.Keep, r.Keep)
 		strict.SetTime(&j.Every, r.Every)
 		if l.need(at, "name", r.Name != nil, "a sync has no name", `name = "zones"`) && !l.Bad[at+".name"] {
 			if line, ok := names.Taken(l.Document, j.Name, at+".name"); ok {

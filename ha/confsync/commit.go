@@ -16,9 +16,12 @@ import (
 // journal is written before the first exchange and removed behind the last step: whoever finds one finishes what it says.
 type journal struct {
 	Version int      `json:"version"`
-	From    string   `json:"from"` // staged, or previous for a rollback
+	From    string   `json:"from"` // staged, or a version that is kept
+	Kept    string   `json:"kept"` // the version that what was there becomes
+	Keep    int      `json:"keep"` // so many versions stay
 	Trees   []change `json:"trees"`
 	Reload  []string `json:"reload,omitempty"`
+	Record  record   `json:"record"` // what is known of the job behind it
 }
 
 type change struct {
@@ -34,13 +37,16 @@ const (
 func (e *Engine) journalPath(name string) string { return filepath.Join(e.State, name+".swap.json") }
 
 // swap puts what is staged, or kept, in the places of a job.
-func (e *Engine) swap(ctx context.Context, job Job, from string) error {
-	j := journal{Version: journalVersion, From: from, Reload: job.Reload}
+func (e *Engine) swap(ctx context.Context, job Job, from string, now record) error {
+	kept, err := nextVersion(job)
+	if err != nil {
+		return err
+	}
+	j := journal{Version: journalVersion, From: from, Kept: kept, Keep: max(job.Keep, 1), Reload: job.Reload, Record: now}
 	for _, p := range job.Paths {
-		at := filepath.Join(beside(p), from)
-		c := change{Path: filepath.Clean(p), Inode: inode(at)}
+		c := change{Path: filepath.Clean(p), Inode: inode(filepath.Join(beside(p), from))}
 		if c.Inode == 0 {
-			return &NothingKeptError{job.Name, p}
+			return fmt.Errorf("find what is to be at %s: %w", p, fs.ErrNotExist)
 		}
 		if err := flush(beside(p)); err != nil {
 			return err
@@ -62,25 +68,30 @@ func (e *Engine) swap(ctx context.Context, job Job, from string) error {
 func (e *Engine) finish(ctx context.Context, name string, j journal) error {
 	for _, c := range j.Trees {
 		side := beside(c.Path)
+		from := filepath.Join(side, j.From)
 		e.step("exchange")
-		if inode(c.Path) != c.Inode {
-			if err := exchange(filepath.Join(side, j.From), c.Path); err != nil {
+		if inode(from) == c.Inode {
+			if err := exchange(from, c.Path); err != nil {
 				return err
 			}
 		}
 		e.step("keep")
-		if j.From == staged && inode(filepath.Join(side, staged)) != 0 {
-			if err := os.RemoveAll(filepath.Join(side, previous)); err != nil {
-				return fmt.Errorf("remove the version before: %w", err)
-			}
-			e.step("rename")
-			if err := os.Rename(filepath.Join(side, staged), filepath.Join(side, previous)); err != nil {
+		if inode(from) != 0 {
+			if err := os.Rename(from, filepath.Join(side, j.Kept)); err != nil {
 				return fmt.Errorf("keep the version before: %w", err)
 			}
+		}
+		e.step("prune")
+		if err := prune(side, j.Keep); err != nil {
+			return err
 		}
 		if err := flush(side); err != nil {
 			return err
 		}
+	}
+	e.step("remember")
+	if err := e.remember(name, j.Record); err != nil {
+		return err
 	}
 	e.step("reload")
 	reloaded := e.reload(ctx, j.Reload)
@@ -108,8 +119,10 @@ func parseJournal(text []byte) (j journal, err error) {
 	if err := json.Unmarshal(text, &j); err != nil {
 		return journal{}, err
 	}
-	if j.Version != journalVersion || j.From != staged && j.From != previous {
-		return journal{}, fmt.Errorf("version %d, from %q: not this program's", j.Version, j.From)
+	_, from := versionOf(j.From)
+	_, kept := versionOf(j.Kept)
+	if j.Version != journalVersion || j.From != staged && !from || !kept || j.Keep < 1 {
+		return journal{}, fmt.Errorf("version %d, from %q to %q, %d of them: not this program's", j.Version, j.From, j.Kept, j.Keep)
 	}
 	for _, c := range j.Trees {
 		if !filepath.IsAbs(c.Path) || filepath.Clean(c.Path) != c.Path || c.Inode == 0 {

@@ -15,6 +15,7 @@ type Engine struct {
 	State  string                                         // directory of journals and locks
 	Source func(job Job, path int) (shell, source string) // rsync's -e and its source; without shell the source is here
 	Step   func(name string)                              // is told of each step before it is done; nil: nobody
+	Anyway bool                                           // what a rollback put away comes again
 }
 
 func (e *Engine) step(name string) {
@@ -53,8 +54,13 @@ func (e *Engine) Run(ctx context.Context, job Job, dry bool) (all Changes, err e
 			err = errors.Join(err, os.RemoveAll(filepath.Join(beside(p), staged)))
 		}
 	}()
+	was, err := e.recall(job.Name)
+	if err != nil {
+		return all, err
+	}
+	here, came := newPrint(), newPrint()
 	for i, p := range job.Paths {
-		c, err := e.stage(ctx, job, i)
+		c, err := e.stage(ctx, job, i, here, came)
 		if err != nil {
 			return all, err
 		}
@@ -63,17 +69,43 @@ func (e *Engine) Run(ctx context.Context, job Job, dry bool) (all Changes, err e
 		}
 		all = all.plus(c)
 	}
-	if all.None() {
-		return all, nil
+	now := record{Source: came.sum(), Place: here.sum()}
+	if was.equal(all, now) {
+		all.Added, all.Changed, all.Deleted = 0, 0, 0
+		if !dry {
+			err = e.settle(job.Name, was, now)
+		}
+		return all, err
+	}
+	if err := e.held(job.Name, was, now); err != nil {
+		return all, err
 	}
 	if err := e.validate(ctx, job); err != nil || dry {
 		return all, err
 	}
-	return all, e.swap(ctx, job, staged)
+	return all, e.commit(ctx, job, now)
 }
 
-// stage pulls one path beside its place.
-func (e *Engine) stage(ctx context.Context, job Job, i int) (Changes, error) {
+// commit puts what is staged in place.
+func (e *Engine) commit(ctx context.Context, job Job, now record) error {
+	for _, p := range job.Paths { // the validator took its time
+		if err := refresh(p, placeOf(p, staged), job.excludeOf(p)); err != nil {
+			return err
+		}
+	}
+	now.Place = now.Source
+	fresh, err := freshen(job, staged)
+	if err == nil && fresh {
+		now.Place, err = printOf(job, staged)
+	}
+	if err != nil {
+		return err
+	}
+	return e.swap(ctx, job, staged, now)
+}
+
+// stage pulls one path beside its place, and adds to the fingerprints of what is here and of what came.
+func (e *Engine) stage(ctx context.Context, job Job, i int, here, came *fingerprint) (Changes, error) {
 	p := job.Paths[i]
 	clean, side := filepath.Clean(p), beside(p)
 	next := filepath.Join(side, staged)
@@ -90,10 +122,7 @@ func (e *Engine) stage(ctx context.Context, job Job, i int) (Changes, error) {
 	if err := e.pull(ctx, job, i, next); err != nil {
 		return Changes{}, err
 	}
-	var exclude []string
-	if directory(p) {
-		exclude = job.Exclude
-	}
+	exclude := job.excludeOf(p)
 	old, apart, err := entries(clean, exclude)
 	if err != nil {
 		return Changes{}, err
@@ -108,6 +137,8 @@ func (e *Engine) stage(ctx context.Context, job Job, i int) (Changes, error) {
 	if err := errors.Join(expected(p, now), onlyBelow(p, now, apart)); err != nil {
 		return Changes{}, fmt.Errorf("pull %s: %w", p, err)
 	}
+	here.add(old)
+	came.add(now)
 	e.step("carry")
 	c := compare(old, now)
 	if before, is := old["."]; is && !directory(p) && before.Size() > 0 && now["."].Size() == 0 {
@@ -142,14 +173,4 @@ func (e *KindError) Error() string {
 		return e.Path + " is no directory"
 	}
 	return e.Path + " is no regular file"
-}
-
-// Rollback puts the version before in place again, and keeps the one that was there in its stead.
-func (e *Engine) Rollback(ctx context.Context, job Job) error {
-	l, err := e.lock(ctx, job.Name)
-	if err != nil {
-		return err
-	}
-	defer l.Unlock()
-	return e.swap(ctx, job, previous)
 }

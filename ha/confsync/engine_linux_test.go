@@ -44,7 +44,7 @@ func engine(dir string) (*Engine, Job) {
 	e := &Engine{State: filepath.Join(dir, "state"), Source: func(job Job, i int) (string, string) {
 		return "", strings.Replace(job.Paths[i], here, filepath.Join(dir, "there"), 1)
 	}}
-	return e, Job{Name: "dns", Paths: []string{here + "/zones/", here + "/named.conf"}, Exclude: []string{"*.jnl"}, MaxDelete: DefaultMaxDelete,
+	return e, Job{Name: "dns", Paths: []string{here + "/zones/", here + "/named.conf"}, Exclude: []string{"*.jnl"}, MaxDelete: DefaultMaxDelete, Keep: 2,
 		Validate: []string{"/bin/sh", "-c", "! grep -q broken " + here + "/zones/a.zone || { echo line 1: broken; exit 1; }"},
 		Reload:   []string{"/bin/sh", "-c", "cat " + here + "/zones/a.zone " + here + "/named.conf >" + dir + "/reloaded"}}
 }
@@ -255,7 +255,7 @@ func TestTheSourceFollowsNoLink(t *testing.T) {
 }
 
 func FuzzJournal(f *testing.F) {
-	f.Add([]byte(`{"version":1,"from":"new","trees":[{"path":"/etc/bind","inode":7}],"reload":["rndc","reload"]}`))
+	f.Add([]byte(`{"version":1,"from":"new","kept":"old.3","keep":3,"trees":[{"path":"/etc/bind","inode":7}],"reload":["rndc","reload"],"record":{"source":"ab"}}`))
 	f.Add([]byte(`{"version":1,"from":"..","trees":[{"path":"etc/../..","inode":0}]}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		j, err := parseJournal(text)

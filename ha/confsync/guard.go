@@ -62,10 +62,3 @@ func (e *InvalidError) Error() string {
 func (e *InvalidError) Hint() string {
 	return "repair them on the source; the old ones are still in place here"
 }
-
-// NothingKeptError says that there is no version to go back to.
-type NothingKeptError struct{ Name, Path string }
-
-func (e *NothingKeptError) Error() string {
-	return fmt.Sprintf("of %s nothing is kept: sync %s has not replaced it yet", e.Path, e.Name)
-}

@@ -15,22 +15,31 @@ type Job struct {
 	Validate  []string      // argv; it sees the new files at the places of the old ones. Empty: nothing is asked
 	Reload    []string      // argv, after the swap. Empty: nothing has to be told
 	MaxDelete int           // percent of the files that one run may take away
+	Keep      int           // versions that were replaced, 1 at least
 	Every     time.Duration // 0: only by hand
 }
 
 // DefaultMaxDelete is how many percent of the files one run may take away.
 const DefaultMaxDelete = 25
 
+// DefaultKeep is how many replaced versions stay.
+const DefaultKeep = 3
+
 // directory reports whether a path of a Job is one.
 func directory(path string) bool { return strings.HasSuffix(path, "/") }
 
-// The places beside a path, on its file system: a rename has to reach it.
-const (
-	staged   = "new"
-	previous = "old"
-)
+// excludeOf gives what is left alone below a path.
+func (j Job) excludeOf(path string) []string {
+	if !directory(path) {
+		return nil
+	}
+	return j.Exclude
+}
 
-// beside is the directory that holds what is staged for a path and what was there before.
+// staged is the place beside a path, on its file system because a rename has to reach it, of what comes from the source.
+const staged = "new"
+
+// beside is the directory that holds what is staged for a path, and the versions that were there before.
 func beside(path string) string {
 	clean := filepath.Clean(path)
 	return filepath.Join(filepath.Dir(clean), "."+filepath.Base(clean)+".kvmha")

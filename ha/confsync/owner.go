@@ -7,9 +7,17 @@ import (
 )
 
 func sameOwner(a, b fs.FileInfo) bool {
-	x, ok := a.Sys().(*syscall.Stat_t)
-	y, also := b.Sys().(*syscall.Stat_t)
-	return ok && also && x.Uid == y.Uid && x.Gid == y.Gid
+	u, g := owner(a)
+	v, h := owner(b)
+	return u == v && g == h
+}
+
+// owner gives the numbers of a file's user and group; -1: nobody knows.
+func owner(info fs.FileInfo) (uid, gid int) {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return int(st.Uid), int(st.Gid)
+	}
+	return -1, -1
 }
 
 // own gives a directory the owner and mode of another one.

@@ -26,7 +26,8 @@ func (e *Engine) pull(ctx context.Context, job Job, i int, next string) error {
 	p := job.Paths[i]
 	shell, source := e.Source(job, i)
 	argv := []string{"rsync", "-rlptgo", "--numeric-ids", "--no-protect-args", "--timeout=60",
-		"--chmod=Fug-s"} // configuration is no program that runs as its owner
+		"--modify-window=-1", // compares nanoseconds: a file may change twice in a second
+		"--chmod=Fug-s"}      // configuration is no program that runs as its owner
 	if shell != "" {
 		argv = append(argv, "-e", shell)
 	}

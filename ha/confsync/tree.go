@@ -91,6 +91,30 @@ func compare(old, next map[string]fs.FileInfo) (c Changes) {
 	return c
 }
 
+// refresh makes the excluded ones of a tree that is to be at p those that are there now.
+func refresh(p, next string, exclude []string) error {
+	if len(exclude) == 0 {
+		return nil
+	}
+	_, here, err := entries(filepath.Clean(p), exclude)
+	if err != nil {
+		return err
+	}
+	came, there, err := entries(next, exclude)
+	if err != nil {
+		return err
+	}
+	if err := onlyBelow(p, came, here); err != nil {
+		return err
+	}
+	for _, name := range there {
+		if err := os.RemoveAll(filepath.Join(next, name)); err != nil {
+			return fmt.Errorf("remove an excluded file: %w", err)
+		}
+	}
+	return carry(filepath.Clean(p), next, here)
+}
+
 // carry puts the excluded ones of a directory into the one that will take its place: as the same files, which their daemon may have open.
 func carry(from, to string, apart []string) error {
 	for _, top := range apart {

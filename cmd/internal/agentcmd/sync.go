@@ -33,7 +33,8 @@ type synced struct {
 	Name string `json:"name"`
 	From string `json:"from"`
 	confsync.Changes
-	Swapped bool `json:"swapped"` // the new files are in place
+	Swapped bool `json:"swapped"`        // the new files are in place
+	Held    bool `json:"held,omitempty"` // a rollback keeps them away
 }
 
 func newSync(a *app) *cobra.Command {
@@ -48,7 +49,7 @@ nothing. The agent does the same as often as the file says.
 
 Refused with exit code 3: on the active node, when no peer is known to be active, when the source is empty, and when
 more than max_delete percent of the files would go. A run that is killed is finished or undone by the next one.
---dry-run does everything but the exchange.`,
+--dry-run does everything but the exchange. What "kvmha sync rollback" put away is copied again when it is named here.`,
 		Example: `  kvmha sync
   kvmha sync zones --dry-run`,
 		RunE: func(cmd *cobra.Command, names []string) error {
@@ -58,7 +59,7 @@ more than max_delete percent of the files would go. A run that is killed is fini
 	}
 	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "change nothing here")
 	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON")
-	cmd.AddCommand(newSyncList(a), newSyncRollback(a))
+	cmd.AddCommand(newSyncList(a), newSyncVersions(a), newSyncRollback(a))
 	return cmd
 }
 
@@ -97,7 +98,7 @@ func (a *app) runSync(ctx context.Context, o syncOptions) error {
 	all := []synced{}
 	var errs []error
 	for _, job := range jobs {
-		one, err := a.syncOne(ctx, *reply.Status, job, o.dryRun)
+		one, err := a.syncOne(ctx, *reply.Status, job, o)
 		if err != nil {
 			errs = append(errs, syncError(job.Name, err))
 			continue
@@ -109,6 +110,8 @@ func (a *app) runSync(ctx context.Context, o syncOptions) error {
 	}
 	for _, s := range all {
 		switch c := s.Changes; {
+		case s.Held:
+			a.env.Print("%s: a rollback keeps away what %s has until it changes there; to copy it: %s\n", s.Name, s.From, a.env.Again("kvmha sync "+s.Name))
 		case c.None():
 			a.env.Print("%s: equal to %s, %s\n", s.Name, s.From, count(c.New, "file"))
 		default:
@@ -118,7 +121,7 @@ func (a *app) runSync(ctx context.Context, o syncOptions) error {
 	return errors.Join(errs...)
 }
 
-func (a *app) syncOne(ctx context.Context, s ha.Status, job confsync.Job, dry bool) (synced, error) {
+func (a *app) syncOne(ctx context.Context, s ha.Status, job confsync.Job, o syncOptions) (synced, error) {
 	from, err := ha.SyncSource(s, job.Group)
 	if err != nil {
 		return synced{}, err
@@ -129,8 +132,13 @@ func (a *app) syncOne(ctx context.Context, s ha.Status, job confsync.Job, dry bo
 	if err != nil {
 		return synced{}, err
 	}
-	c, err := e.Run(ctx, job, dry)
-	return synced{job.Name, from, c, !dry && !c.None()}, err
+	e.Anyway = len(o.names) > 0 // who names it means it
+	c, err := e.Run(ctx, job, o.dryRun)
+	_, held := errors.AsType[*confsync.HeldError](err)
+	if held {
+		err = nil
+	}
+	return synced{job.Name, from, c, !o.dryRun && !held && !c.None(), held}, err
 }
 
 // syncError chooses the exit code: what protects the files here is a refusal.
@@ -157,7 +165,15 @@ func (a *app) copyFrom(ctx context.Context, job confsync.Job, from string) error
 		return err
 	}
 	_, err = e.Run(ctx, job, false)
+	if _, held := errors.AsType[*confsync.HeldError](err); held { // as somebody wants it; the status shows it
+		return nil
+	}
 	return err
+}
+
+// heldSince tells the agent whether a rollback keeps what the source has away.
+func (a *app) heldSince(job confsync.Job) (time.Time, error) {
+	return confsync.Held(a.syncPath(), job.Name)
 }
 
 // syncPath is where the journals of config sync are.
@@ -234,31 +250,4 @@ func (a *app) runSyncList(asJSON bool) error {
 	}
 	a.env.Print("%s", b.String())
 	return nil
-}
-
-func newSyncRollback(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use:   "rollback <name>",
-		Short: "Put the version before in place again",
-		Long: `Put the version that the last copy replaced in place again, and have it read. What was in place is kept in its
-stead: a second rollback undoes the first. The next copy brings the source's files again; put those right first.`,
-		Example: "  kvmha sync rollback zones",
-		Args:    args(cobra.ExactArgs(1)),
-		RunE: func(cmd *cobra.Command, names []string) error {
-			if err := a.needRoot("roll back"); err != nil {
-				return err
-			}
-			jobs, err := a.jobs(names)
-			if err != nil {
-				return err
-			}
-			ctx, cancel := context.WithTimeout(cmd.Context(), syncWait)
-			defer cancel()
-			if err := (&confsync.Engine{State: a.syncPath()}).Rollback(ctx, jobs[0]); err != nil {
-				return fmt.Errorf("cannot roll %s back: %w", names[0], err)
-			}
-			a.env.Print("%s: the version before is in place\n", names[0])
-			return nil
-		},
-	}
 }

@@ -40,7 +40,7 @@ func TestTheKeysThatEndAWatch(t *testing.T) {
 // TestTheHelpNamesEveryKeyOfTheStatus holds the promise of the manual against what --json prints.
 func TestTheHelpNamesEveryKeyOfTheStatus(t *testing.T) {
 	ago := 1.0
-	full := ha.Status{Degraded: []string{"x"}, Beat: &ha.BeatStatus{}, Arbiter: []ha.ArbiterStatus{{}}, Peers: []ha.PeerStatus{{Seen: &ago, Wrong: "x", Report: &ha.Report{}}}, Groups: []ha.GroupStatus{{Reason: "x", Checks: []ha.CheckStatus{{}}, Alarms: []string{"x"}, Missing: "x", Override: "x",
+	full := ha.Status{Degraded: []string{"x"}, Beat: &ha.BeatStatus{}, Arbiter: []ha.ArbiterStatus{{}}, Syncs: []ha.SyncStatus{{Held: &ago}}, Peers: []ha.PeerStatus{{Seen: &ago, Wrong: "x", Report: &ha.Report{}}}, Groups: []ha.GroupStatus{{Reason: "x", Checks: []ha.CheckStatus{{}}, Alarms: []string{"x"}, Missing: "x", Override: "x",
 		CARP: ha.CARPStatus{Heard: &ago}, Addresses: []ha.AddressStatus{{Address: netip.MustParseAddr("10.0.0.1")}}}}}
 	text, err := json.Marshal(full)
 	if err != nil {
@@ -53,7 +53,8 @@ func TestTheHelpNamesEveryKeyOfTheStatus(t *testing.T) {
 	keys := slices.Collect(maps.Keys(top))
 	keys = append(keys, slices.Collect(maps.Keys(top["groups"].([]any)[0].(map[string]any)))...)
 	keys = append(keys, slices.Collect(maps.Keys(top["peers"].([]any)[0].(map[string]any)))...)
-	if want := reflect.TypeFor[ha.PeerStatus]().NumField() + reflect.TypeFor[ha.Status]().NumField() + reflect.TypeFor[ha.GroupStatus]().NumField(); len(keys) != want {
+	keys = append(keys, slices.Collect(maps.Keys(top["syncs"].([]any)[0].(map[string]any)))...)
+	if want := reflect.TypeFor[ha.SyncStatus]().NumField() + reflect.TypeFor[ha.PeerStatus]().NumField() + reflect.TypeFor[ha.Status]().NumField() + reflect.TypeFor[ha.GroupStatus]().NumField(); len(keys) != want {
 		t.Errorf("%d keys, want %d: %q", len(keys), want, keys)
 	}
 	_, help, _ := said(t, "status", "--help")
