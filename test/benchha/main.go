@@ -1,5 +1,5 @@
-// Command benchha measures kvmha against ucarp and keepalived, in turn and at the same phases, and prints the tables of
-// docs/performance-ha.md.
+// Command benchha measures kvmha against ucarp and keepalived, in turn and at the same phases, with what its checks cost, and prints the
+// tables of docs/performance-ha.md.
 package main
 
 import (
@@ -31,6 +31,18 @@ type options struct {
 	dual int    // of each way to end the agent
 	labs int    // of each contender at the same time
 	only string // names of what to measure, with commas; "": all
+}
+
+// String gives the flags that change the figures.
+func (o options) String() string {
+	if o.only == "checks" {
+		return "-only checks"
+	}
+	s := fmt.Sprintf("-n %d -dual %d -labs %d", o.runs, o.dual, o.labs)
+	if o.only != "" {
+		s += " -only " + o.only
+	}
+	return s
 }
 
 func main() {
@@ -159,7 +171,8 @@ func (b *bench) steps() []step {
 		step{"dual", "the agent killed and stopped at any phase", b.duals},
 		step{"idle", "memory and CPU at rest", b.idle},
 		step{"groups", fmt.Sprintf("CPU with %d groups", manyGroups), b.groups},
-		step{"jitter", "adverts beside 4 busy loops", b.jitter})
+		step{"jitter", "adverts beside 4 busy loops", b.jitter},
+		step{"checks", "what checks cost, and how soon a death is known", b.checks})
 }
 
 func parts() []string {

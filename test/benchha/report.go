@@ -73,6 +73,7 @@ type report struct {
 	beats   []row
 	duals   []row
 	costs   []row
+	checks  checkTables
 	notes   []string
 }
 
@@ -83,7 +84,7 @@ func (r *report) note(format string, args ...any) {
 // missed counts the wanted figures that were not reached.
 func (r *report) missed() int {
 	n := 0
-	for _, x := range slices.Concat(r.cells, r.beats, r.duals, r.costs) {
+	for _, x := range slices.Concat(r.cells, r.beats, r.duals, r.costs, r.checks.rows()) {
 		if x.wanted != "" && !x.ok {
 			n++
 		}
@@ -228,6 +229,10 @@ func (r *report) markdown() string {
 		b.WriteString("What it costs:\n\n")
 		table(&b, namesByCARP, r.costs)
 	}
+	if len(r.checks.rows()) > 0 {
+		b.WriteString("\nWhat checks cost:\n\n")
+		r.checks.markdown(&b)
+	}
 	for _, n := range r.notes {
 		fmt.Fprintf(&b, "%s\n\n", n)
 	}
@@ -260,7 +265,7 @@ func describe(ctx context.Context, b *bench) []string {
 	}
 	debian := func(p string) string { return version(p+" %s", "dpkg-query", "-W", "-f", "${Version}", p) }
 	return []string{
-		fmt.Sprintf("command: `go run ./test/benchha -n %d -dual %d -labs %d`; %s", b.o.runs, b.o.dual, b.o.labs, time.Now().UTC().Format(time.DateOnly)),
+		fmt.Sprintf("command: `go run ./test/benchha %s`; %s", b.o, time.Now().UTC().Format(time.DateOnly)),
 		fmt.Sprintf("machine: %s, %d CPUs, Linux %s; load before: %s", cpuModel(), runtime.NumCPU(),
 			strings.TrimSpace(read("/proc/sys/kernel/osrelease")), load()),
 		fmt.Sprintf("%s; %s; %s; %s", version("%s", b.bin, "version"), debian("ucarp"), debian("keepalived"), runtime.Version()),

@@ -52,7 +52,7 @@ carrier_up_delay = "0s"
 restarts = 0
 [[group.web.check]]
 type = "systemd"
-unit = "web.service"
+unit = %q
 interval = "30s"
 `
 
@@ -69,6 +69,13 @@ const webService = `[Service]
 ExecStart=/bin/sleep 1000000
 [Install]
 WantedBy=multi-user.target
+`
+
+// bareService has no process that systemd takes for its main one.
+const bareService = `[Service]
+Type=forking
+GuessMainPID=no
+ExecStart=/bin/sh -c '/bin/sleep 1000000 &'
 `
 
 // leases does what the start script of a service may: it mounts, makes a directory that belongs to a group, and leaves a daemon behind.
@@ -118,6 +125,9 @@ func installHA(ctx context.Context, root string) error {
 		return err
 	}
 	if err := debguest.WriteFile(root, "etc/kvmha.toml", haGroup, 0o600); err != nil {
+		return err
+	}
+	if err := debguest.WriteFile(root, "etc/systemd/system/bare.service", bareService, 0o644); err != nil {
 		return err
 	}
 	return debguest.WriteFile(root, "etc/systemd/system/web.service", webService, 0o644)
@@ -223,15 +233,24 @@ ip netns exec peer setsid ucarp -i eth0 -s 10.77.0.3 -v 42 -o /root/pass -a 10.7
 	m.ha("it returns: the ucarp yields, the units run again", "systemctl start kvmha; until_ 'active && here && ! there' && systemctl is-active web", "after(?s).*\nactive\n$")
 }
 
-// haDeath is a unit that ends while its check is not due for half a minute: PID 1 tells it over D-Bus. The agent's record says when it let go.
+// haDeath is a unit that ends while its check is not due for half a minute: PID 1 tells it over D-Bus. The agent's record says when it let go. Of the
+// second unit no main process is known, so nobody but PID 1 can tell it.
 func haDeath(m *machine) {
-	m.run(fmt.Sprintf("cat >/root/watched.toml <<'EOF'\n%sEOF\nchmod 600 /root/watched.toml; cp -p /root/watched.toml /etc/kvmha.toml; systemctl reload kvmha", haWatched))
-	m.ha("a unit that is only watched is killed: systemd tells it, and the group lets go within half a second; the ucarp takes it", `until_ '[ $(main web) = 0 ]'; systemctl start web
-until_ 'active && here && kvmha status web --json | grep -q "state\": *\"green"'; p=$(main web); killed=$(date +%s%N); [ "$p" -gt 1 ] && kill -9 "$p"; until_ there; here || echo gone
-s=$(kvmha log web --json | grep -o '"time": *"[^"]*"' | cut -d'"' -f4 | while read -r x; do d=$(( ($(date -d "$x" +%s%N) - killed) / 1000000 )); [ $d -lt 0 ] || echo $d; done | sort -n | head -n 1)
-echo "let go after $s ms"; [ "$s" -lt 500 ] && echo at once; kvmha log web | grep 'web.service is failed' | tail -n 1`, "(?s)gone\nlet go after [0-9]+ ms\nat once\n.*web.service is failed")
-	m.ha("it is started by hand: the group returns", "systemctl start web; until_ 'active && here && ! there'", "after [0-9]+ s")
-	m.run("cp -p /root/one.toml /etc/kvmha.toml; systemctl reload kvmha")
+	for _, u := range []struct{ unit, pid, reason string }{
+		{"web.service", "main web.service", "is failed"},
+		{"bare.service", "cat /sys/fs/cgroup/system.slice/bare.service/cgroup.procs", "is inactive"},
+	} {
+		m.run(fmt.Sprintf("cat >/root/watched.toml <<'EOF'\n%sEOF\nchmod 600 /root/watched.toml; cp -p /root/watched.toml /etc/kvmha.toml; systemctl reload kvmha",
+			fmt.Sprintf(haWatched, u.unit)))
+		m.ha(u.unit+", which is only watched, is killed: systemd tells it, and the group lets go within half a second; the ucarp takes it", fmt.Sprintf(`until_ '[ $(main web) = 0 ] || [ %[1]s != web.service ]'
+systemctl start %[1]s; until_ 'active && here && kvmha status web --json | grep -q "%[1]s" && kvmha status web --json | grep -q "state\": *\"green"'
+p=$(%[2]s); killed=$(date +%%s%%N); [ "$p" -gt 1 ] && kill -9 "$p"; until_ there; here || echo gone
+s=$(kvmha log web --json | grep -o '"time": *"[^"]*"' | cut -d'"' -f4 | while read -r x; do d=$(( ($(date -d "$x" +%%s%%N) - killed) / 1000000 )); [ $d -lt 0 ] || echo $d; done | sort -n | head -n 1)
+echo "let go after $s ms"; [ "$s" -lt 500 ] && echo at once; kvmha log web | grep '%[1]s %[3]s' | tail -n 1`, u.unit, u.pid, u.reason),
+			"(?s)gone\nlet go after [0-9]+ ms\nat once\n.*"+u.unit+" "+u.reason)
+		m.ha("it is started by hand: the group returns", "systemctl start "+u.unit+"; until_ 'active && here && ! there'", "after [0-9]+ s")
+	}
+	m.run("cp -p /root/one.toml /etc/kvmha.toml; systemctl reload kvmha; systemctl stop bare.service")
 	m.ha("with its own units again", "until_ 'active && here && ! there' && systemctl is-active web", "after(?s).*\nactive\n$")
 }
 
