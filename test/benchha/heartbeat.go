@@ -32,9 +32,9 @@ func (b *bench) contendersByHeartbeat() []contender {
 }
 
 // heartbeatCells are the events of a pair that shares a second network: what breaks the first one does not break the other, unless it says so.
-// The bounds are FAILOVER's: a lease that has to end has its time, and nobody has the address meanwhile.
+// The bounds are FAILOVER's: a lease that has to end has its time, the link is asked whether it has, and nobody has the address meanwhile.
 func heartbeatCells() []cell {
-	const crash, late = 1600 * time.Millisecond, 2500 * time.Millisecond
+	const crash, late = 1700 * time.Millisecond, 2500 * time.Millisecond
 	restart := func(r *rig) error { return errors.Join(r.a.Join(), r.start(r.a)) }
 	return []cell{
 		{"hcrash", "host crash, by heartbeat", false, []act{
