@@ -31,7 +31,7 @@ type rawSync struct {
 	Paths     []string        `toml:"paths" eg:"[\"/etc/bind/\"]"`
 	Exclude   []string        `toml:"exclude" eg:"[\"*.jnl\"]"`
 	Validate  []string        `toml:"validate" words:"ok" empty:"ok"`
-	Reload    []string        `toml:"reload" words:"ok" empty:"ok"`
+	Reload    []string        `toml:"reload" words:"ok" empty:"ok" single:"ok"`
 	MaxDelete *int            `toml:"max_delete" range:"1..100"`
 	Keep      *int            `toml:"keep" range:"1..100"`
 	Every     *units.Duration `toml:"every" range:"1s..24h" eg:"5m"`

@@ -40,10 +40,19 @@ func (l *loader) syncs(raw []rawSync, groups []ha.Group) (all []confsync.Job) {
 		}
 		l.syncPaths(at, r, places)
 		l.program(at+".validate", r.Validate)
-		l.program(at+".reload", r.Reload)
+		j.Reload = l.syncReload(at+".reload", r.Reload)
 		all = append(all, j)
 	}
 	return all
+}
+
+// syncReload takes a command, or the name of a unit of systemd's.
+func (l *loader) syncReload(path string, words []string) []string {
+	if len(words) != 1 || words[0] == "" || strings.Contains(words[0], "/") || l.Bad[strict.Element(path, 0)] {
+		l.program(path, words)
+		return words
+	}
+	return []string{l.unitName(path, ha.UnitSystemd, words[0])}
 }
 
 func (l *loader) syncPaths(at string, r rawSync, places strict.Firsts[string]) {

@@ -167,6 +167,9 @@ func tables(x any) ([]map[string]any, bool) {
 
 func (b binder) strings(path string, f *Field, x any, v reflect.Value) {
 	list, ok := x.([]any)
+	if s, one := x.(string); one && f.single && !strings.ContainsAny(s, " /") { // else several words were meant
+		list, ok = []any{s}, true
+	}
 	if !ok {
 		b.wrong(path, f, x)
 		return

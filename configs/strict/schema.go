@@ -63,6 +63,7 @@ type Field struct {
 	empty   bool     // `empty:"ok"`: an empty string says something
 	lines   bool     // `lines:"ok"`: may have several lines
 	words   bool     // `words:"ok"`: of a list, arguments: a string in its place is meant as several
+	single  bool     // `single:"ok"`: a string in place of a list is a list of that
 	secret  bool     // `secret:"ok"`: no message shows its value
 	Sub     *Schema  // of a table
 }
@@ -105,6 +106,7 @@ func SchemaOf(t reflect.Type) *Schema {
 		f := Field{
 			Name: tag.Get("toml"), index: i, Choices: strings.Fields(tag.Get("enum")), example: tag.Get("eg"),
 			empty: tag.Get("empty") == "ok", lines: tag.Get("lines") == "ok", words: tag.Get("words") == "ok", secret: tag.Get("secret") == "ok",
+			single: tag.Get("single") == "ok",
 		}
 		k, ok := kinds[t.Field(i).Type]
 		switch ft := t.Field(i).Type; {

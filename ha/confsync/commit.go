@@ -89,12 +89,13 @@ func (e *Engine) finish(ctx context.Context, name string, j journal) error {
 			return err
 		}
 	}
-	e.step("remember")
-	if err := e.remember(name, j.Record); err != nil {
-		return err
-	}
 	e.step("reload")
 	reloaded := e.reload(ctx, j.Reload)
+	j.Record.Unread = reloaded != nil
+	e.step("remember")
+	if err := e.remember(name, j.Record); err != nil {
+		return errors.Join(reloaded, err)
+	}
 	e.step("forget")
 	return errors.Join(reloaded, os.Remove(e.journalPath(name)))
 }

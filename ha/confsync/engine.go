@@ -15,6 +15,7 @@ type Engine struct {
 	State  string                                         // directory of journals and locks
 	Source func(job Job, path int) (shell, source string) // rsync's -e and its source; without shell the source is here
 	Step   func(name string)                              // is told of each step before it is done; nil: nobody
+	Unit   func(ctx context.Context, name string) error   // has a unit read its files again; nil: there are none
 	Anyway bool                                           // what a rollback put away comes again
 }
 
@@ -73,7 +74,7 @@ func (e *Engine) Run(ctx context.Context, job Job, dry bool) (all Changes, err e
 	if was.equal(all, now) {
 		all.Added, all.Changed, all.Deleted = 0, 0, 0
 		if !dry {
-			err = e.settle(job.Name, was, now)
+			err = e.settle(ctx, job, was, now)
 		}
 		return all, err
 	}

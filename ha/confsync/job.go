@@ -13,7 +13,7 @@ type Job struct {
 	Paths     []string      // absolute; one that ends with a slash is a directory, any other one a file
 	Exclude   []string      // names, or with a slash paths below a directory; as path.Match has them
 	Validate  []string      // argv; it sees the new files at the places of the old ones. Empty: nothing is asked
-	Reload    []string      // argv, after the swap. Empty: nothing has to be told
+	Reload    []string      // argv, or the name of one systemd unit, after the swap. Empty: nothing has to be told
 	MaxDelete int           // percent of the files that one run may take away
 	Keep      int           // versions that were replaced, 1 at least
 	Every     time.Duration // 0: only by hand
@@ -27,6 +27,16 @@ const DefaultKeep = 3
 
 // directory reports whether a path of a Job is one.
 func directory(path string) bool { return strings.HasSuffix(path, "/") }
+
+// Unit is the systemd unit that a job's Reload names; empty: it is a command, or none.
+func (j Job) Unit() string { return unitOf(j.Reload) }
+
+func unitOf(reload []string) string {
+	if len(reload) != 1 || filepath.IsAbs(reload[0]) {
+		return ""
+	}
+	return reload[0]
+}
 
 // excludeOf gives what is left alone below a path.
 func (j Job) excludeOf(path string) []string {

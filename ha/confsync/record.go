@@ -1,6 +1,7 @@
 package confsync
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -23,6 +24,7 @@ type record struct {
 	Source  string    `json:"source,omitempty"` // the fingerprint of what last came; empty: not known, and what comes next counts as that
 	Place   string    `json:"place,omitempty"`  // that of what was put in place of it: its times may be others
 	Held    time.Time `json:"held,omitzero"`    // since when a rollback keeps just that away; zero: nothing is kept away
+	Unread  bool      `json:"unread,omitempty"` // the reload behind it failed
 	Away    string    `json:"away,omitempty"`   // the version that it was put away as
 }
 
@@ -92,12 +94,17 @@ func (r record) equal(all Changes, now record) bool {
 	return all.None() || r.Held.IsZero() && r.Source == now.Source && r.Place == now.Place
 }
 
-// settle notes that both sides are equal.
-func (e *Engine) settle(name string, was, now record) error {
-	if now.Version = was.Version; was == now {
-		return nil
+// settle notes that both sides are equal, and reloads what could not be reloaded before.
+func (e *Engine) settle(ctx context.Context, job Job, was, now record) (err error) {
+	if was.Unread {
+		e.step("reload")
+		err = e.reload(ctx, job.Reload)
+		now.Unread = err != nil
 	}
-	return e.remember(name, now)
+	if now.Version = was.Version; was == now {
+		return err
+	}
+	return errors.Join(err, e.remember(job.Name, now))
 }
 
 // held refuses what a rollback has put away.

@@ -79,15 +79,34 @@ func (e *Engine) reload(ctx context.Context, argv []string) error {
 	if len(argv) == 0 {
 		return nil
 	}
-	said, err := execute(ctx, argv, false)
-	if err == nil && said.exit != 0 {
-		err = fmt.Errorf("it ends with %d: %s", said.exit, said.text)
+	var err error
+	if u := unitOf(argv); u != "" {
+		err = e.reloadUnit(ctx, u)
+	} else {
+		var said said
+		if said, err = execute(ctx, argv, false); err == nil && said.exit != 0 {
+			err = fmt.Errorf("it ends with %d: %s", said.exit, said.text)
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("the new files are in place, but not in use: %s: %w", strings.Join(argv, " "), err)
 	}
 	return nil
 }
+
+// unitWait bounds the reload of a unit.
+const unitWait = 2 * time.Minute
+
+func (e *Engine) reloadUnit(ctx context.Context, name string) error {
+	if e.Unit == nil {
+		return errNoSystemd
+	}
+	ctx, cancel := context.WithTimeout(ctx, unitWait)
+	defer cancel()
+	return e.Unit(ctx, name)
+}
+
+var errNoSystemd = errors.New("there is no systemd here")
 
 // said is what a program left.
 type said struct {

@@ -23,7 +23,9 @@ func (n *notes) syncs(g *ha.Group) {
 		} else {
 			n.add(Limit, `validate = ["/usr/bin/named-checkconf", "-z"]`, "Nobody judges what sync %q brings: a mistake on the active node is copied.", j.Name)
 		}
-		if len(j.Reload) > 0 {
+		if u := j.Unit(); u != "" {
+			n.add(Promise, "", "Then it has systemd reload %s, or restart it if it cannot be; one that does not run is left alone.", u)
+		} else if len(j.Reload) > 0 {
 			n.add(Promise, "", "Then it runs %s.", strings.Join(j.Reload, " "))
 		}
 	}

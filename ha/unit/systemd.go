@@ -52,6 +52,11 @@ func (u Systemd) Stop(ctx context.Context) error {
 	return wrap("stop", u.Unit, err)
 }
 
+// Reload has the unit read its configuration again, or restarts it if it cannot; one that does not run is left alone.
+func (u Systemd) Reload(ctx context.Context) error {
+	return wrap("reload", u.Unit, u.with(ctx, func(m *systemd.Manager) error { return m.Reload(ctx, u.Unit) }))
+}
+
 func wrap(act, unit string, err error) error {
 	if err == nil {
 		return nil

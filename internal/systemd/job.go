@@ -32,6 +32,12 @@ func (m *Manager) Stop(ctx context.Context, unit string) error {
 	return m.job(ctx, "stop", unit, m.c.StopUnitContext)
 }
 
+// Reload has a unit that runs read its configuration again, or restarts it if it knows no such thing, and waits for the job. Of one that does not
+// run it is success: nothing is started (systemctl(1), try-reload-or-restart).
+func (m *Manager) Reload(ctx context.Context, unit string) error {
+	return m.job(ctx, "reload", unit, m.c.ReloadOrTryRestartUnitContext)
+}
+
 // StopSoon queues the stop of a unit and does not wait.
 func (m *Manager) StopSoon(ctx context.Context, unit string) error {
 	if _, err := m.c.StopUnitContext(ctx, unit, "replace", nil); err != nil {

@@ -17,6 +17,8 @@ import (
 	"kvmctl/cmd/internal/cli"
 	"kvmctl/ha"
 	"kvmctl/ha/confsync"
+	"kvmctl/ha/unit"
+	"kvmctl/internal/systemd"
 )
 
 // syncWait bounds one run by hand.
@@ -176,6 +178,14 @@ func (a *app) heldSince(job confsync.Job) (time.Time, error) {
 	return confsync.Held(a.syncPath(), job.Name)
 }
 
+// reloadUnit has systemd reload a unit, where there is one.
+func reloadUnit() func(context.Context, string) error {
+	if !systemd.Booted() {
+		return nil
+	}
+	return func(ctx context.Context, name string) error { return unit.Systemd{Unit: name}.Reload(ctx) }
+}
+
 // syncPath is where the journals of config sync are.
 func (a *app) syncPath() string { return filepath.Join(a.statePath(), "sync") }
 
@@ -185,7 +195,7 @@ func (a *app) engine(from string) (*confsync.Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find this program: %w", err)
 	}
-	return &confsync.Engine{State: a.syncPath(), Source: func(job confsync.Job, i int) (shell, source string) {
+	return &confsync.Engine{State: a.syncPath(), Unit: reloadUnit(), Source: func(job confsync.Job, i int) (shell, source string) {
 		words := []string{self, "sync-shell", "--config", a.configPath()}
 		if a.root != "" {
 			words = append(words, "--root", a.root)

@@ -93,7 +93,7 @@ func (a *app) runSyncRollback(ctx context.Context, name string, version int) err
 	}
 	ctx, cancel := context.WithTimeout(ctx, syncWait)
 	defer cancel()
-	if err := (&confsync.Engine{State: a.syncPath()}).RollbackTo(ctx, jobs[0], version); err != nil {
+	if err := (&confsync.Engine{State: a.syncPath(), Unit: reloadUnit()}).RollbackTo(ctx, jobs[0], version); err != nil {
 		var hint interface{ Hint() string }
 		text := ""
 		if errors.As(err, &hint) {
