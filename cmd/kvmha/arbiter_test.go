@@ -43,22 +43,37 @@ func askArbiter() {
 	os.Exit(0)
 }
 
-// A third node keeps the record of two others: by the commands of the manual, over a kill of it, and over the loss of its file.
-func TestArbiter(t *testing.T) {
-	s := start(t, "c")
-	keys, public := map[string]string{}, map[string]peer.PublicKey{}
+// knowing gives roots for a, b and a witness that know each other's keys.
+func (s *site) knowing() (roots map[string]string) {
+	s.t.Helper()
+	roots = map[string]string{}
+	public := map[string]peer.PublicKey{}
 	for _, name := range []string{"a", "b", "witness"} {
 		root, err := os.MkdirTemp("", "ha")
 		s.must(err)
-		t.Cleanup(func() { os.RemoveAll(root) })
-		keys[name] = root
+		s.t.Cleanup(func() { os.RemoveAll(root) })
+		roots[name] = root
 		id, err := peer.CreateIdentity(filepath.Join(root, ha.StateDir, peer.Dir))
 		s.must(err)
 		public[name] = id.Public()
 	}
 	for _, pin := range [][2]string{{"a", "witness"}, {"b", "witness"}, {"witness", "a"}, {"witness", "b"}} {
-		s.must(peer.SavePin(filepath.Join(keys[pin[0]], ha.StateDir, peer.Dir), pin[1], peer.Pin{Key: public[pin[1]]}))
+		s.must(peer.SavePin(filepath.Join(roots[pin[0]], ha.StateDir, peer.Dir), pin[1], peer.Pin{Key: public[pin[1]]}))
 	}
+	return roots
+}
+
+// asks has a member ask the witness on a node for number n, once.
+func (s *site) asks(keys map[string]string, from, at string, n int) ([]byte, error) {
+	c := s.lab.Node(from).Command(s.ctx, "/proc/self/exe")
+	c.Env = append(os.Environ(), fmt.Sprintf("%s=%s %s %s %d", asAsker, filepath.Join(keys[from], ha.StateDir, peer.Dir), s.lab.Node(at).Addr, from, n))
+	return c.CombinedOutput()
+}
+
+// A third node keeps the record of two others: by the commands of the manual, over a kill of it, and over the loss of its file.
+func TestArbiter(t *testing.T) {
+	s := start(t, "c")
+	keys := s.knowing()
 	w := s.agentAt("c", keys["witness"], fmt.Sprintf("node = \"witness\"\n[peer.a]\naddresses = [%q]\n[peer.b]\naddresses = [%q]\n[arbiter.group.mail]\nmembers = [\"a\", \"b\"]\n",
 		s.lab.Node("a").Addr, s.lab.Node("b").Addr))
 	ask := func(from string, n int) string {
@@ -67,9 +82,7 @@ func TestArbiter(t *testing.T) {
 		var err error
 		// "not known" is an answer, too, of an agent that is not there yet: then it is asked again.
 		if hatest.Until(s.ctx, func() bool {
-			c := s.lab.Node(from).Command(s.ctx, "/proc/self/exe")
-			c.Env = append(os.Environ(), fmt.Sprintf("%s=%s %s %s %d", asAsker, filepath.Join(keys[from], ha.StateDir, peer.Dir), s.lab.Node("c").Addr, from, n))
-			out, err = c.CombinedOutput()
+			out, err = s.asks(keys, from, "c", n)
 			return err == nil && !strings.Contains(string(out), "is not known")
 		}) != nil {
 			t.Fatalf("%s asks for %d: %s, %v", from, n, out, err)

@@ -5,17 +5,12 @@ package arbiter
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/base64"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -30,6 +25,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"kvmctl/ha/hatest"
 	"kvmctl/internal/testenv"
 )
 
@@ -272,43 +268,17 @@ func TestEtcdQuorum(t *testing.T) {
 	})
 }
 
-// certificates writes ca.pem, and for the server and a client NAME.pem and NAME.key.
-func certificates(t *testing.T, dir string) {
+func certificates(t *testing.T, dir string, from, to time.Time) {
 	t.Helper()
-	ca := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "CA of the office"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
-	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
+	if err := hatest.Certificates(dir, net.IPv4(127, 0, 0, 1), from, to); err != nil {
 		t.Fatal(err)
-	}
-	save := func(name, kind string, der []byte, err error) {
-		if err == nil {
-			err = os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	der, err := x509.CreateCertificate(rand.Reader, ca, ca, &caKey.PublicKey, caKey)
-	save("ca.pem", "CERTIFICATE", der, err)
-	for i, name := range []string{"server", "client"} {
-		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		if err != nil {
-			t.Fatal(err)
-		}
-		own := &x509.Certificate{SerialNumber: big.NewInt(int64(2 + i)), Subject: pkix.Name{CommonName: name}, NotBefore: ca.NotBefore, NotAfter: ca.NotAfter,
-			IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}
-		der, err := x509.CreateCertificate(rand.Reader, own, ca, &key.PublicKey, caKey)
-		save(name+".pem", "CERTIFICATE", der, err)
-		der, err = x509.MarshalPKCS8PrivateKey(key)
-		save(name+".key", "PRIVATE KEY", der, err)
 	}
 }
 
 func TestEtcdWithCertificates(t *testing.T) {
 	testenv.Need(t, testenv.Netns, "etcd")
 	dir := t.TempDir()
-	certificates(t, dir)
+	certificates(t, dir, time.Now().Add(-time.Hour), time.Now().Add(time.Hour))
 	file := func(name string) string { return filepath.Join(dir, name) }
 	m := cluster(t, 1, "https", "--cert-file", file("server.pem"), "--key-file", file("server.key"), "--trusted-ca-file", file("ca.pem"), "--client-cert-auth")[0]
 	good, err := LoadTLS(file("ca.pem"), file("client.pem"), file("client.key"))
@@ -346,6 +316,74 @@ func TestEtcdWithCertificates(t *testing.T) {
 	}
 	if _, err := LoadTLS(file("client.key"), "", ""); !errors.Is(err, ErrNoCertificate) {
 		t.Errorf("a CA without a certificate: %v", err)
+	}
+}
+
+// TestEtcdInAnotherYear has an etcd whose certificate is not of this year, which is what this node's clock sees when it is a year off: a clear sentence,
+// and no answer.
+func TestEtcdInAnotherYear(t *testing.T) {
+	testenv.Need(t, testenv.Netns, "etcd")
+	dir, year := t.TempDir(), 365*24*time.Hour
+	file := func(name string) string { return filepath.Join(dir, name) }
+	certificates(t, dir, time.Now().Add(-2*year), time.Now().Add(-year))
+	m := cluster(t, 1, "https", "--cert-file", file("server.pem"), "--key-file", file("server.key"))[0]
+	e, err := OpenEtcd(EtcdAt{Endpoints: []string{"https://" + m.client}, Prefix: EtcdPrefix, CAFile: file("ca.pem")}, groups())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	eventually(t, func() error {
+		r, err := e.AskFrom(t.Context(), "a", Request{pair.Name, "a", 1, id(1)})
+		if bad, ok := errors.AsType[x509.CertificateInvalidError](err); outcome(r, err) != "unknown" || !ok || bad.Reason != x509.Expired ||
+			!strings.Contains(err.Error(), "certificate has expired or is not yet valid: current time") {
+			return fmt.Errorf("%s: %w", outcome(r, err), err)
+		}
+		return nil
+	})
+}
+
+// TestHalfOpenEtcd has something take the connection that says nothing, or stops amid an answer, as a firewall that forgot or a machine that hangs does: the
+// answer is not known, when the caller has no deadline, too.
+func TestHalfOpenEtcd(t *testing.T) {
+	for name, says := range map[string]string{
+		"nothing":       "",
+		"half a header": "HTTP/1.1 200 OK\r\nContent-",
+		"half a body":   "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{\"header\":{},",
+		"garbage":       "\x15\x03\x01\x00\x02\x02\x16",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var all sync.WaitGroup
+			all.Go(func() {
+				var open []net.Conn
+				for {
+					c, err := l.Accept()
+					if err != nil {
+						break
+					}
+					open = append(open, c)
+					_, _ = c.Read(make([]byte, 4096)) // it may have gone
+					_, _ = io.WriteString(c, says)
+				}
+				for _, c := range open {
+					c.Close()
+				}
+			})
+			defer all.Wait()
+			defer l.Close()
+			begun := time.Now()
+			r, err := openEtcd(t, "a", nil, "http://"+l.Addr().String()).Ask(context.WithoutCancel(t.Context()), Request{pair.Name, "a", 1, id(1)})
+			if outcome(r, err) != "unknown" {
+				t.Errorf("%s: %v", outcome(r, err), err)
+			}
+			if took := time.Since(begun); took > 30*time.Second {
+				t.Errorf("it took %v", took)
+			}
+		})
 	}
 }
 
