@@ -14,27 +14,29 @@ import (
 
 // Options are what an agent is made of: everything by which it touches the world.
 type Options struct {
-	Spec     Spec
-	Clock    Clock
-	Network  Network
-	Notifier *Notifier // nil: nobody is told
-	Log      *slog.Logger
-	Journal  Journal                                                        // of roles; nil: only Log
-	Voices   Voices                                                         // for alerts; nil: only Log
-	Control  net.Listener                                                   // nil: nobody asks
-	Bus      *systemd.Bus                                                   // for checks; nil: no systemd here
-	Root     string                                                         // below which the network's configuration is; empty: /
-	Load     func(context.Context) (Spec, error)                            // of a reload
-	Reload   <-chan os.Signal                                               // SIGHUP
-	Restart  <-chan os.Signal                                               // SIGUSR2
-	Keys     string                                                         // where those of the peer channel are
-	Records  string                                                         // where those that an arbiter keeps are
-	Sync     func(ctx context.Context, job confsync.Job, from string) error // copies from a peer; nil: nothing is copied
-	Held     func(job confsync.Job) (since time.Time, err error)            // by a rollback; nil: none is
-	Version  string
-	BootID   string
-	Resume   *Handover // what the program before left; nil: a start
-	Unread   error     // why the file could not be read and Spec is that of Resume; nil: it is the file's
+	Spec        Spec
+	Clock       Clock
+	Network     Network
+	Notifier    *Notifier // nil: nobody is told
+	Log         *slog.Logger
+	Journal     Journal                                                        // of roles; nil: only Log
+	Voices      Voices                                                         // for alerts; nil: only Log
+	Control     net.Listener                                                   // nil: nobody asks
+	Bus         *systemd.Bus                                                   // for checks; nil: no systemd here
+	Root        string                                                         // below which the network's configuration is; empty: /
+	Load        func(context.Context) (Spec, error)                            // of a reload
+	Reload      <-chan os.Signal                                               // SIGHUP
+	Restart     <-chan os.Signal                                               // SIGUSR2
+	Keys        string                                                         // where those of the peer channel are
+	Records     string                                                         // where those that an arbiter keeps are
+	Sync        func(ctx context.Context, job confsync.Job, from string) error // copies from a peer; nil: nothing is copied
+	Held        func(job confsync.Job) (since time.Time, err error)            // by a rollback; nil: none is
+	Settled     func(job confsync.Job) (time.Time, error)                      // the last time of day of a job that is done with; nil: nobody knows
+	NoteSettled func(job confsync.Job, at time.Time) error                     // for the next start; nil: nobody notes it
+	Version     string
+	BootID      string
+	Resume      *Handover // what the program before left; nil: a start
+	Unread      error     // why the file could not be read and Spec is that of Resume; nil: it is the file's
 }
 
 // Journal takes one record a change of role. It does not wait.

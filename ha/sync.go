@@ -103,44 +103,6 @@ func (c *channel) askedPull(ctx context.Context, from peer.Node, in json.RawMess
 	}, nil
 }
 
-// syncing runs the jobs that are due, one after the other, until ctx ends.
-func (c *channel) syncing(ctx context.Context) {
-	began := map[string]time.Time{}
-	wrong := map[string]bool{}
-	for ; ctx.Err() == nil; sleep(ctx, syncLook) {
-		c.lookHeld()
-		c.mu.Lock()
-		jobs, spec := c.syncs, c.spec
-		c.mu.Unlock()
-		for _, job := range jobs {
-			now := c.a.Clock.Now()
-			if last, ran := began[job.Name]; job.Every <= 0 || ran && now.Sub(last) < job.Every || ctx.Err() != nil {
-				continue
-			}
-			reply := c.a.ask(ctx, Request{Verb: VerbStatus})
-			if reply.Status == nil {
-				continue
-			}
-			from, err := SyncSource(*reply.Status, job.Group)
-			if err != nil {
-				continue // the source's business, or nobody's: the group's own alarms tell
-			}
-			began[job.Name] = now
-			within, cancel := context.WithTimeout(ctx, syncWait)
-			err = c.a.Sync(within, job, from)
-			cancel()
-			if ctx.Err() != nil {
-				return
-			}
-			c.a.Degrade("sync "+job.Name, err)
-			if was := wrong[job.Name]; err != nil != was {
-				wrong[job.Name] = err != nil
-				c.say(spec, job, err)
-			}
-		}
-	}
-}
-
 // say tells people of a job that fails now, or works again.
 func (c *channel) say(spec Spec, job confsync.Job, err error) {
 	alert := failover.Alert{Kind: failover.AlertEnd, Subject: failover.AboutSync, Name: job.Name}

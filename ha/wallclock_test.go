@@ -34,6 +34,7 @@ func TestCase04TheWallClockDecidesNothing(t *testing.T) {
 		"ha/confsync/fresh.go":      {5, "files' own times, compared with each other; the time that a file gets"},
 		"ha/confsync/record.go":     {1, "a file's own time, compared with what it was"},
 		"ha/confsync/version.go":    {1, "for people: when somebody rolled back"},
+		"ha/syncdue.go":             {1, "the time of day at which files are copied"},
 		"ha/check/dial.go":          {1, "difference: for people, in the reason of a failure"},
 		"ha/check/disk_linux.go":    {1, "difference: for people, in the reason of a failure"},
 		"ha/check/tcp.go":           {1, "difference: for people, in the reason of a failure"},

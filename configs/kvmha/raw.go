@@ -35,6 +35,7 @@ type rawSync struct {
 	MaxDelete *int            `toml:"max_delete" range:"1..100"`
 	Keep      *int            `toml:"keep" range:"1..100"`
 	Every     *units.Duration `toml:"every" range:"1s..24h" eg:"5m"`
+	At        *string         `toml:"at" eg:"\"03:30\""`
 }
 
 type rawArbiter struct {

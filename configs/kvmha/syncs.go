@@ -24,6 +24,7 @@ func (l *loader) syncs(raw []rawSync, groups []ha.Group) (all []confsync.Job) {
 		strict.Set(&j.MaxDelete, r.MaxDelete)
 		strict.Set(&j.Keep, r.Keep)
 		strict.SetTime(&j.Every, r.Every)
+		j.At = l.timeOfDay(at+".at", r.At)
 		if l.need(at, "name", r.Name != nil, "a sync has no name", `name = "zones"`) && !l.Bad[at+".name"] {
 			if line, ok := names.Taken(l.Document, j.Name, at+".name"); ok {
 				l.Value(at+".name", fmt.Sprintf("sync %q is in line %d already", j.Name, line), "")

@@ -16,7 +16,8 @@ type Job struct {
 	Reload    []string      // argv, or the name of one systemd unit, after the swap. Empty: nothing has to be told
 	MaxDelete int           // percent of the files that one run may take away
 	Keep      int           // versions that were replaced, 1 at least
-	Every     time.Duration // 0: only by hand
+	Every     time.Duration // 0: not by the clock
+	At        TimeOfDay     // once a day
 }
 
 // DefaultMaxDelete is how many percent of the files one run may take away.

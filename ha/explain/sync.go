@@ -4,7 +4,23 @@ import (
 	"strings"
 
 	"kvmctl/ha"
+	"kvmctl/ha/confsync"
 )
+
+// whenCopied tells when a standby copies.
+func whenCopied(j confsync.Job) string {
+	var all []string
+	if j.Every > 0 {
+		all = append(all, "every "+seconds(j.Every))
+	}
+	if j.At.Set {
+		all = append(all, "each day at "+j.At.String()+" local time (or as soon as it can, if it missed that)")
+	}
+	if len(all) == 0 {
+		return "when kvmha sync " + j.Name + " is typed"
+	}
+	return strings.Join(all, " and ")
+}
 
 // syncs tells what a standby copies for a group.
 func (n *notes) syncs(g *ha.Group) {
@@ -12,10 +28,7 @@ func (n *notes) syncs(g *ha.Group) {
 		if j.Group != g.Name {
 			continue
 		}
-		when := "when kvmha sync " + j.Name + " is typed"
-		if j.Every > 0 {
-			when = "every " + seconds(j.Every)
-		}
+		when := whenCopied(j)
 		n.add(Promise, "", "While this node does not serve, it copies %s from the node that does, %s (sync %q).", list(j.Paths), when, j.Name)
 		if len(j.Validate) > 0 {
 			n.add(Promise, "", "What sync %q brings is used only if %s accepts it; else the old files stay, and an alert has its words. Nor is it used if more files would go than max_delete allows.",

@@ -110,7 +110,7 @@ func (a *app) runAgent(ctx context.Context, verbose bool) error {
 	o := ha.Options{
 		Spec: spec, Clock: clock, Network: kernel, Notifier: notifier, Log: log, Control: control, Reload: hup, Restart: usr2,
 		Root: a.root, Keys: a.keysPath(), Records: a.recordsPath(), Version: version.Version, BootID: boot, Resume: resume, Unread: unread,
-		Sync: a.copyFrom, Held: a.heldSince,
+		Sync: a.copyFrom, Held: a.heldSince, Settled: a.settled, NoteSettled: a.noteSettled,
 		Load: func(context.Context) (ha.Spec, error) { return a.load(a.configPath()) },
 	}
 	besides, stop := context.WithCancel(context.WithoutCancel(ctx))

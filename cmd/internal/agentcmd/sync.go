@@ -219,7 +219,7 @@ func newSyncList(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "list",
 		Short:   "Show what is copied",
-		Long:    "Show each [[sync]] of kvmha.toml: its group, how often the agent looks, and its paths.",
+		Long:    "Show each [[sync]] of kvmha.toml: its group, when the agent copies, and its paths.",
 		Example: "  kvmha sync list",
 		Args:    args(cobra.NoArgs),
 		RunE:    func(*cobra.Command, []string) error { return a.runSyncList(asJSON) },
@@ -232,7 +232,8 @@ func newSyncList(a *app) *cobra.Command {
 type syncLine struct {
 	Name  string   `json:"name"`
 	Group string   `json:"group"`
-	Every float64  `json:"every_seconds"` // 0: only by hand
+	Every float64  `json:"every_seconds"` // 0: not by the clock
+	At    string   `json:"at,omitempty"`  // a time of day
 	Paths []string `json:"paths"`
 }
 
@@ -244,18 +245,18 @@ func (a *app) runSyncList(asJSON bool) error {
 	all := []syncLine{}
 	var rows [][]string
 	for _, j := range jobs {
-		all = append(all, syncLine{j.Name, j.Group, j.Every.Seconds(), j.Paths})
-		every := "by hand"
-		if j.Every > 0 {
-			every = j.Every.String()
+		line := syncLine{Name: j.Name, Group: j.Group, Every: j.Every.Seconds(), Paths: j.Paths}
+		if j.At.Set {
+			line.At = j.At.String()
 		}
-		rows = append(rows, []string{j.Name, j.Group, every, strings.Join(j.Paths, " ")})
+		all = append(all, line)
+		rows = append(rows, []string{j.Name, j.Group, whenSync(j), strings.Join(j.Paths, " ")})
 	}
 	if asJSON {
 		return a.env.JSON(all)
 	}
 	var b bytes.Buffer
-	if err := cli.Table(&b, []string{"SYNC", "GROUP", "EVERY", "PATHS"}, rows); err != nil {
+	if err := cli.Table(&b, []string{"SYNC", "GROUP", "WHEN", "PATHS"}, rows); err != nil {
 		return fmt.Errorf("cannot list the syncs: %w", err)
 	}
 	a.env.Print("%s", b.String())
