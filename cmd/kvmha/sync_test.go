@@ -146,5 +146,8 @@ paths = ["%s/zones/"]
 		t.Errorf("a standby gives: %s %v", talk, err)
 	}
 	s.put(at("a", "zones/example.org"), zone(4, "192.0.2.40"))
+	if _, talk, err := pair["b"].tell("sync", "zones"); err != nil {
+		t.Errorf("a repaired zone: %s %v", talk, err)
+	}
 	serves("192.0.2.40")
 }

@@ -1,7 +1,6 @@
 package confsync
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -111,7 +110,7 @@ var errNoSystemd = errors.New("there is no systemd here")
 // said is what a program left.
 type said struct {
 	exit int
-	text string // the end of both its outputs, printable, in one line
+	text string // the end of both its outputs, printable, its lines joined by semicolons
 }
 
 // maxSaid bounds what is kept of a program's words, in bytes.
@@ -133,6 +132,9 @@ func execute(ctx context.Context, argv []string, mounts bool) (said, error) {
 	if ctx.Err() != nil {
 		return said{}, context.Cause(ctx)
 	}
+	if errors.Is(err, exec.ErrWaitDelay) { // it has ended well, and left a daemon that has its output
+		err = nil
+	}
 	if status, ok := errors.AsType[*exec.ExitError](err); err != nil && !ok {
 		return said{}, err
 	} else if ok {
@@ -152,8 +154,15 @@ func (t *tail) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// String joins the lines, each of which is cut by itself: dhcpd has five of its own before it says what is wrong.
 func (t *tail) String() string {
-	return child.Printable(string(bytes.ReplaceAll(bytes.TrimSpace(t.kept), []byte("\n"), []byte("; "))))
+	var lines []string
+	for line := range strings.Lines(string(t.kept)) {
+		if line = child.Printable(line); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "; ")
 }
 
 // Serve is the source's end: it runs rsync's sender for one declared path, with an argv of its own, on a connection that it closes.
