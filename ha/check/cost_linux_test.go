@@ -105,7 +105,7 @@ func BenchmarkAgent(b *testing.B) {
 			p := startAgent(b, bin, s.sd.Socket, text)
 			p.green(b, checks)
 			time.Sleep(5 * time.Second) // it has settled
-			const windows, window = 3, 12 * time.Second
+			const windows, window = 3, 10 * time.Second
 			var used []time.Duration // a second
 			for range windows {
 				began, before := time.Now(), p.cpu(b)

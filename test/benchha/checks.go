@@ -138,7 +138,7 @@ func (t checkTables) markdown(b *strings.Builder) {
 		rows []row
 		cols int
 	}{
-		{"| an agent with one active group and | CPU, median [worst] of 3 × 12 s | resident (PSS) | wanted | |\n|---|--:|--:|---|---|\n", t.agents, 2},
+		{"| an agent with one active group and | CPU, median [worst] of 3 × 10 s | resident (PSS) | wanted | |\n|---|--:|--:|---|---|\n", t.agents, 2},
 		{"One question of a check, median of 30:\n\n| check | µs of CPU | µs until the answer | | |\n|---|--:|--:|---|---|\n", t.probes, 2},
 		{"From kill −9 of a named, which is a unit of a systemd, until its check is red:\n\n| check | ms, median [worst] of 12 | wanted | |\n|---|--:|---|---|\n", t.deaths, 1},
 	} {
