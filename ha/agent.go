@@ -52,6 +52,9 @@ type Agent struct {
 	claimsWanted  chan claimsWanted
 	hearingWanted chan map[string]time.Duration
 
+	gateways       map[string]gateway // of the interfaces whose groups have a peer with heartbeats
+	gatewaysWanted chan []string
+
 	news    chan func(now time.Time) // what goroutines beside the loop have the loop do
 	frames  chan heard
 	links   chan link.Event
@@ -98,8 +101,8 @@ func New(o Options) *Agent {
 	a := &Agent{
 		Options: o, ports: map[string]*port{}, broken: map[string]string{}, again: map[string]bool{}, quiet: map[string]bool{}, wishes: map[uint64]wish{}, out: map[string]bool{},
 		peersWanted: make(chan peersWanted, 1), claimsWanted: make(chan claimsWanted, 1), foreign: make(chan foreign, newsWaiting),
-		hearingWanted: make(chan map[string]time.Duration, 1),
-		news:          make(chan func(time.Time), newsWaiting), frames: make(chan heard, framesWaiting), links: make(chan link.Event, linksWaiting),
+		hearingWanted: make(chan map[string]time.Duration, 1), gatewaysWanted: make(chan []string, 1),
+		news: make(chan func(time.Time), newsWaiting), frames: make(chan heard, framesWaiting), links: make(chan link.Event, linksWaiting),
 		results: make(chan result, resultsWaiting),
 		asks:    make(chan asked, asksWaiting), looks: make(chan Reading, 1), specs: make(chan loaded, 1), faults: make(chan fault, 16),
 	}
@@ -158,6 +161,7 @@ func (a *Agent) startBeside(ctx context.Context) {
 	a.beside.Go(func() { a.findFiles(ctx) })
 	a.beside.Go(func() { a.followClaims(ctx) })
 	a.beside.Go(func() { a.listen(ctx) })
+	a.beside.Go(func() { a.followGateways(ctx) })
 	a.channel.want(a.Spec)
 	a.heartbeat.want(a.Spec)
 	a.beside.Go(func() { a.heartbeat.run(ctx) })

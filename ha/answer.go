@@ -141,7 +141,9 @@ func (a *Agent) status(now time.Time, groups []*group) Status {
 	for _, subject := range slices.Sorted(mapsKeys(a.broken)) {
 		s.Degraded = append(s.Degraded, a.broken[subject])
 	}
-	s.Beat = a.pulse.status(now)
+	if s.Beat = a.pulse.status(now); s.Beat != nil {
+		s.Beat.Gateways = toldGateways(a.gateways)
+	}
 	checks := map[string]CheckStatus{}
 	for _, c := range a.checks.All() {
 		one := CheckStatus{State: c.State.String(), Reason: c.Reason}

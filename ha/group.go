@@ -35,8 +35,9 @@ type group struct {
 	wants   bool          // the role may be taken from a peer that goes after this node
 	told    failover.Peer // what the machine was told last of the peer
 	asked   failover.Isolated
-	deaf    bool // by heartbeats
-	near    bool // the peer's heartbeats come by the group's own link
+	deaf    bool      // what it was told last of that
+	reached time.Time // when the peer last said that its gateway answers
+	near    bool      // the peer's heartbeats come by the group's own link
 
 	home        string // where the addresses are: the interface, or the one of its virtual MAC
 	held        bool   // the addresses are refreshed
@@ -128,6 +129,7 @@ func (a *Agent) add(ctx context.Context, spec Group, now time.Time) error {
 	a.groups = append(a.groups, g)
 	a.wantPeers()
 	a.wantHearing()
+	a.wantGateways()
 	if a.Resume == nil {
 		left, err := a.Network.Leftovers(spec.Addresses...)
 		if err != nil {
@@ -170,6 +172,7 @@ func (a *Agent) remove(g *group) {
 	a.closeUnused()
 	a.wantPeers()
 	a.wantHearing()
+	a.wantGateways()
 }
 
 func (a *Agent) group(name string) *group {

@@ -102,6 +102,18 @@ func (a *Agent) isolated(iface string, in failover.Isolated) {
 	}
 }
 
+// tellIsolated tells a group's machine whether its link brings nothing, by whoever says so.
+func (a *Agent) tellIsolated(g *group) {
+	in := g.asked
+	if g.beaten && a.pulse != nil && !in.On {
+		in = a.beatIsolated(g, a.Clock.Now())
+	}
+	if in.On != g.deaf {
+		g.deaf = in.On
+		a.push(g, in)
+	}
+}
+
 // hearsNothing reports whether no frame has come in for so long that heartbeats may say who is deaf.
 func (a *Agent) hearsNothing(iface string, h *hearing) bool {
 	frames, _, err := a.Network.Hears(iface)

@@ -39,6 +39,7 @@ var beatElections = map[beat.Cause]failover.Election{
 
 // useBeats begins with a peer; nil: there is none, and CARP decides.
 func (a *Agent) useBeats(s *beatSockets, now time.Time) {
+	defer a.wantGateways()
 	if s == nil {
 		a.pulse = nil
 		for _, g := range a.groups {
@@ -204,21 +205,6 @@ func (g *group) release(now time.Time) {
 	}
 }
 
-// tellIsolated tells a group's machine whether its link brings nothing, by whoever says so.
-func (a *Agent) tellIsolated(g *group) {
-	in := g.asked
-	if g.beaten && a.pulse != nil && !in.On {
-		in = failover.Isolated{}
-		if a.quiet[g.iface()] && a.pulse.session.Deaf(a.Clock.Now(), a.pulse.on(g)) {
-			in = failover.Isolated{On: true, Why: "no frame comes in, and " + a.pulse.name + " is alive on another path"}
-		}
-	}
-	if in.On != g.deaf {
-		g.deaf = in.On
-		a.push(g, in)
-	}
-}
-
 // on gives the paths that leave by a group's interface.
 func (p *pulse) on(g *group) (all []int) {
 	for i, at := range p.locals {
@@ -240,7 +226,9 @@ func (a *Agent) reports() (all []beat.Group) {
 		if s.Role == failover.Waiting {
 			reasons = 1 << s.Reason
 		}
-		all = append(all, g.elector.Report(beat.GroupOf(g.spec.Name), beatRoles[s.Role], reasons, g.wants))
+		r := g.elector.Report(beat.GroupOf(g.spec.Name), beatRoles[s.Role], reasons, g.wants)
+		r.Gateway = a.gateways[g.iface()].answers()
+		all = append(all, r)
 	}
 	return all
 }

@@ -35,6 +35,8 @@ type BeatStatus struct {
 	Heard *float64   `json:"heard_seconds_ago,omitempty"` // on any path; nil: never
 	Tick  bool       `json:"tick"`                        // kvmha-tick runs here: the kernel ends a lease of a dead agent on time
 	Paths []BeatPath `json:"paths"`
+
+	Gateways []BeatGateway `json:"gateways,omitempty"` // on the groups' own links, as far as they were asked
 }
 
 // BeatPath is one way to it.
@@ -42,6 +44,13 @@ type BeatPath struct {
 	Address netip.AddrPort `json:"address"`
 	Hears   bool           `json:"hears"` // this node hears the peer on it
 	Heard   bool           `json:"heard"` // the peer hears this node
+}
+
+// BeatGateway is what the questions to the gateway of an interface have come to.
+type BeatGateway struct {
+	Interface string     `json:"interface"`
+	Address   netip.Addr `json:"address"` // of several: the first; it counts for them all
+	Answers   bool       `json:"answers"` // the last question was answered
 }
 
 // GroupStatus is one group.

@@ -51,8 +51,8 @@ func Parse(b []byte, key [32]byte) (Datagram, error) {
 	}
 	for ; n > 0; n-- {
 		g := Group{
-			ID: GroupID(rest[:8]), Role: Role(rest[8]), Preempt: rest[9]&groupPreempt != 0, Declined: rest[9]&groupDeclined != 0, Skew: rest[10],
-			Reasons: binary.BigEndian.Uint16(rest[11:]), Released: binary.BigEndian.Uint64(rest[13:]), Answered: binary.BigEndian.Uint64(rest[21:]),
+			ID: GroupID(rest[:8]), Role: Role(rest[8]), Preempt: rest[9]&groupPreempt != 0, Declined: rest[9]&groupDeclined != 0,
+			Gateway: rest[9]&groupGateway != 0, Skew: rest[10], Reasons: binary.BigEndian.Uint16(rest[11:]), Released: binary.BigEndian.Uint64(rest[13:]), Answered: binary.BigEndian.Uint64(rest[21:]),
 		}
 		if g.Role >= roles {
 			return Datagram{}, ErrMalformed

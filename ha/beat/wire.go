@@ -35,6 +35,7 @@ const (
 
 	groupPreempt  = 1 << 0
 	groupDeclined = 1 << 1
+	groupGateway  = 1 << 2
 )
 
 // NodeID names the sender of a datagram: it finds the key.
@@ -105,6 +106,7 @@ type Group struct {
 	Released uint64 // the hand-over in which it lets go and that nobody has answered yet; 0: none
 	Answered uint64 // the hand-over of the receiver that it has taken, or declined; 0: none
 	Declined bool   // Answered was declined
+	Gateway  bool   // a gateway of the group's link has answered the last question; false: it has not, or there is none, or an older agent does not ask
 }
 
 // Path is when the sender last heard the receiver on one of its paths.
@@ -149,7 +151,7 @@ func (d Datagram) Append(b []byte, key [32]byte) []byte {
 	}
 	b = append(b, byte(len(groups)))
 	for _, g := range groups {
-		b = append(append(b, g.ID[:]...), byte(g.Role), bits(g.Preempt, groupPreempt)|bits(g.Declined, groupDeclined), g.Skew)
+		b = append(append(b, g.ID[:]...), byte(g.Role), bits(g.Preempt, groupPreempt)|bits(g.Declined, groupDeclined)|bits(g.Gateway, groupGateway), g.Skew)
 		b = binary.BigEndian.AppendUint16(b, g.Reasons)
 		b = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(b, g.Released), g.Answered)
 	}

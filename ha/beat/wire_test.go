@@ -18,7 +18,7 @@ func full() Datagram {
 		Paths: []Path{{0, 0}, {1, 65535 * time.Millisecond}},
 	}
 	for i, name := range []string{"web", "mail"} {
-		d.Groups = append(d.Groups, Group{ID: GroupOf(name), Role: Role(3 + i), Skew: 100, Reasons: 0x8001, Preempt: i == 0, Released: 1 << 63, Answered: 7, Declined: i == 1})
+		d.Groups = append(d.Groups, Group{ID: GroupOf(name), Role: Role(3 + i), Skew: 100, Reasons: 0x8001, Preempt: i == 0, Released: 1 << 63, Answered: 7, Declined: i == 1, Gateway: i == 1})
 	}
 	return d
 }

@@ -26,6 +26,10 @@ func (n *notes) heartbeats(p *peer.Node) {
 		p.Name, seconds(beat.Interval), len(p.Addresses))
 	n.add(Promise, "", "When one of the two dies or is cut off on every path, the other one takes over %s after its last heartbeat, or %s where kvmha-tick runs on the dead one: "+
 		"so long a kernel may keep the addresses of an agent that says no more. Then its part of the work begins.", seconds(beat.Dead+beat.LeaseBound+n.life.longer), seconds(beat.Dead+beat.LeaseBoundTick+n.life.longer))
+	n.add(Promise, "", "Nobody waits so long when an agent that died is started again: it deletes those addresses first and then says so, and they are served again within "+
+		"0.35 s of that. That a machine is gone, no host tells an agent yet.")
+	n.add(Promise, "", "The active node hands the group over as planned when no frame comes in on its link while %s is heard on another path, and when a gateway of that link is "+
+		"silent here, three questions long, and answers %s.", p.Name, p.Name)
 	n.add(Promise, "", "A planned hand-over, a stop of the agent and a failure hand the group to %s in milliseconds, beside the time that units take; it comes back if it is declined there.", p.Name)
 	n.add(Promise, "", "While heartbeats decide, no CARP packet changes who serves, forged or replayed.")
 	if len(p.Addresses) == 1 {

@@ -110,6 +110,16 @@ func (l *Lab) Part(nodes ...*Node) error {
 	return nil
 }
 
+// Apart lets no frame pass between the nodes, or lets them pass again; all others reach each of them.
+func (l *Lab) Apart(on bool, nodes ...*Node) error {
+	for _, n := range nodes {
+		if err := l.kernel.LinkSetIsolated(n.port, on); err != nil {
+			return fmt.Errorf("isolate the port of %s, %t: %w", n.Name, on, err)
+		}
+	}
+	return nil
+}
+
 // Crash is the end of a machine: no frame comes out of it any more, its programs are gone, and so is every address but its own. Join brings
 // it back to the others.
 func (n *Node) Crash() error {
