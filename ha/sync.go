@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"kvmctl/ha/confsync"
@@ -85,22 +86,41 @@ func (c *channel) askedPull(ctx context.Context, from peer.Node, in json.RawMess
 	if i < 0 || r.Path < 0 || r.Path >= len(jobs[i].Paths) || len(jobs[i].Paths) != r.Of || strings.HasSuffix(jobs[i].Paths[r.Path], "/") != r.Tree {
 		return nil, &peer.AnswerError{Code: peer.CodeRefused, Text: fmt.Sprintf("no sync %.40q here has such paths", r.Sync), Advice: "compare [[sync]] on both nodes"}
 	}
-	reply := c.a.ask(ctx, Request{Verb: VerbStatus})
-	if reply.Status == nil {
-		return nil, errors.New(reply.Error)
+	group, path := jobs[i].Group, jobs[i].Paths[r.Path]
+	if err := c.serves(ctx, group); err != nil {
+		return nil, err
 	}
-	if _, err := SyncSource(*reply.Status, jobs[i].Group); !errors.Is(err, ErrSource) {
-		return nil, &peer.AnswerError{Code: peer.CodeRefused, Text: "this node is not active in group " + jobs[i].Group + ": it is not the source", Advice: "kvmha status"}
-	}
-	path := jobs[i].Paths[r.Path]
 	if err := confsync.Offered(path); err != nil {
 		return nil, &peer.AnswerError{Code: peer.CodeFailed, Text: err.Error()}
 	}
 	return func(ctx context.Context, conn net.Conn) {
+		ctx, cancel := context.WithCancel(ctx)
+		var looking sync.WaitGroup
+		defer looking.Wait()
+		defer cancel()
+		looking.Go(func() { // who is the source no more gives no more
+			for ; ctx.Err() == nil; sleep(ctx, syncLook) {
+				if c.serves(ctx, group) != nil {
+					cancel()
+				}
+			}
+		})
 		if err := confsync.Serve(ctx, conn, path); err != nil && ctx.Err() == nil {
 			c.a.Log.Warn("a peer's copy ended early", "peer", from.Name, "path", path, "error", err)
 		}
 	}, nil
+}
+
+// serves reports by nil that this node is the source for a group.
+func (c *channel) serves(ctx context.Context, group string) error {
+	reply := c.a.ask(ctx, Request{Verb: VerbStatus})
+	if reply.Status == nil {
+		return errors.New(reply.Error)
+	}
+	if _, err := SyncSource(*reply.Status, group); !errors.Is(err, ErrSource) {
+		return &peer.AnswerError{Code: peer.CodeRefused, Text: "this node is not active in group " + group + ": it is not the source", Advice: "kvmha status"}
+	}
+	return nil
 }
 
 // say tells people of a job that fails now, or works again.

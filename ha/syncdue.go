@@ -67,6 +67,10 @@ func (c *channel) syncIfDue(ctx context.Context, spec Spec, job confsync.Job, p 
 	if ctx.Err() != nil {
 		return
 	}
+	if _, ended := errors.AsType[*confsync.EndedError](err); ended { // nothing is wrong
+		c.a.Log.Info("a sync has ended early", "sync", job.Name, "why", err)
+		return
+	}
 	if c.a.Degrade("sync "+job.Name, err); err == nil {
 		c.settle(job, p, wall)
 	}

@@ -58,6 +58,11 @@ func (e *Engine) swap(ctx context.Context, job Job, from string, now record) err
 		return err
 	}
 	e.step("stage")
+	if from == staged { // from here on it is done, whatever the roles are
+		if err := e.still(ctx, job); err != nil {
+			return err
+		}
+	}
 	if err := atomicfile.Write(e.journalPath(job.Name), text, 0o600); err != nil {
 		return fmt.Errorf("write the journal: %w", err)
 	}

@@ -16,6 +16,7 @@ type Engine struct {
 	Source func(job Job, path int) (shell, source string) // rsync's -e and its source; without shell the source is here
 	Step   func(name string)                              // is told of each step before it is done; nil: nobody
 	Unit   func(ctx context.Context, name string) error   // has a unit read its files again; nil: there are none
+	Still  func(ctx context.Context, job Job) error       // asks whether the roles are what they were; nil: they are
 	Anyway bool                                           // what a rollback put away comes again
 }
 
@@ -59,9 +60,11 @@ func (e *Engine) Run(ctx context.Context, job Job, dry bool) (all Changes, err e
 	if err != nil {
 		return all, err
 	}
+	during, stop := e.watch(ctx, job)
+	defer stop()
 	here, came := newPrint(), newPrint()
 	for i, p := range job.Paths {
-		c, err := e.stage(ctx, job, i, here, came)
+		c, err := e.stage(during, job, i, here, came)
 		if err != nil {
 			return all, err
 		}
@@ -81,7 +84,7 @@ func (e *Engine) Run(ctx context.Context, job Job, dry bool) (all Changes, err e
 	if err := e.held(job.Name, was, now); err != nil {
 		return all, err
 	}
-	if err := e.validate(ctx, job); err != nil || dry {
+	if err := e.validate(during, job); err != nil || dry {
 		return all, err
 	}
 	return all, e.commit(ctx, job, now)

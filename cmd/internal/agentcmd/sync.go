@@ -148,8 +148,9 @@ func syncError(name string, err error) error {
 	_, shrunk := errors.AsType[*confsync.ShrinkError](err)
 	_, invalid := errors.AsType[*confsync.InvalidError](err)
 	_, odd := errors.AsType[*confsync.OddError](err)
+	_, ended := errors.AsType[*confsync.EndedError](err)
 	_, nowhere := errors.AsType[*ha.NoSourceError](err)
-	if shrunk || invalid || odd || nowhere || errors.Is(err, ha.ErrSource) {
+	if shrunk || invalid || odd || ended || nowhere || errors.Is(err, ha.ErrSource) {
 		var hint interface{ Hint() string }
 		text := ""
 		if errors.As(err, &hint) {
@@ -189,13 +190,28 @@ func reloadUnit() func(context.Context, string) error {
 // syncPath is where the journals of config sync are.
 func (a *app) syncPath() string { return filepath.Join(a.statePath(), "sync") }
 
+// stillFrom asks the agent whether a peer is the source yet.
+func (a *app) stillFrom(from string) func(context.Context, confsync.Job) error {
+	return func(ctx context.Context, job confsync.Job) error {
+		reply, err := ha.Ask(ctx, a.socketPath(), ha.Request{Verb: ha.VerbStatus})
+		if err != nil || reply.Status == nil {
+			return errors.Join(errNoStatus, err)
+		}
+		now, err := ha.SyncSource(*reply.Status, job.Group)
+		if err == nil && now != from {
+			err = &ha.NoSourceError{Group: job.Group, Why: now + " has followed " + from}
+		}
+		return err
+	}
+}
+
 // engine copies from a peer by rsync whose remote shell is this program.
 func (a *app) engine(from string) (*confsync.Engine, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find this program: %w", err)
 	}
-	return &confsync.Engine{State: a.syncPath(), Unit: reloadUnit(), Source: func(job confsync.Job, i int) (shell, source string) {
+	return &confsync.Engine{State: a.syncPath(), Unit: reloadUnit(), Still: a.stillFrom(from), Source: func(job confsync.Job, i int) (shell, source string) {
 		words := []string{self, "sync-shell", "--config", a.configPath()}
 		if a.root != "" {
 			words = append(words, "--root", a.root)
