@@ -125,8 +125,16 @@ func (s *packetSocket) receive(ctx context.Context, buf []byte) (n int, err erro
 		return 0, err
 	}
 	_ = s.file.SetReadDeadline(time.Time{})
-	stop := context.AfterFunc(ctx, func() { _ = s.file.SetReadDeadline(time.Unix(1, 0)) })
-	defer stop()
+	ran := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(ran)
+		_ = s.file.SetReadDeadline(time.Unix(1, 0))
+	})
+	defer func() {
+		if !stop() {
+			<-ran // a deadline that is set later would cut the next receive short
+		}
+	}()
 	var got error
 	err = s.raw.Read(func(fd uintptr) bool {
 		for {
