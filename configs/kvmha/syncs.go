@@ -21,7 +21,7 @@ func (l *loader) syncs(raw []rawSync, groups []ha.Group) (all []confsync.Job) {
 		j := confsync.Job{Paths: r.Paths, Exclude: r.Exclude, Validate: r.Validate, Reload: r.Reload, MaxDelete: confsync.DefaultMaxDelete, Keep: confsync.DefaultKeep}
 		strict.Set(&j.Name, r.Name)
 		strict.Set(&j.Group, r.Group)
-		strict.Set(&j.MaxDelete, r.MaxDelete)
+		l.maxDelete(at+".max_delete", r.MaxDelete, &j)
 		strict.Set(&j.Keep, r.Keep)
 		strict.SetTime(&j.Every, r.Every)
 		j.At = l.timeOfDay(at+".at", r.At)
@@ -45,6 +45,19 @@ func (l *loader) syncs(raw []rawSync, groups []ha.Group) (all []confsync.Job) {
 		all = append(all, j)
 	}
 	return all
+}
+
+// maxDelete reads a number of files or a part of them.
+func (l *loader) maxDelete(path string, text *string, j *confsync.Job) {
+	if text == nil || l.Bad[path] {
+		return
+	}
+	n, byCount, err := confsync.ParseMaxDelete(*text)
+	if err != nil {
+		l.Value(path, fmt.Sprintf("bad sync.max_delete %q: %v", *text, err), `max_delete = "25%"`)
+		return
+	}
+	j.MaxDelete, j.ByCount = n, byCount
 }
 
 // syncReload takes a command, or the name of a unit of systemd's.

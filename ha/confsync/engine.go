@@ -68,10 +68,10 @@ func (e *Engine) Run(ctx context.Context, job Job, dry bool) (all Changes, err e
 		if err != nil {
 			return all, err
 		}
-		if err := guard(p, c, job.MaxDelete); err != nil {
+		all = all.plus(c)
+		if err := guard(job, p, c, all); err != nil {
 			return all, err
 		}
-		all = all.plus(c)
 	}
 	now := record{Source: came.sum(), Place: here.sum()}
 	if was.equal(all, now) {
@@ -145,8 +145,8 @@ func (e *Engine) stage(ctx context.Context, job Job, i int, here, came *fingerpr
 	came.add(now)
 	e.step("carry")
 	c := compare(old, now)
-	if before, is := old["."]; is && !directory(p) && before.Size() > 0 && now["."].Size() == 0 {
-		c.New = 0 // an empty file is as little as an empty directory
+	if full(old) && !full(now) {
+		c.New = 0 // empty files are as little as an empty directory
 	}
 	return c, carry(clean, next, apart)
 }

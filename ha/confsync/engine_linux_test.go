@@ -165,6 +165,10 @@ func TestWhatIsRefusedChangesNothing(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, "zones/ is empty on the source, and has 2 files here"},
+		"empty files only": {func(t *testing.T, there string) {
+			put(t, there+"/zones/a.zone", "")
+			put(t, there+"/zones/sub/b.zone", "")
+		}, "zones/ is empty on the source, and has 2 files here"},
 		"an empty file": {func(t *testing.T, there string) { put(t, there+"/named.conf", "") }, "named.conf is empty on the source"},
 		"no directory": {func(t *testing.T, there string) {
 			if err := os.RemoveAll(there + "/zones"); err != nil {

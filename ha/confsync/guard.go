@@ -2,6 +2,7 @@ package confsync
 
 import (
 	"fmt"
+	"io/fs"
 	"strings"
 )
 
@@ -25,14 +26,14 @@ func (c Changes) plus(o Changes) Changes {
 type ShrinkError struct {
 	Path    string
 	Changes Changes
-	Percent int // what max_delete allows
+	Limit   string // max_delete
 }
 
 func (e *ShrinkError) Error() string {
 	if e.Changes.New == 0 {
 		return fmt.Sprintf("%s is empty on the source, and has %d files here", e.Path, e.Changes.Old)
 	}
-	return fmt.Sprintf("%d of the %d files in %s would be deleted: max_delete is %d %%", e.Changes.Deleted, e.Changes.Old, e.Path, e.Percent)
+	return fmt.Sprintf("%d of the %d files in %s would be deleted: max_delete is %s", e.Changes.Deleted, e.Changes.Old, e.Path, e.Limit)
 }
 
 // Hint says what to look at.
@@ -40,12 +41,27 @@ func (e *ShrinkError) Hint() string {
 	return "look whether the source is complete; if it is, raise max_delete for this one run"
 }
 
-// guard refuses an empty tree over a full one, and one that lost more than percent of its files. One file may always go.
-func guard(path string, c Changes, percent int) error {
-	if c.Old > 0 && c.New == 0 || c.Deleted > max(1, c.Old*percent/100) {
-		return &ShrinkError{path, c, percent}
+// guard refuses an empty tree over a full one, and a run that takes away more than the job lets it: of the files of this path, or of all that were
+// looked at. Where a part of them may go, one may always go.
+func guard(job Job, path string, c, all Changes) error {
+	gone, limit := c.Deleted, max(min(job.MaxDelete, 1), c.Old*job.MaxDelete/100)
+	if job.ByCount {
+		gone, limit = all.Deleted, job.MaxDelete
+	}
+	if c.Old > 0 && c.New == 0 || gone > limit {
+		return &ShrinkError{path, c, job.maxDelete()}
 	}
 	return nil
+}
+
+// full reports whether a tree holds anything but directories and empty files: a disk that is full leaves those.
+func full(tree map[string]fs.FileInfo) bool {
+	for _, info := range tree {
+		if !info.IsDir() && info.Size() > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // InvalidError carries the words of the command that refused the new files.

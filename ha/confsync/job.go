@@ -1,7 +1,9 @@
 package confsync
 
 import (
+	"errors"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -14,10 +16,31 @@ type Job struct {
 	Exclude   []string      // names, or with a slash paths below a directory; as path.Match has them
 	Validate  []string      // argv; it sees the new files at the places of the old ones. Empty: nothing is asked
 	Reload    []string      // argv, or the name of one systemd unit, after the swap. Empty: nothing has to be told
-	MaxDelete int           // percent of the files that one run may take away
+	MaxDelete int           // percent of a path's files that one run may take away
+	ByCount   bool          // MaxDelete is a number of files instead, of all paths
 	Keep      int           // versions that were replaced, 1 at least
 	Every     time.Duration // 0: not by the clock
 	At        TimeOfDay     // once a day
+}
+
+// maxDelete is MaxDelete as the file has it.
+func (j Job) maxDelete() string {
+	if j.ByCount {
+		return strconv.Itoa(j.MaxDelete)
+	}
+	return strconv.Itoa(j.MaxDelete) + "%"
+}
+
+var errMaxDelete = errors.New(`wanted a number of files such as "10", or a part of them from "0%" to "100%"`)
+
+// ParseMaxDelete reads what one run may take away: "25%", or a number of files.
+func ParseMaxDelete(text string) (n int, byCount bool, err error) {
+	digits, percent := strings.CutSuffix(text, "%")
+	u, err := strconv.ParseUint(strings.TrimSpace(digits), 10, 31)
+	if err != nil || strings.HasPrefix(digits, " ") || percent && u > 100 || !percent && u > maxFiles {
+		return 0, false, errMaxDelete
+	}
+	return int(u), !percent, nil
 }
 
 // DefaultMaxDelete is how many percent of the files one run may take away.

@@ -50,7 +50,7 @@ sees them at their places, and exchanged with the old ones at once; then reload 
 nothing. The agent does the same as often as the file says.
 
 Refused with exit code 3: on the active node, when no peer is known to be active, when the source is empty, and when
-more than max_delete percent of the files would go. A run that is killed is finished or undone by the next one.
+more files would go than max_delete allows. A run that is killed is finished or undone by the next one.
 --dry-run does everything but the exchange. What "kvmha sync rollback" put away is copied again when it is named here.`,
 		Example: `  kvmha sync
   kvmha sync zones --dry-run`,
