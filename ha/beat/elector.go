@@ -63,6 +63,10 @@ type Verdict struct {
 //
 // Whatever a node decides because of what the peer is (that it stands by, say) it decides on a datagram that answers one of its own, of the role
 // that it has now. So two nodes cannot both take a group: the one whose answer is awaited has seen that the other may.
+//
+// Both have it in three cases that no heartbeat can help. Each is cut off from the other: until Fresh and Dead after that has ended. Only one is not
+// heard: the other takes over, and until its word of that is there, one way of a datagram, both have the addresses, be the cut over by then or not.
+// And one that dies or hangs unheard, or within Fresh of being heard again, has them as long as their lease lasts.
 type Elector struct {
 	skew uint8
 	role Role

@@ -13,6 +13,7 @@ const (
 	modelRefresh = 250 * time.Millisecond
 	modelLease   = 2322 * time.Millisecond
 	modelProbe   = 50 * time.Millisecond // a promote asks whether somebody has the addresses
+	modelWord    = 50 * time.Millisecond // until a change of role is known to the other: two turns, and what a heartbeat may be under way
 )
 
 var group = GroupOf("web")
@@ -28,8 +29,9 @@ type model struct {
 	dual  time.Duration // how long both had the address
 	blind time.Duration // how much of it while neither could hear the other, or so shortly after that nobody could know
 	heal  time.Time     // when they last could not
-	mute  time.Time     // when one that is not heard last stood still with the address
-	late  time.Time     // when one whose own words do not get through was last told that the other has taken over
+	mute  time.Time     // when one that is not heard, or only just again, last stood still with the address
+	late  time.Time     // when one that was not heard as the other decided to take over was last about to be told
+	lost  [2]time.Time  // when what a node says last got nowhere
 	none  time.Duration // how long nobody had it, since it was last had
 	log   []string
 }
@@ -111,10 +113,15 @@ func (m *model) watch() {
 		m.heal = m.now
 	}
 	for i, n := range m.nodes {
-		if cut(i) && m.has(i) && (n.hung || n.down) { // the lease of a node that stopped unheard ends when nobody can know
+		if cut(i) {
+			m.lost[i] = m.now
+		}
+		if (cut(i) || m.now.Sub(m.heal) < Fresh+Dead) && m.has(i) && (n.hung || n.down) { // the lease of a node that stopped unheard ends when nobody can know
 			m.mute = m.now
 		}
-		if o := m.nodes[1-i]; cut(i) && o.role == Active && m.now.Sub(o.ready) <= 50*time.Millisecond { // until what it says of that is there
+		// A one-way cut that ends while the other one probes: it takes the address, and until its word of that is there both have it. That is the
+		// bound of any one-way cut.
+		if o := m.nodes[1-i]; m.now.Sub(m.lost[i]) <= modelProbe+modelWord && o.role == Active && m.now.Sub(o.ready) <= modelWord {
 			m.late = m.now
 		}
 	}
