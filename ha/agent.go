@@ -168,6 +168,7 @@ func (a *Agent) startBeside(ctx context.Context) {
 	a.beside.Go(func() { a.channel.run(ctx) })
 	if a.Sync != nil {
 		a.beside.Go(func() { a.channel.syncing(ctx) })
+		a.beside.Go(func() { a.channel.watching(ctx) })
 	}
 	if a.Control != nil {
 		a.beside.Go(func() { serveControl(a.Control, func(r Request) Reply { return a.ask(ctx, r) }) })

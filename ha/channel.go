@@ -38,7 +38,8 @@ type channel struct {
 	syncs []confsync.Job       // its jobs
 	held  map[string]time.Time // since when a rollback holds a job, by name
 
-	unread map[string]bool // jobs whose record cannot be read; syncing's own
+	marks  map[string]uint64 // of the changes here of what the others copy, by job
+	unread map[string]bool   // jobs whose record cannot be read; syncing's own
 
 	own   sync.Mutex // held while a report is made
 	last  Report     // of this node
@@ -60,7 +61,7 @@ type view struct {
 }
 
 func newChannel(a *Agent) *channel {
-	c := &channel{a: a, server: peer.NewServer(a.Version, a.Log), client: peer.NewClient(a.Version, nil), wanted: make(chan channelSpec, 1), views: map[string]view{}, unread: map[string]bool{}}
+	c := &channel{a: a, server: peer.NewServer(a.Version, a.Log), client: peer.NewClient(a.Version, nil), wanted: make(chan channelSpec, 1), views: map[string]view{}, marks: map[string]uint64{}, unread: map[string]bool{}}
 	c.server.Handle(peer.VerbReport, func(ctx context.Context, from peer.Node, _ json.RawMessage) (any, error) {
 		if err := c.switched(from); err != nil {
 			return nil, err
@@ -222,6 +223,7 @@ func (c *channel) report(ctx context.Context) (Report, error) {
 		return Report{}, errors.New(reply.Error)
 	}
 	c.last, c.asked = reportOf(*reply.Status, c.a.BootID), now
+	c.last.Changed = c.changed()
 	return c.last, nil
 }
 

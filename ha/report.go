@@ -10,6 +10,8 @@ type Report struct {
 	Uptime  float64       `json:"uptime_seconds"` // of the agent
 	Groups  []GroupReport `json:"groups"`
 	More    int           `json:"more,omitempty"` // groups that found no room in the frame
+
+	Changed map[string]uint64 `json:"changed,omitempty"` // by [[sync]] whose source it is: another figure after each change of the files
 }
 
 // GroupReport is one group's part.

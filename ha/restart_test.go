@@ -239,7 +239,7 @@ func TestASpecComesThroughAnExec(t *testing.T) {
 		File: "/etc/kvmha.toml", Node: "n", Groups: []Group{testGroup(0)}, Mail: Mail{"r:25", MailStartTLS, "u", NewSecret("p"), "f", []string{"t"}, time.Second},
 		Webhook: Webhook{"https://x", NewSecret("w"), time.Second}, Command: Command{[]string{"c"}, time.Second}, Log: Log{LogFile, "/l"}, Language: French,
 		Channel: Channel{[]string{":1"}},
-		Syncs:   []confsync.Job{{Name: "z", Group: "g", Paths: []string{"/z/"}, Exclude: []string{"x"}, Validate: []string{"v"}, Reload: []string{"r"}, MaxDelete: 1, Keep: 1, Every: 1, At: confsync.TimeOfDay{Set: true, Hour: 1, Minute: 1}}},
+		Syncs:   []confsync.Job{{Name: "z", Group: "g", Paths: []string{"/z/"}, Exclude: []string{"x"}, Validate: []string{"v"}, Reload: []string{"r"}, MaxDelete: 1, Keep: 1, Every: 1, At: confsync.TimeOfDay{Set: true, Hour: 1, Minute: 1}, OnChange: true}},
 		Peers:   []peer.Node{{Name: "o", Addresses: []netip.AddrPort{netip.AddrPortFrom(shared, 1)}, Role: peer.Arbiter}},
 		Arbiter: []arbiter.Group{{Name: "mail", Members: []string{"a", "b"}}},
 		Etcd:    arbiter.EtcdAt{Endpoints: []string{"https://e:1"}, Prefix: "/p/", CAFile: "/ca", CertFile: "/cert", KeyFile: "/key"},

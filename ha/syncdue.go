@@ -44,7 +44,8 @@ func (c *channel) syncing(ctx context.Context) {
 
 func (c *channel) syncIfDue(ctx context.Context, spec Spec, job confsync.Job, p *confsync.Pace) {
 	now, wall := c.a.Clock.Now(), time.Now()
-	why := job.Due(*p, now, wall)
+	mark := c.markOf(job.Name)
+	why := job.Due(*p, now, wall, mark)
 	if why == "" {
 		return
 	}
@@ -55,12 +56,13 @@ func (c *channel) syncIfDue(ctx context.Context, spec Spec, job confsync.Job, p 
 	from, err := SyncSource(*reply.Status, job.Group)
 	if errors.Is(err, ErrSource) { // the others copy: when this node stands by again, the day's copy is not made up for
 		c.settle(job, p, wall)
+		p.Mark = mark // of an old view
 	}
 	if err != nil {
 		return // the source's business, or nobody's: the group's own alarms tell
 	}
 	c.a.Log.Debug("a sync is due", "sync", job.Name, "from", from, "why", why)
-	p.Began = now
+	p.Began, p.Mark = now, mark
 	within, cancel := context.WithTimeout(ctx, syncWait)
 	err = c.a.Sync(within, job, from)
 	cancel()

@@ -56,14 +56,19 @@ paths = ["%s/zones/"]
 exclude = ["*.keep", "*.part"]
 validate = ["/usr/bin/named-checkconf", "-z", %q]
 reload = ["/bin/sh", "-c", "kill -HUP $(cat %s)"]
-every = "1s"
+on_change = true
 [command]
 run = ["/bin/sh", "-c", "cat >>%s"]
 [[sync]]
 name = "byhand"
 group = "web"
 paths = ["%s/zones/"]
-`, "%s", at("b", "named.conf"), at("b", "pid"), at("b", "alerts"), "%s")
+[[sync]]
+name = "daily"
+group = "web"
+paths = ["%s/daily/"]
+at = "03:30"
+`, "%s", at("b", "named.conf"), at("b", "pid"), at("b", "alerts"), "%s", "%s")
 	pair := map[string]*agent{}
 	pair["a"], pair["b"] = s.paired(func(n *hatest.Node) netip.Addr { return n.Addr }, "")
 	_, err := b.Start("named", "named", "-f", "-g", "-c", at("b", "named.conf"))
@@ -84,15 +89,20 @@ paths = ["%s/zones/"]
 		dir := filepath.Join(etc, n)
 		other := at(n, "hand")
 		s.put(filepath.Join(other, "zones/one"), "1\n")
+		s.put(filepath.Join(other, "daily", n), "1\n")
 		own, err := os.ReadFile(filepath.Join(x.root, "etc/kvmha.toml"))
 		s.must(err)
-		x.write(string(own) + fmt.Sprintf(text, dir, other))
+		x.write(string(own) + fmt.Sprintf(text, dir, other, other))
 		if _, talk, err := x.tell("reload"); err != nil {
 			t.Fatal(talk)
 		}
 	}
 	s.put(at("a", "zones/example.org"), zone(2, "192.0.2.20"))
 	serves("192.0.2.20")
+	s.must(hatest.Until(s.ctx, func() bool { // what its clock has shown meanwhile is made up for
+		_, err := os.Stat(at("b", "hand/daily/a"))
+		return err == nil
+	}))
 	if kept, err := os.ReadFile(at("b", "zones/example.org.jnl.keep")); err != nil || string(kept) != "of b\n" {
 		t.Errorf("what is excluded: %q, %v", kept, err)
 	}

@@ -36,6 +36,7 @@ type rawSync struct {
 	Keep      *int            `toml:"keep" range:"1..100"`
 	Every     *units.Duration `toml:"every" range:"1s..24h" eg:"5m"`
 	At        *string         `toml:"at" eg:"\"03:30\""`
+	OnChange  *bool           `toml:"on_change"`
 }
 
 type rawArbiter struct {

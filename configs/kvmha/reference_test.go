@@ -121,7 +121,7 @@ func TestTheReferenceLoads(t *testing.T) {
 			CAFile: "/etc/kvmha/etcd-ca.pem", CertFile: "/etc/kvmha/etcd.pem", KeyFile: "/etc/kvmha/etcd.key"},
 		Syncs: []confsync.Job{{Name: "zones", Group: "dns", Paths: []string{"/etc/bind/"}, Exclude: []string{"*.jnl"},
 			Validate: []string{"/usr/bin/named-checkconf", "-z"}, Reload: []string{"/usr/sbin/rndc", "reload"}, MaxDelete: 25, Keep: 3, Every: 5 * time.Minute,
-			At: confsync.TimeOfDay{Set: true, Hour: 3, Minute: 30}}},
+			At: confsync.TimeOfDay{Set: true, Hour: 3, Minute: 30}, OnChange: true}},
 	}
 	if diff := cmp.Diff(want, got, compare); diff != "" {
 		t.Errorf("spec (-want +got):\n%s", diff)

@@ -23,8 +23,7 @@ func (l *loader) syncs(raw []rawSync, groups []ha.Group) (all []confsync.Job) {
 		strict.Set(&j.Group, r.Group)
 		l.maxDelete(at+".max_delete", r.MaxDelete, &j)
 		strict.Set(&j.Keep, r.Keep)
-		strict.SetTime(&j.Every, r.Every)
-		j.At = l.timeOfDay(at+".at", r.At)
+		l.syncTimes(at, &j, r)
 		if l.need(at, "name", r.Name != nil, "a sync has no name", `name = "zones"`) && !l.Bad[at+".name"] {
 			if line, ok := names.Taken(l.Document, j.Name, at+".name"); ok {
 				l.Value(at+".name", fmt.Sprintf("sync %q is in line %d already", j.Name, line), "")

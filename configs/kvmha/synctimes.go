@@ -5,6 +5,16 @@ import (
 	"kvmctl/ha/confsync"
 )
 
+// syncTimes tells when a sync runs.
+func (l *loader) syncTimes(at string, j *confsync.Job, r rawSync) {
+	strict.Set(&j.OnChange, r.OnChange)
+	j.At = l.timeOfDay(at+".at", r.At)
+	if j.OnChange && !j.At.Set { // the whole pass that finds what nobody told
+		j.Every = confsync.DefaultEvery
+	}
+	strict.SetTime(&j.Every, r.Every)
+}
+
 // timeOfDay reads a time of the clock on the wall.
 func (l *loader) timeOfDay(at string, text *string) confsync.TimeOfDay {
 	if text == nil || l.Bad[at] {

@@ -9,19 +9,23 @@ const again = 5 * time.Minute
 type Pace struct {
 	Began   time.Time // the last try, by the clock that nobody sets; zero: there was none
 	Failed  bool      // it did
+	Mark    uint64    // the source's at the last try: it is another one after each change there
 	Settled time.Time // the newest of the instants of At that is done with, by the wall clock; zero: not known
 }
 
-// Due tells why a job is to run now; empty: it is not. now is of the clock of Pace.Began, wall of the one on the wall.
-func (j Job) Due(p Pace, now, wall time.Time) (why string) {
+// Due tells why a job is to run now; empty: it is not. now is of the clock of Pace.Began, wall of the one on the wall; mark is the source's, and 0
+// when it tells none.
+func (j Job) Due(p Pace, now, wall time.Time, mark uint64) (why string) {
 	since, tried := now.Sub(p.Began), !p.Began.IsZero()
 	pause := again
 	if j.Every > 0 {
 		pause = min(pause, j.Every)
 	}
 	switch {
-	case j.Every <= 0 && !j.At.Set:
+	case j.Every <= 0 && !j.At.Set && !j.OnChange:
 		return ""
+	case j.OnChange && mark != 0 && mark != p.Mark:
+		return "a change on the source"
 	case p.Failed && since < pause:
 		return ""
 	case p.Failed:

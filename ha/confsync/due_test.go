@@ -101,10 +101,15 @@ func TestWhenAJobIsDue(t *testing.T) {
 		"a failure waits":                      {Job{At: at}, Pace{Began: boot.Add(-5*time.Minute + 1), Failed: true}, ""},
 		"a failure is tried again":             {Job{At: at}, Pace{Began: boot.Add(-5 * time.Minute), Failed: true, Settled: today}, "the last try failed"},
 		"a failure, with a shorter every":      {Job{Every: time.Minute}, Pace{Began: boot.Add(-time.Minute), Failed: true}, "the last try failed"},
+		"a change that was not seen yet":       {Job{OnChange: true}, Pace{Began: boot, Mark: 6}, "a change on the source"},
+		"a change that was seen":               {Job{OnChange: true}, Pace{Began: boot, Mark: 7}, ""},
+		"a change is not asked for":            {Job{Every: time.Hour}, Pace{Began: boot, Mark: 6}, ""},
+		"a change behind a failure":            {Job{OnChange: true}, Pace{Began: boot, Mark: 6, Failed: true}, "a change on the source"},
+		"a failure behind a change":            {Job{OnChange: true}, Pace{Began: boot.Add(-5 * time.Minute), Mark: 7, Failed: true}, "the last try failed"},
 		"a failure by hand is not this node's": {Job{}, Pace{Began: boot.Add(-time.Hour), Failed: true}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := c.job.Due(c.pace, boot, wall); got != c.want {
+			if got := c.job.Due(c.pace, boot, wall, 7); got != c.want {
 				t.Errorf("due because %q, want %q", got, c.want)
 			}
 		})
@@ -133,7 +138,7 @@ func TestATimeOfDayIsSettledOnce(t *testing.T) {
 	}
 	p = Pace{Settled: at}
 	for hours, want := range map[int]string{0: "", 15: "", 16: "at 03:30"} {
-		if got := job.Due(p, time.Unix(9, 0), wall.Add(time.Duration(hours)*time.Hour)); got != want {
+		if got := job.Due(p, time.Unix(9, 0), wall.Add(time.Duration(hours)*time.Hour), 0); got != want {
 			t.Errorf("%d hours later due because %q, want %q", hours, got, want)
 		}
 	}

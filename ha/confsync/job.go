@@ -21,6 +21,7 @@ type Job struct {
 	Keep      int           // versions that were replaced, 1 at least
 	Every     time.Duration // 0: not by the clock
 	At        TimeOfDay     // once a day
+	OnChange  bool          // soon after the source tells of a change
 }
 
 // maxDelete is MaxDelete as the file has it.
@@ -48,6 +49,9 @@ const DefaultMaxDelete = 25
 
 // DefaultKeep is how many replaced versions stay.
 const DefaultKeep = 3
+
+// DefaultEvery is how often a job that follows changes looks all the same, unless its file says when: a change may go untold.
+const DefaultEvery = 10 * time.Minute
 
 // directory reports whether a path of a Job is one.
 func directory(path string) bool { return strings.HasSuffix(path, "/") }

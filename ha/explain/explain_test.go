@@ -64,7 +64,7 @@ func TestWhatFilesMean(t *testing.T) {
 		{name: "heartbeats", spec: ha.Spec{Mail: mail, Channel: ha.Channel{Listen: []string{":4694"}},
 			Peers: []peer.Node{{Name: "b", Role: peer.Member, Addresses: make([]netip.AddrPort, 2)}, {Name: "witness", Role: peer.Arbiter}},
 			Syncs: []confsync.Job{{Name: "zones", Group: "web", Paths: []string{"/etc/bind/"}, Every: 5 * time.Minute,
-				At: confsync.TimeOfDay{Set: true, Hour: 3, Minute: 30}}, {Name: "other", Group: "lb"},
+				At: confsync.TimeOfDay{Set: true, Hour: 3, Minute: 30}, OnChange: true}, {Name: "other", Group: "lb"},
 				{Name: "dhcp", Group: "web", Paths: []string{"/etc/dhcp/", "/etc/a"}, Validate: []string{"/usr/sbin/dhcpd", "-t"}, Reload: []string{"/bin/systemctl", "restart", "dhcpd"}}},
 			Groups: []ha.Group{group("web", func(g *ha.Group) {
 				g.PeerSkew = skew(100)

@@ -16,6 +16,9 @@ func whenCopied(j confsync.Job) string {
 	if j.At.Set {
 		all = append(all, "each day at "+j.At.String()+" local time (or as soon as it can, if it missed that)")
 	}
+	if j.OnChange {
+		all = append(all, "within seconds after a change that the other node tells of")
+	}
 	if len(all) == 0 {
 		return "when kvmha sync " + j.Name + " is typed"
 	}

@@ -246,11 +246,12 @@ func newSyncList(a *app) *cobra.Command {
 
 // syncLine is one line of kvmha sync list.
 type syncLine struct {
-	Name  string   `json:"name"`
-	Group string   `json:"group"`
-	Every float64  `json:"every_seconds"` // 0: not by the clock
-	At    string   `json:"at,omitempty"`  // a time of day
-	Paths []string `json:"paths"`
+	Name     string   `json:"name"`
+	Group    string   `json:"group"`
+	Every    float64  `json:"every_seconds"` // 0: not by the clock
+	At       string   `json:"at,omitempty"`  // a time of day
+	OnChange bool     `json:"on_change,omitempty"`
+	Paths    []string `json:"paths"`
 }
 
 func (a *app) runSyncList(asJSON bool) error {
@@ -261,7 +262,7 @@ func (a *app) runSyncList(asJSON bool) error {
 	all := []syncLine{}
 	var rows [][]string
 	for _, j := range jobs {
-		line := syncLine{Name: j.Name, Group: j.Group, Every: j.Every.Seconds(), Paths: j.Paths}
+		line := syncLine{Name: j.Name, Group: j.Group, Every: j.Every.Seconds(), OnChange: j.OnChange, Paths: j.Paths}
 		if j.At.Set {
 			line.At = j.At.String()
 		}

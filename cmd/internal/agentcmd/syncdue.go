@@ -25,6 +25,9 @@ func whenSync(j confsync.Job) string {
 	if j.At.Set {
 		all = append(all, "at "+j.At.String())
 	}
+	if j.OnChange {
+		all = append(all, "on change")
+	}
 	if len(all) == 0 {
 		return "by hand"
 	}
