@@ -72,7 +72,7 @@ func (s servers) of(kind string, n int) string {
 	panic(kind)
 }
 
-// BenchmarkAgent prints what the program $KVMHA costs with a hundred checks at 1 s, in percent of one processor by its own /proc/PID/stat, and in
+// BenchmarkAgent prints what the program $KVMHA costs with a hundred checks at 1 s, in percent of one processor by the scheduler's account, and in
 // resident memory. Its group is active on a card of this network. What is asked runs in other processes.
 //
 //	KVM_TEST_TIERS=all KVMHA=$PWD/bin/kvmha go test -run '^$' -bench Agent -benchtime 1x ./ha/check
@@ -190,24 +190,25 @@ func (p agentProcess) green(b *testing.B, checks int) {
 	}
 }
 
-// cpu is what it has used, with the threads that ended.
-func (p agentProcess) cpu(b *testing.B) time.Duration {
+// cpu is what its threads have used, by the scheduler's account: /proc/PID/stat counts whole hundredths of a second.
+func (p agentProcess) cpu(b *testing.B) (used time.Duration) {
 	b.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.pid))
-	if err != nil {
-		b.Fatal(err)
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", p.pid))
+	if err != nil || len(threads) == 0 {
+		b.Fatal("it has no threads", err)
 	}
-	_, rest, _ := strings.Cut(string(text), ") ")
-	f := strings.Fields(rest)
-	ticks := 0
-	for _, field := range f[11:13] { // utime and stime, 14 and 15 of proc(5), whose third field is f's first
-		n, err := strconv.Atoi(field)
+	for _, t := range threads {
+		text, err := os.ReadFile(t)
 		if err != nil {
 			b.Fatal(err)
 		}
-		ticks += n
+		var ns int64
+		if _, err := fmt.Sscan(string(text), &ns); err != nil { // the first of three numbers
+			b.Fatal(err)
+		}
+		used += time.Duration(ns)
 	}
-	return time.Duration(ticks) * 10 * time.Millisecond // USER_HZ is 100
+	return used
 }
 
 // memory gives what is resident of it, and its share of that, in MiB.
