@@ -168,6 +168,9 @@ func (w *witness) look(ctx context.Context) {
 		}
 		found = append(found, s)
 	}
+	if err == nil {
+		err = k.Ready(within)
+	}
 	if ctx.Err() == nil { // at the agent's end nothing answers
 		w.a.Degrade(subjectArbiter, err)
 	}

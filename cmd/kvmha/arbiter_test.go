@@ -7,8 +7,10 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -104,6 +106,7 @@ func TestArbiter(t *testing.T) {
 		t.Helper()
 		out, talk, _ := w.tell(args...)
 		out, _, _ = strings.Cut(out, "degraded: ") // nobody runs on the members
+		talk = strings.ReplaceAll(talk, "kvmha --root "+w.root+" ", "kvmha ")
 		if out+talk != want {
 			t.Errorf("kvmha %s says\n%swant\n%s", strings.Join(args, " "), out+talk, want)
 		}
@@ -126,9 +129,10 @@ func TestArbiter(t *testing.T) {
 		t.Errorf("b: %s", got)
 	}
 	s.must(w.Kill())
+	s.must(os.RemoveAll(filepath.Join(w.root, "run"))) // as a reboot does
 	w.start()
 	if a, b := ask("a", 1), ask("b", 1); a != "won: mail: a went on alone as number 1" || b != lost {
-		t.Errorf("after a kill: %s, %s", a, b)
+		t.Errorf("after a reboot: %s, %s", a, b)
 	}
 	if got := ask("b", 2); got != "won: mail: b went on alone as number 2" {
 		t.Errorf("b, who knows of number 1: %s", got)
@@ -141,5 +145,73 @@ func TestArbiter(t *testing.T) {
 	says("kvmha: mail: b went on alone as number 2\n", "arbiter", "create", "mail", "--holder", "b", "--n", "2")
 	if got := ask("a", 2); got != "the number is taken: mail: b went on alone as number 2" {
 		t.Errorf("after the restore: %s", got)
+	}
+
+	file := filepath.Join(records, "mail.json")
+	s.must(os.Truncate(file, 100))
+	broken := file + ": it is damaged: not a record, or not the whole of one"
+	if got := ask("b", 3); got != broken {
+		t.Errorf("with half of the file: %s", got)
+	}
+	status(func(r ha.ArbiterStatus) bool { return r.Wrong == broken && r.Why == arbiter.WhyDamaged })
+	says("kvmha: error: cannot make a record: an empty record in the place of a damaged one would forget who went on alone: "+broken+
+		"\nkvmha: hint: kvmha arbiter create mail --holder <node> --n <n>; if none of them ever went on alone: kvmha arbiter create mail --force\n", "arbiter", "create", "mail")
+	says("kvmha: mail: b went on alone as number 2\n", "arbiter", "create", "mail", "--holder", "b", "--n", "2")
+	if a, b := ask("a", 2), ask("b", 3); a != "the number is taken: mail: b went on alone as number 2" || b != "won: mail: b went on alone as number 3" {
+		t.Errorf("after the second restore: %s, %s", a, b)
+	}
+}
+
+// The disk of an arbiter is full: it says so before anybody asks, answers nobody, and does when there is room again.
+func TestArbiterWithAFullDisk(t *testing.T) {
+	s := start(t, "c")
+	keys := s.knowing()
+	exe, err := os.Executable()
+	s.must(err)
+	w := &agent{s: s, node: s.lab.Node("c"), root: keys["witness"], exe: exe}
+	records := filepath.Join(w.root, ha.StateDir, arbiter.Dir)
+	s.must(os.MkdirAll(records, 0o700))
+	w.write(fmt.Sprintf("node = \"witness\"\n[peer.a]\naddresses = [%q]\n[peer.b]\naddresses = [%q]\n[arbiter.group.mail]\nmembers = [\"a\", \"b\"]\n",
+		s.lab.Node("a").Addr, s.lab.Node("b").Addr))
+	// A small disk that the agent alone sees, and this test by way of its process.
+	s.within["c"] = []string{"unshare", "--mount", "sh", "-c", "mount -t tmpfs -o size=64k records " + records + ` && exec "$0" "$@"`}
+	w.start()
+	seen := filepath.Join("/proc", strconv.Itoa(w.Pid()), "root", records)
+	degraded := func(want bool) {
+		t.Helper()
+		says := "arbiter: keep an answer in " + records + ", where 0 bytes and "
+		var last ha.Status
+		if hatest.Until(s.ctx, func() bool {
+			var err error
+			last, err = w.status()
+			return err == nil && len(last.Arbiter) == 1 && last.Arbiter[0].Wrong == "" && want == slices.ContainsFunc(last.Degraded, func(d string) bool {
+				return strings.HasPrefix(d, says) && strings.HasSuffix(d, ": no space left on device")
+			})
+		}) != nil {
+			t.Fatalf("status: %+v, %v", last.Arbiter, last.Degraded)
+		}
+	}
+	// It is this agent's disk once its lock lies there.
+	s.must(hatest.Until(s.ctx, func() bool { _, err := os.Stat(filepath.Join(seen, "lock")); return err == nil }))
+	k, err := arbiter.Open(s.ctx, seen, []arbiter.Group{{Name: "mail", Members: []string{"a", "b"}}})
+	s.must(err)
+	_, err = k.Create(s.ctx, "mail", "", 0, false)
+	s.must(err)
+	degraded(false)
+	if err := os.WriteFile(filepath.Join(seen, "fill"), make([]byte, 1<<20), 0o600); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("fill the disk: %v", err)
+	}
+	degraded(true)
+	if out, err := s.asks(keys, "a", "c", 1); err != nil || !strings.HasPrefix(string(out), "the arbiter's answer is not known: ") {
+		t.Errorf("a: %s, %v", out, err)
+	}
+	s.must(os.Remove(filepath.Join(seen, "fill")))
+	degraded(false)
+	var out []byte
+	if hatest.Until(s.ctx, func() bool {
+		out, err = s.asks(keys, "a", "c", 1)
+		return err == nil && string(out) == "won: mail: a went on alone as number 1"
+	}) != nil {
+		t.Errorf("a, with room again: %s, %v", out, err)
 	}
 }

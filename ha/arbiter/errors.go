@@ -67,6 +67,11 @@ func refused(why Why, advice, text string) *RefusedError { return &RefusedError{
 // createHint is how a record is made, on the arbiter.
 func createHint(group string) string { return "kvmha arbiter create " + group }
 
+// repairHint is how a record is made in the place of a damaged one, which was there and may have said who went on alone.
+func repairHint(group string) string {
+	return createHint(group) + " --holder <node> --n <n>; if none of them ever went on alone: " + createHint(group) + " --force"
+}
+
 // restoreHint is how a lost record is made again: an empty one would let a node win that was not there when the other one went on alone.
 func restoreHint(group string) string {
 	return createHint(group) + "; if one of them ever went on alone: " + createHint(group) + " --holder <node> --n <n>"

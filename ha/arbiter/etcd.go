@@ -30,12 +30,13 @@ type Etcd struct {
 	groups    map[string][]string
 	client    *http.Client
 	last      atomic.Uint32 // the endpoint that answered last
+	now       func() time.Time
 }
 
 // NewEtcd makes a Keeper of an etcd's client addresses, as Endpoint reads them. A key is the prefix with a group's name. t holds the CA and the client's
 // certificate; nil: those of the system, and none.
 func NewEtcd(endpoints []string, prefix string, groups []Group, t *tls.Config) (*Etcd, error) {
-	e := &Etcd{prefix: prefix, groups: map[string][]string{}}
+	e := &Etcd{prefix: prefix, groups: map[string][]string{}, now: now}
 	for _, s := range endpoints {
 		at, err := Endpoint(s)
 		if err != nil {
@@ -82,7 +83,7 @@ func (e *Etcd) AskFrom(ctx context.Context, from string, r Request) (Record, err
 		if err != nil {
 			return Record{}, err
 		}
-		next, err := Decide(present, e.groups[r.Group], from, r, now())
+		next, err := Decide(present, e.groups[r.Group], from, r, e.now())
 		if err != nil {
 			return Record{}, err
 		}
@@ -122,9 +123,9 @@ func (e *Etcd) Create(ctx context.Context, group, holder string, n uint64, force
 	if err != nil {
 		return Record{}, err
 	}
-	r := Record{Group: group, Holder: holder, N: n, When: now()}
+	r := Record{Group: group, Holder: holder, N: n, When: e.now()}
 	present, err := e.record(group, have)
-	if bad := creatable(present, err == nil, e.groups[group], r, force); bad != nil {
+	if bad := creatable(present, err, e.groups[group], r, force); bad != nil {
 		return Record{}, bad
 	}
 	done, _, err := e.put(ctx, r, have.revision)

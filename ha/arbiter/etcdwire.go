@@ -111,6 +111,23 @@ func parseTxn(key string, data []byte) (done bool, there found, err error) {
 	return false, there, err
 }
 
+type etcdAlarm struct {
+	Action string `json:"action"`
+}
+
+// parseAlarms gives the kind of the first alarm in an answer; "" where there is none.
+func parseAlarms(data []byte) string {
+	var a struct {
+		Alarms []struct {
+			Alarm string `json:"alarm"`
+		} `json:"alarms"`
+	}
+	if json.Unmarshal(data, &a) != nil || len(a.Alarms) == 0 {
+		return ""
+	}
+	return printable(cmp.Or(a.Alarms[0].Alarm, "NONE"))
+}
+
 // parseEtcdError reads why etcd did not answer.
 func parseEtcdError(status int, data []byte) error {
 	var e struct {

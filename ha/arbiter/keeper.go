@@ -16,9 +16,12 @@ type Keeper interface {
 	// Look gives the present record; the error is a *RefusedError or an *UnknownError.
 	Look(ctx context.Context, group string) (Record, error)
 	// Create makes a group's first record, or after a loss the one that the members know of: holder went on alone as number n. One that is whole is
-	// replaced only by force, and never by a smaller number. The error is a *RefusedError, or says what could not be done; then nobody knows whether
+	// replaced only by force, and never by a smaller number; an empty one takes the place of a damaged one only by force. The error is a *RefusedError, or says what could not be done; then nobody knows whether
 	// it was.
 	Create(ctx context.Context, group, holder string, n uint64, force bool) (Record, error)
+	// Ready says why no answer could be kept now, although Look gives one: a full disk. An arbiter that is asked in earnest once in years would
+	// otherwise seem whole until then.
+	Ready(ctx context.Context) error
 	// Members lists a group's; none of a group that is not declared.
 	Members(group string) []string
 	// Close lets go of what is idle.
@@ -76,9 +79,9 @@ func kept(group string, members []string, where string, text []byte) (Record, er
 	r, err := parseRecord(group, text)
 	switch {
 	case err != nil:
-		return Record{}, refused(WhyDamaged, restoreHint(group), fmt.Sprintf("%s: %v", where, err))
+		return Record{}, refused(WhyDamaged, repairHint(group), fmt.Sprintf("%s: %v", where, err))
 	case r.Holder != "" && !slices.Contains(members, r.Holder):
-		return Record{}, refused(WhyDamaged, restoreHint(group), fmt.Sprintf("%s: it is a record of other nodes: %s, who went on alone as number %d, is no member of group %s",
+		return Record{}, refused(WhyDamaged, repairHint(group), fmt.Sprintf("%s: it is a record of other nodes: %s, who went on alone as number %d, is no member of group %s",
 			where, r.Holder, r.N, group))
 	}
 	return r, nil

@@ -21,7 +21,7 @@ func init() { runtime.LockOSThread() }
 
 // What the environment makes of the test binary.
 const (
-	apart  = "ARBITER_TEST_APART"  // it runs in a network of its own
+	apart  = "ARBITER_TEST_APART"  // it runs in a network of its own, with mounts of its own
 	repeat = "ARBITER_TEST_REPEAT" // then the victim asks at first what the record's winner asked
 	victim = "ARBITER_TEST_VICTIM" // it wins one number after the other in this directory, until it is killed
 )
@@ -38,6 +38,9 @@ func TestMain(m *testing.M) {
 		if err == nil {
 			err = netlink.LinkSetUp(lo)
 		}
+		if err == nil {
+			err = unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
+		}
 		if err != nil {
 			panic(err)
 		}
@@ -45,12 +48,12 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// rerun does the whole run in a network of its own.
+// rerun does the whole run in a network of its own, and with mounts of its own.
 func rerun() int {
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
 	cmd.Env = append(os.Environ(), apart+"=1")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET, Pdeathsig: unix.SIGKILL} // it is about the thread, which is the first
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS, Pdeathsig: unix.SIGKILL} // it is about the thread, which is the first
 	if err := cmd.Run(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

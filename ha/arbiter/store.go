@@ -38,7 +38,8 @@ type Group struct {
 type Store struct {
 	dir    string
 	groups map[string][]string
-	turn   chan struct{} // held by who reads and writes: flock(2) does not part the goroutines of a process
+	turn   chan struct{} // held by who reads and writes: the goroutines of a process wait here, in turn, and one of them at a time for the file's lock
+	now    func() time.Time
 }
 
 // Open makes the directory, and removes what a write left behind that was cut off. A record that is missing or damaged is no error here: it is
@@ -47,7 +48,7 @@ func Open(ctx context.Context, dir string, groups []Group) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the directory of the arbiter's records: %w", err)
 	}
-	s := &Store{dir: dir, groups: map[string][]string{}, turn: make(chan struct{}, 1)}
+	s := &Store{dir: dir, groups: map[string][]string{}, turn: make(chan struct{}, 1), now: now}
 	for _, g := range groups {
 		s.groups[g.Name] = slices.Clone(g.Members)
 	}
@@ -117,7 +118,7 @@ func (s *Store) read(group string) (Record, error) {
 		return Record{}, &UnknownError{fmt.Errorf("read the record of group %s: %w", group, err)}
 	}
 	if err != nil { // too long
-		return Record{}, refused(WhyDamaged, restoreHint(group), fmt.Sprintf("%s: %v", s.path(group), err))
+		return Record{}, refused(WhyDamaged, repairHint(group), fmt.Sprintf("%s: %v", s.path(group), err))
 	}
 	return kept(group, s.groups[group], s.path(group), text)
 }
@@ -144,7 +145,7 @@ func (s *Store) AskFrom(ctx context.Context, from string, r Request) (Record, er
 	if err != nil {
 		return Record{}, err
 	}
-	next, err := Decide(have, s.groups[r.Group], from, r, now())
+	next, err := Decide(have, s.groups[r.Group], from, r, s.now())
 	if err != nil {
 		return Record{}, err
 	}
@@ -168,7 +169,7 @@ func (s *Store) write(r Record) error {
 
 // Create is Keeper's. What it finds that was no record is kept beside it.
 func (s *Store) Create(ctx context.Context, group, holder string, n uint64, force bool) (Record, error) {
-	r := Record{Group: group, Holder: holder, N: n, When: now()}
+	r := Record{Group: group, Holder: holder, N: n, When: s.now()}
 	unlock, err := s.lock(ctx)
 	if err != nil {
 		return Record{}, err
@@ -178,7 +179,7 @@ func (s *Store) Create(ctx context.Context, group, holder string, n uint64, forc
 	if lost, ok := errors.AsType[*RefusedError](err); ok && lost.Why == WhyNoGroup || err != nil && !ok {
 		return Record{}, err
 	}
-	if bad := creatable(have, err == nil, s.groups[group], r, force); bad != nil {
+	if bad := creatable(have, err, s.groups[group], r, force); bad != nil {
 		return Record{}, bad
 	}
 	if errors.Is(err, ErrDamaged) {
@@ -189,8 +190,9 @@ func (s *Store) Create(ctx context.Context, group, holder string, n uint64, forc
 	return r, s.write(r)
 }
 
-// creatable says why a record may not be made by hand.
-func creatable(have Record, there bool, members []string, r Record, force bool) error {
+// creatable says why a record may not be made by hand; lost is why there is none, nil where there is one.
+func creatable(have Record, lost error, members []string, r Record, force bool) error {
+	there := lost == nil
 	switch {
 	case !r.valid():
 		return refused(WhyBadRequest, createHint(r.Group)+" --holder <node> --n <n>", "a holder and a number above 0 go together")
@@ -198,6 +200,8 @@ func creatable(have Record, there bool, members []string, r Record, force bool) 
 		return refused(WhyNoMember, "", fmt.Sprintf("%s is not a member of group %s, which has %s", r.Holder, r.Group, strings.Join(members, " and ")))
 	case there && !force:
 		return refused(WhyThere, "kvmha status", fmt.Sprintf("there is a record already: %v", have))
+	case errors.Is(lost, ErrDamaged) && r.N == 0 && !force:
+		return refused(WhyThere, repairHint(r.Group), fmt.Sprintf("an empty record in the place of a damaged one would forget who went on alone: %v", lost))
 	case there && r.N <= have.N:
 		return refused(WhyThere, "kvmha status", fmt.Sprintf("the record never goes back: %v", have))
 	}

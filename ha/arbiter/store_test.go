@@ -38,10 +38,12 @@ func TestStore(t *testing.T) {
 	testContract(t, backend{func(member string) Asker { return As(s, member) }, s.Create})
 }
 
-// TestStoreOfTwoProcesses has two stores on one directory, as the agent and a command beside it: their locks know nothing of each other but the file.
+// TestStoreOfTwoProcesses has two stores on one directory, as the agent and a command beside it: their locks know nothing of each other but the file. And their
+// clocks are years apart, as that of one arbiter is whose clock leaps while it stands still: no decision comes of a clock.
 func TestStoreOfTwoProcesses(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), Dir)
 	one, two := open(t, dir, groups()...), open(t, dir, groups()...)
+	one.now, two.now = years(-56), years(100)
 	testContract(t, backend{func(member string) Asker {
 		if member == "a" {
 			return As(one, member)
@@ -49,6 +51,9 @@ func TestStoreOfTwoProcesses(t *testing.T) {
 		return As(two, member)
 	}, one.Create})
 }
+
+// years gives a clock that is so many years off.
+func years(n int) func() time.Time { return func() time.Time { return time.Now().AddDate(n, 0, 0) } }
 
 func TestDamagedRecord(t *testing.T) {
 	good, err := Record{"web", "a", 4, id(1), time.Date(2026, 11, 23, 3, 4, 5, 0, time.UTC)}.seal()
@@ -99,6 +104,14 @@ func TestDamagedRecord(t *testing.T) {
 			}
 			if kept, err := os.ReadFile(path); err != nil || string(kept) != text {
 				t.Errorf("the file was touched: %q, %v", kept, err)
+			}
+			if no, ok := errors.AsType[*RefusedError](err); !ok || no.Hint() !=
+				"kvmha arbiter create web --holder <node> --n <n>; if none of them ever went on alone: kvmha arbiter create web --force" {
+				t.Errorf("the hint is %q", no.Hint())
+			}
+			if _, err := s.Create(t.Context(), "web", "", 0, false); !errors.Is(err, ErrThere) ||
+				err.Error() != "an empty record in the place of a damaged one would forget who went on alone: "+want {
+				t.Errorf("an empty one in its place: %v", err)
 			}
 			if _, err := s.Create(t.Context(), "web", "a", 4, false); err != nil {
 				t.Errorf("restore: %v", err)

@@ -33,8 +33,11 @@ record is made in that etcd, by any node that has it in its file.
 It is made once, when nobody ever went on alone. A record that is lost or damaged is refused, never taken for an
 empty one: a node that was not there when the other one went on alone could win. Make it again with --holder and
 --n as the members know them, the larger number of the two. --force puts it in place of one that is whole but
-older; it never goes back. The agent needs no reload. Where an etcd does not answer, ask again: a record that was
-made by a request whose answer was lost is there already, and exit code 3 says so.`,
+older, which never goes back, or an empty one in place of a damaged one. The agent needs no reload.
+
+Where an etcd does not answer, ask again: a record that was made by a request whose answer was lost is there
+already, and exit code 3 says so. kvmha status says before anybody asks that no answer could be kept: the disk is
+full or read-only, or the etcd has an alarm.`,
 		Args: func(cmd *cobra.Command, words []string) error {
 			return cli.Usage(cmd.CommandPath()+" create <group>", "cannot run %s with %s", cmd.CommandPath(), count(len(words), "argument"))
 		},
@@ -55,7 +58,7 @@ made by a request whose answer was lost is there already, and exit code 3 says s
 	}
 	create.Flags().StringVar(&o.holder, "holder", "", "the `NODE` that went on alone last")
 	create.Flags().Uint64Var(&o.n, "n", 0, "as which `NUMBER`")
-	create.Flags().BoolVar(&o.force, "force", false, "in place of a whole record that is older")
+	create.Flags().BoolVar(&o.force, "force", false, "in place of a whole record that is older, or an empty one in place of a damaged one")
 	cmd.AddCommand(create)
 	cmd.Example = create.Example
 	return cmd
