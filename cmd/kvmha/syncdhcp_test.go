@@ -104,4 +104,17 @@ run = ["/bin/sh", "-c", "cat >>%[3]s"]
 	if leases, err := os.ReadFile(at("b", "dhcpd.leases")); err != nil || strings.Contains(string(leases), "# of a") || !strings.Contains(string(leases), "authoring-byte-order") {
 		t.Errorf("the leases: %s, %v", leases, err)
 	}
+
+	// Without its exclude the leases would be copied: that is told before it happens.
+	file, err := os.ReadFile(filepath.Join(pair["b"].root, "etc/kvmha.toml"))
+	s.must(err)
+	if out, _, err := pair["b"].tell("check"); err != nil || strings.Contains(out, "dhcpd.leases") {
+		t.Errorf("%s, %v", out, err)
+	}
+	careless := filepath.Join(etc, "careless.toml")
+	s.must(os.WriteFile(careless, []byte(strings.Replace(string(file), "exclude =", "# exclude =", 1)), 0o600))
+	if out, _, err := pair["b"].tell("check", careless); err != nil || !strings.Contains(out, fmt.Sprintf("Sync \"dhcp\" would copy %s and 1 more like it (the leases of dhcpd), which belongs to one node.\n      type: exclude = [\"dhcpd.leases*\"]\n",
+		at("b", "dhcpd.leases"))) {
+		t.Errorf("%s, %v", out, err)
+	}
 }

@@ -6,6 +6,7 @@ import (
 
 	"kvmctl/ha"
 	"kvmctl/ha/check"
+	"kvmctl/ha/confsync"
 )
 
 // Kind is what a Sentence is.
@@ -34,12 +35,13 @@ type Sentence struct {
 
 // Facts are what was found on this node. A nil map: nobody looked.
 type Facts struct {
-	Interfaces map[string]bool     // name → it is there, for those that the file names
-	AtBoot     map[string][]string // unit → what starts it at boot, as ha/unit tells; empty: nothing does
-	Missing    map[string]bool     // unit → it is not installed
-	Tick       bool                // kvmha-tick runs
-	Paired     map[string]bool     // [peer.<name>] → its key is known here
-	SIDs       map[string]Compared // group/check, of each of type sid → what it says now
+	Interfaces map[string]bool               // name → it is there, for those that the file names
+	AtBoot     map[string][]string           // unit → what starts it at boot, as ha/unit tells; empty: nothing does
+	Missing    map[string]bool               // unit → it is not installed
+	Tick       bool                          // kvmha-tick runs
+	Paired     map[string]bool               // [peer.<name>] → its key is known here
+	SIDs       map[string]Compared           // group/check, of each of type sid → what it says now
+	Private    map[string][]confsync.Private // sync → what it would copy although it belongs to one node
 }
 
 // Compared is what a check says that was asked once.

@@ -69,7 +69,10 @@ func TestWhatFilesMean(t *testing.T) {
 			Groups: []ha.Group{group("web", func(g *ha.Group) {
 				g.PeerSkew = skew(100)
 				g.Addresses = slices.Repeat(g.Addresses, 33)
-			}), group("ucarp", func(g *ha.Group) { g.Peer, g.PeerSkew = ha.PeerUCARP, skew(100) })}}, facts: Facts{Paired: map[string]bool{"b": true}, Tick: true}},
+			}), group("ucarp", func(g *ha.Group) { g.Peer, g.PeerSkew = ha.PeerUCARP, skew(100) })}}, facts: Facts{Paired: map[string]bool{"b": true}, Tick: true,
+			Private: map[string][]confsync.Private{"zones": {{Path: "/etc/bind/a.jnl", More: 3, What: "a journal of BIND's", Exclude: "*.jnl"},
+				{Path: "/etc/bind/rndc.key", What: "the key to this machine's BIND", Exclude: "rndc.key"}},
+				"dhcp": {{Path: "/etc/a", What: "the id of this machine"}}}}},
 		{name: "sids", spec: ha.Spec{Mail: mail, Peers: []peer.Node{{Name: "varda2", Role: peer.Member}}, Groups: []ha.Group{group("files", func(g *ha.Group) {
 			for _, name := range []string{"not asked", "alike", "other", "no answer"} {
 				c := aCheck(ha.CheckSID, name, true)

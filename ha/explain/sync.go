@@ -1,6 +1,9 @@
 package explain
 
 import (
+	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 
 	"kvmctl/ha"
@@ -31,6 +34,7 @@ func (n *notes) syncs(g *ha.Group) {
 		if j.Group != g.Name {
 			continue
 		}
+		n.private(j)
 		when := whenCopied(j)
 		n.add(Promise, "", "While this node does not serve, it copies %s from the node that does, %s (sync %q).", list(j.Paths), when, j.Name)
 		if len(j.Validate) > 0 {
@@ -45,4 +49,32 @@ func (n *notes) syncs(g *ha.Group) {
 			n.add(Promise, "", "Then it runs %s.", strings.Join(j.Reload, " "))
 		}
 	}
+}
+
+// private warns of what belongs to one node and would be copied.
+func (n *notes) private(j confsync.Job) {
+	exclude, last := slices.Clone(j.Exclude), -1
+	for _, p := range n.facts.Private[j.Name] {
+		others, fix := "", ""
+		if p.More > 0 {
+			others = fmt.Sprintf(" and %d more like it", p.More)
+		}
+		if p.Exclude == "" {
+			fix = ": take it out of paths"
+		} else {
+			exclude, last = append(exclude, p.Exclude), len(n.list)
+		}
+		n.add(Warning, "", "Sync %q would copy %s%s (%s), which belongs to one node%s.", j.Name, p.Path, others, p.What, fix)
+	}
+	if last >= 0 {
+		n.list[last].Fix = "exclude = " + tomlList(exclude)
+	}
+}
+
+// tomlList writes a list as a TOML file has it.
+func tomlList(words []string) string {
+	for i, w := range words {
+		words[i] = strconv.Quote(w)
+	}
+	return "[" + strings.Join(words, ", ") + "]"
 }

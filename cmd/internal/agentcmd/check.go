@@ -16,6 +16,7 @@ import (
 	"kvmctl/configs/kvmha"
 	"kvmctl/configs/strict"
 	"kvmctl/ha"
+	"kvmctl/ha/confsync"
 	"kvmctl/ha/explain"
 	"kvmctl/ha/link"
 	"kvmctl/ha/peer"
@@ -40,8 +41,8 @@ Exit code 2 if there is one.
 
 A file without mistakes is put in plain words: per group what happens when, how soon it is noticed, what
 the file cannot rule out (a full partition, a captured advert), and what is left to do on the nodes. An
-interface that is missing and a unit that the boot starts, too, are warnings and do not change the exit
-code. Where the agent runs, the SIDs of Samba are compared with those of the other node for each check of type
+interface that is missing, a unit that the boot starts, too, and what a [[sync]] would copy although it belongs
+to one node (leases, journals, keys) are warnings and do not change the exit code. Where the agent runs, the SIDs of Samba are compared with those of the other node for each check of type
 sid.`,
 		Example: `  kvmha check
   kvmha check kvmha.toml.new
@@ -150,6 +151,10 @@ func (a *app) facts(ctx context.Context, spec ha.Spec) explain.Facts {
 				f.Missing[u.Name] = errors.Is(err, fs.ErrNotExist)
 			}
 		}
+	}
+	f.Private = map[string][]confsync.Private{}
+	for _, j := range spec.Syncs {
+		f.Private[j.Name] = confsync.LookPrivate(ctx, j)
 	}
 	f.SIDs = a.compareSIDs(ctx, &spec)
 	return f
