@@ -181,6 +181,10 @@ func (n *notes) onFailure(g *ha.Group) {
 	}
 	n.add(Promise, "", "When a check fails on the active node, %s%s; %s.", restarts, what, remind)
 	if g.OnFailure != ha.FailureStay && n.beats(g) == nil {
-		n.add(Limit, "", "CARP does not tell whether %s peer is alive while it stands by, nor whether its service is well: a hand-over may go to a node that is worse, or to nobody.", peerName(g))
+		better := "" // heartbeats tell
+		if g.Peer == ha.PeerKVMHA {
+			better = "[peer.<name>], and kvmha pair"
+		}
+		n.add(Limit, better, "CARP does not tell whether %s peer is alive while it stands by, nor whether its service is well: a hand-over may go to a node that is worse, or to nobody.", peerName(g))
 	}
 }

@@ -109,7 +109,7 @@ func (a *app) writeStatus(w *bytes.Buffer, s *ha.Status, only []string) error {
 		if g.Reason != "" {
 			role += " (" + g.Reason + ")"
 		}
-		rows = append(rows, []string{g.Name, role, age(g.Since), strings.Join(addresses(g), ","), heard(g.CARP), g.Cause})
+		rows = append(rows, []string{g.Name, role, age(g.Since), strings.Join(addresses(g), ","), heard(s.Beat, g), g.Cause})
 	}
 	if err := a.writeRecords(w, s); err != nil || len(s.Groups) == 0 && len(s.Arbiter) > 0 {
 		return errors.Join(err, degraded(w, s))
@@ -122,14 +122,14 @@ func (a *app) writeStatus(w *bytes.Buffer, s *ha.Status, only []string) error {
 			switch {
 			case c.State == "green" && c.Reason != "":
 				fmt.Fprintf(w, "%s: check %s is still green: %s\n", g.Name, c.Name, cli.Printable(c.Reason))
-			case c.State != "green" && c.Reason != "":
+			case c.State != "green" && c.Reason != "" && !told(g, c):
 				fmt.Fprintf(w, "%s: check %s is %s: %s\n", g.Name, c.Name, c.State, cli.Printable(c.Reason))
 			}
 		}
 		for _, alarm := range g.Alarms {
 			fmt.Fprintf(w, "%s: alarm: %s\n", g.Name, cli.Printable(alarm))
 		}
-		if g.Missing != "" && g.Role != "active" {
+		if g.Missing != "" && g.Missing != g.Cause && g.Role != "active" {
 			fmt.Fprintf(w, "%s: waits for: %s\n", g.Name, cli.Printable(g.Missing))
 		}
 		if g.Override != "" {
@@ -141,6 +141,11 @@ func (a *app) writeStatus(w *bytes.Buffer, s *ha.Status, only []string) error {
 		return err
 	}
 	return degraded(w, s)
+}
+
+// told reports whether an alarm has all that there is to say of a check.
+func told(g ha.GroupStatus, c ha.CheckStatus) bool {
+	return slices.Contains(g.Alarms, fmt.Sprintf("check: check %s is %s: %s", c.Name, c.State, c.Reason))
 }
 
 func degraded(w *bytes.Buffer, s *ha.Status) error {
@@ -164,11 +169,16 @@ func addresses(g ha.GroupStatus) (all []string) {
 	return all
 }
 
-func heard(c ha.CARPStatus) string {
-	if c.Heard == nil {
+// heard tells who was heard last: by heartbeats where they decide, for there a node that stands by sends no adverts.
+func heard(b *ha.BeatStatus, g ha.GroupStatus) string {
+	peer, at := g.CARP.Peer, g.CARP.Heard
+	if g.Decides == "heartbeat" && b != nil {
+		peer, at = b.Peer, b.Heard
+	}
+	if at == nil {
 		return "nobody yet"
 	}
-	return fmt.Sprintf("%s, %s ago", c.Peer, age(*c.Heard))
+	return fmt.Sprintf("%s, %s ago", peer, age(*at))
 }
 
 func age(seconds float64) string { return cli.Age(time.Duration(seconds * float64(time.Second))) }
