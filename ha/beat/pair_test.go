@@ -425,3 +425,22 @@ func tell(t *testing.T, seed uint64) {
 		t.Fatalf("seed %d: it does not come to rest: %v\n%v", seed, m.dual, m.log)
 	}
 }
+
+// The node that goes first becomes fit at the very moment in which the other one takes the group because it is not: what it knows of the other is
+// older than that.
+func TestPairFitAgainAtTheWrongMoment(t *testing.T) {
+	for seed := range uint64(5) {
+		for at := time.Duration(0); at < 600*time.Millisecond; at += modelTurn {
+			random := rand.New(rand.NewPCG(seed, uint64(at)))
+			m := newModel(t, [2]uint8{0, 100})
+			m.delay = func() time.Duration { return time.Duration(random.IntN(30)) * time.Millisecond }
+			m.nodes[0].unfit = true
+			m.run(at)
+			m.nodes[0].unfit = false
+			m.run(2 * time.Second)
+			if m.settled(time.Second); m.dual != 0 {
+				t.Fatalf("seed %d, fit after %v: both for %v\n%v", seed, at, m.dual, m.log)
+			}
+		}
+	}
+}
