@@ -39,7 +39,7 @@ func TestAChangedDHCPConfigurationIsThatOfTheStandby(t *testing.T) {
 		}
 	})
 	pair := map[string]*agent{}
-	pair["a"], pair["b"] = s.paired(func(n *hatest.Node) netip.Addr { return n.Addr }, "")
+	pair["a"], pair["b"] = s.paired(func(n *hatest.Node) netip.Addr { return n.Addr }, steady)
 	b := s.lab.Node("b")
 	gives := func(domain string) {
 		t.Helper()
@@ -71,10 +71,10 @@ paths = ["%[1]s/"]
 exclude = ["dhcpd.leases*"]
 validate = ["/usr/sbin/dhcpd", "-t", "-cf", "%[1]s/dhcpd.conf"]
 reload = [%[2]q]
-every = "1s"
+%[4]s
 [command]
 run = ["/bin/sh", "-c", "cat >>%[3]s"]
-`, at(n, ""), daemon, filepath.Join(etc, n+".alerts")))
+`, at(n, ""), daemon, filepath.Join(etc, n+".alerts"), often(n)))
 		if _, talk, err := x.tell("reload"); err != nil {
 			t.Fatal(talk)
 		}
