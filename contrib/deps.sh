@@ -68,6 +68,8 @@ if [[ ${1-} == bench ]]; then
 fi
 if [[ ${1-} == bench-ha ]]; then
 	need_program named bind9 # runs beside the groups
+	need_file openssh-server /usr/sbin/sshd # rsync over it is what config sync is measured against
+	need_program ssh openssh-client # likewise
 fi
 need_program mandoc mandoc # checks the manual
 if [[ ${1-} == e2e ]]; then

@@ -35,8 +35,8 @@ type options struct {
 
 // String gives the flags that change the figures.
 func (o options) String() string {
-	if o.only == "checks" {
-		return "-only checks"
+	if o.only == "checks" || o.only == "sync" { // the others' flags change nothing
+		return "-only " + o.only
 	}
 	s := fmt.Sprintf("-n %d -dual %d -labs %d", o.runs, o.dual, o.labs)
 	if o.only != "" {
@@ -172,7 +172,8 @@ func (b *bench) steps() []step {
 		step{"idle", "memory and CPU at rest", b.idle},
 		step{"groups", fmt.Sprintf("CPU with %d groups", manyGroups), b.groups},
 		step{"jitter", "adverts beside 4 busy loops", b.jitter},
-		step{"checks", "what checks cost, and how soon a death is known", b.checks})
+		step{"checks", "what checks cost, and how soon a death is known", b.checks},
+		step{"sync", fmt.Sprintf("copying one changed file of %d", syncFiles), b.syncs})
 }
 
 func parts() []string {

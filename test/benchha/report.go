@@ -74,6 +74,7 @@ type report struct {
 	duals   []row
 	costs   []row
 	checks  checkTables
+	syncs   []row
 	notes   []string
 }
 
@@ -84,7 +85,7 @@ func (r *report) note(format string, args ...any) {
 // missed counts the wanted figures that were not reached.
 func (r *report) missed() int {
 	n := 0
-	for _, x := range slices.Concat(r.cells, r.beats, r.duals, r.costs, r.checks.rows()) {
+	for _, x := range slices.Concat(r.cells, r.beats, r.duals, r.costs, r.checks.rows(), r.syncs) {
 		if x.wanted != "" && !x.ok {
 			n++
 		}
@@ -232,6 +233,10 @@ func (r *report) markdown() string {
 	if len(r.checks.rows()) > 0 {
 		b.WriteString("\nWhat checks cost:\n\n")
 		r.checks.markdown(&b)
+	}
+	if len(r.syncs) > 0 {
+		b.WriteString("\nConfig sync, seconds, median [worst run]:\n\n")
+		table(&b, namesOfSync, r.syncs)
 	}
 	for _, n := range r.notes {
 		fmt.Fprintf(&b, "%s\n\n", n)
