@@ -77,8 +77,9 @@ func TestDamagedRecord(t *testing.T) {
 		"two of them":                                       string(good) + string(good),
 		"too long":                                          string(good) + strings.Repeat(" ", maxRecord),
 		"a later version":                                   strings.Replace(string(good), `"version":1`, `"version":2`, 1),
-		"null":                                              "null",
-		"of a node that is no member":                       string(strange),
+		"an earlier version, which there never was":         strings.Replace(string(good), `"version":1`, `"version":0`, 1),
+		"null":                        "null",
+		"of a node that is no member": string(strange),
 	}
 	for name, text := range tests {
 		t.Run(name, func(t *testing.T) {
