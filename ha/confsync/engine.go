@@ -81,7 +81,7 @@ func (e *Engine) Run(ctx context.Context, job Job, dry bool) (all Changes, err e
 		}
 		return all, err
 	}
-	if err := e.held(job.Name, was, now); err != nil {
+	if err := e.held(ctx, job, was, now, dry); err != nil {
 		return all, err
 	}
 	if err := e.validate(during, job); err != nil || dry {

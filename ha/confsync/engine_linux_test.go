@@ -30,7 +30,11 @@ func TestMain(m *testing.M) {
 				select {}
 			}
 		}
-		if _, err := e.Run(context.Background(), job, false); err != nil {
+		act := func() error { _, err := e.Run(context.Background(), job, false); return err }
+		if len(os.Args) > 2 {
+			act = func() error { return e.Rollback(context.Background(), job) }
+		}
+		if err := act(); err != nil {
 			panic(err)
 		}
 		os.Exit(0)

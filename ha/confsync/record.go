@@ -107,18 +107,29 @@ func (e *Engine) settle(ctx context.Context, job Job, was, now record) (err erro
 	return errors.Join(err, e.remember(job.Name, now))
 }
 
-// held refuses what a rollback has put away.
-func (e *Engine) held(name string, was, now record) error {
+// held refuses what a rollback has put away, and reloads what could not be reloaded behind that.
+func (e *Engine) held(ctx context.Context, job Job, was, now record, dry bool) error {
 	if e.Anyway || was.Held.IsZero() || was.Source != "" && was.Source != now.Source {
 		return nil
 	}
-	if was.Source == "" {
-		was.Source = now.Source
-		if err := e.remember(name, was); err != nil {
-			return err
-		}
+	if dry {
+		return &HeldError{job.Name, was.Held}
 	}
-	return &HeldError{name, was.Held}
+	next := was
+	next.Source = now.Source
+	var reloaded error
+	if was.Unread {
+		e.step("reload")
+		reloaded = e.reload(ctx, job.Reload)
+		next.Unread = reloaded != nil
+	}
+	if next != was {
+		reloaded = errors.Join(reloaded, e.remember(job.Name, next))
+	}
+	if reloaded != nil {
+		return reloaded
+	}
+	return &HeldError{job.Name, was.Held}
 }
 
 // fingerprint tells what came from any other thing that comes: by what compare looks at.

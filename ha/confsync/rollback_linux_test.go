@@ -4,8 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -117,6 +120,74 @@ func TestARollbackThatIsUndoneEnds(t *testing.T) {
 	}
 	if since, err := Held(e.State, job.Name); err != nil || !since.IsZero() {
 		t.Errorf("held since %v, %v", since, err)
+	}
+}
+
+// A rollback that is killed is finished by the next pass, or was none; once it is one it holds.
+func TestAKilledRollback(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := 1; ; n++ {
+		dir, e, job := site(t)
+		if _, err := e.Run(t.Context(), job, false); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.CommandContext(t.Context(), self, dir, "rollback")
+		cmd.Env = append(os.Environ(), killAt+"="+strconv.Itoa(n))
+		out, err := cmd.CombinedOutput()
+		if err == nil {
+			if n < 10 {
+				t.Errorf("only %d steps", n)
+			}
+			return
+		}
+		if status, ok := errors.AsType[*exec.ExitError](err); !ok || status.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+			t.Fatalf("step %d: %v: %s", n, err, out)
+		}
+		begun := inode(e.journalPath(job.Name)) != 0
+		want := map[bool]string{false: after, true: before}[begun]
+		for range 2 {
+			if _, err := e.Run(t.Context(), job, false); held(err) != begun || err != nil && !begun {
+				t.Errorf("step %d: %v", n, err)
+			}
+			is(t, "step "+strconv.Itoa(n)+", after the next run", tree(t, filepath.Join(dir, "here")), want)
+		}
+		e.Anyway = true
+		if _, err := e.Run(t.Context(), job, false); err != nil {
+			t.Errorf("step %d: %v", n, err)
+		}
+		is(t, "step "+strconv.Itoa(n)+", by hand", tree(t, filepath.Join(dir, "here")), after)
+	}
+}
+
+// A reload that failed behind a rollback is tried again, too.
+func TestARollbackThatIsNotInUse(t *testing.T) {
+	dir, e, job := site(t)
+	if _, err := e.Run(t.Context(), job, false); err != nil {
+		t.Fatal(err)
+	}
+	good := job.Reload
+	job.Reload = []string{"/bin/false"}
+	if err := e.Rollback(t.Context(), job); err == nil {
+		t.Error("the reload did not fail")
+	}
+	if _, err := e.Run(t.Context(), job, false); err == nil || held(err) {
+		t.Errorf("the next pass: %v", err)
+	}
+	job.Reload = good
+	if _, err := e.Run(t.Context(), job, false); !held(err) {
+		t.Errorf("the pass behind it: %v", err)
+	}
+	if text, err := os.ReadFile(filepath.Join(dir, "reloaded")); err != nil || string(text) != "old\nold conf\n" {
+		t.Errorf("reloaded: %q, %v", text, err)
+	}
+	if err := os.Remove(filepath.Join(dir, "reloaded")); err != nil {
+		t.Error(err)
+	}
+	if _, err := e.Run(t.Context(), job, false); !held(err) || inode(filepath.Join(dir, "reloaded")) != 0 {
+		t.Errorf("reloaded twice: %v", err)
 	}
 }
 
