@@ -45,9 +45,13 @@ func askArbiter() {
 	os.Exit(0)
 }
 
-// knowing gives roots for a, b and a witness that know each other's keys.
+// knowing gives roots for a, b and a witness that know each other's keys. Each question to the witness is a process of its own, which takes time on a busy machine:
+// the site is given more of it.
 func (s *site) knowing() (roots map[string]string) {
 	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), 3*time.Minute)
+	s.t.Cleanup(cancel)
+	s.ctx = ctx
 	roots = map[string]string{}
 	public := map[string]peer.PublicKey{}
 	for _, name := range []string{"a", "b", "witness"} {

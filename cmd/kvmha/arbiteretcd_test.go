@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"net"
@@ -33,9 +32,7 @@ type inEtcd struct {
 func startInEtcd(t *testing.T) *inEtcd {
 	s := &inEtcd{site: start(t, "c", "d"), dir: t.TempDir(), data: t.TempDir(), w: map[string]*agent{}}
 	testenv.Need(t, testenv.Netns, "etcd")
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
-	t.Cleanup(cancel)
-	s.ctx, s.keys = ctx, s.knowing()
+	s.keys = s.knowing()
 	d := s.lab.Node("d").Addr
 	s.must(hatest.Certificates(s.dir, d.AsSlice(), time.Now().Add(-time.Hour), time.Now().Add(time.Hour)))
 	s.startEtcd()
