@@ -206,6 +206,7 @@ func TestWhatIsRefusedChangesNothing(t *testing.T) {
 
 // TestAKillBetweenAnyTwoSteps: what the killed run left is the old or, by the next run, the new; never a mixture of both behind a run's end.
 func TestAKillBetweenAnyTwoSteps(t *testing.T) {
+	t.Parallel()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)

@@ -14,6 +14,7 @@ var errLost = errors.New("this node is active now")
 
 // The roles change in each step of a pass: nothing is replaced before the journal is written, and all of it behind that.
 func TestRolesThatChangeEndAPass(t *testing.T) {
+	t.Parallel()
 	for _, step := range []string{"pull", "carry", "validate", "stage", "exchange", "reload"} {
 		t.Run(step, func(t *testing.T) {
 			dir, e, job := site(t)

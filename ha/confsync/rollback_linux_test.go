@@ -20,6 +20,7 @@ func held(err error) bool {
 }
 
 func TestARollbackHoldsUntilTheSourceChanges(t *testing.T) {
+	t.Parallel()
 	dir, e, job := site(t)
 	here := filepath.Join(dir, "here")
 	if _, err := e.Run(t.Context(), job, false); err != nil {
@@ -125,6 +126,7 @@ func TestARollbackThatIsUndoneEnds(t *testing.T) {
 
 // A rollback that is killed is finished by the next pass, or was none; once it is one it holds.
 func TestAKilledRollback(t *testing.T) {
+	t.Parallel()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -247,6 +249,7 @@ func TestARollbackLooksNew(t *testing.T) {
 }
 
 func TestSoManyVersionsAreKept(t *testing.T) {
+	t.Parallel()
 	dir, e, job := site(t)
 	here := filepath.Join(dir, "here")
 	began := time.Now().Add(-2 * time.Second)

@@ -14,6 +14,7 @@ import (
 
 // A job may name a unit of systemd's: it is reloaded if it can be, else restarted, and started by no means.
 func TestASwapReloadsAUnit(t *testing.T) {
+	t.Parallel()
 	dir, e, job := site(t)
 	out := filepath.Join(dir, "out")
 	service := func(reload string) string {
