@@ -6,18 +6,20 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"kvmctl/internal/flock"
 )
 
 // Engine copies on the node that receives.
 type Engine struct {
-	State  string                                         // directory of journals and locks
-	Source func(job Job, path int) (shell, source string) // rsync's -e and its source; without shell the source is here
-	Step   func(name string)                              // is told of each step before it is done; nil: nobody
-	Unit   func(ctx context.Context, name string) error   // has a unit read its files again; nil: there are none
-	Still  func(ctx context.Context, job Job) error       // asks whether the roles are what they were; nil: they are
-	Anyway bool                                           // what a rollback put away comes again
+	State   string                                         // directory of journals and locks
+	Source  func(job Job, path int) (shell, source string) // rsync's -e and its source; without shell the source is here
+	Step    func(name string)                              // is told of each step before it is done; nil: nobody
+	Unit    func(ctx context.Context, name string) error   // has a unit read its files again; nil: there are none
+	Still   func(ctx context.Context, job Job) error       // asks whether the roles are what they were; nil: they are
+	Silence time.Duration                                  // of the source, that ends a pull; 0: a minute
+	Anyway  bool                                           // what a rollback put away comes again
 }
 
 func (e *Engine) step(name string) {

@@ -1,6 +1,7 @@
 package confsync
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,7 +25,7 @@ const wireFlags = "-logtpre.LsfxC"
 func (e *Engine) pull(ctx context.Context, job Job, i int, next string) error {
 	p := job.Paths[i]
 	shell, source := e.Source(job, i)
-	argv := []string{"rsync", "-rlptgo", "--numeric-ids", "--no-protect-args", "--timeout=60",
+	argv := []string{"rsync", "-rlptgo", "--numeric-ids", "--no-protect-args", e.timeout(),
 		"--modify-window=-1", // compares nanoseconds: a file may change twice in a second
 		"--chmod=Fug-s"}      // configuration is no program that runs as its owner
 	if shell != "" {
@@ -41,6 +42,9 @@ func (e *Engine) pull(ctx context.Context, job Job, i int, next string) error {
 		next += "/"
 	}
 	said, err := execute(ctx, append(argv, "--", source, next), false)
+	if errors.Is(err, exec.ErrNotFound) {
+		return &NoRsyncError{}
+	}
 	if err != nil {
 		return fmt.Errorf("pull %s: %w", p, err)
 	}
@@ -49,6 +53,21 @@ func (e *Engine) pull(ctx context.Context, job Job, i int, next string) error {
 	}
 	return nil
 }
+
+// silence is how long rsync waits for the other end when nothing comes, as it does from a node that died.
+const silence = time.Minute
+
+func (e *Engine) timeout() string {
+	return fmt.Sprintf("--timeout=%d", int(cmp.Or(e.Silence, silence).Seconds()))
+}
+
+// NoRsyncError says that the program is not there.
+type NoRsyncError struct{}
+
+func (e *NoRsyncError) Error() string { return "rsync is not installed on this node" }
+
+// Hint says how it comes.
+func (e *NoRsyncError) Hint() string { return "apt-get install rsync" }
 
 // underNew binds what is staged over its place, pair by pair up to a --, for whoever comes then; it has mounts of its own.
 const underNew = `while [ "$1" != -- ]; do mount --bind "$1" "$2" || exit 125; shift 2; done; shift; exec "$@"`
@@ -199,8 +218,11 @@ func Serve(ctx context.Context, c io.ReadWriteCloser, path string) error {
 	return nil
 }
 
-// Offered reports whether a declared path is what the file says it is; a link in its place is followed nowhere.
+// Offered reports whether there is an rsync, and whether a declared path is what the file says it is; a link in its place is followed nowhere.
 func Offered(path string) error {
+	if _, err := exec.LookPath("rsync"); err != nil {
+		return &NoRsyncError{}
+	}
 	info, err := os.Lstat(filepath.Clean(path))
 	if err != nil {
 		return fmt.Errorf("offer %s: %w", path, err)
