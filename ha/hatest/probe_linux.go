@@ -148,17 +148,31 @@ func (a Answers) Takeover(event time.Time, node string) (time.Duration, bool) {
 // Outage is the longest time between two answers that followed each other, the later one after from and the former before to; without any
 // it is the whole time.
 func (a Answers) Outage(from, to time.Time) time.Duration {
-	longest, last := time.Duration(0), from
+	last, next := a.Longest(from, to)
+	return next.Sub(last)
+}
+
+// Longest gives when an Outage began and ended.
+func (a Answers) Longest(from, to time.Time) (begin, end time.Time) {
+	last := from
+	longer := func(next time.Time) {
+		if begin.IsZero() || next.Sub(last) > end.Sub(begin) {
+			begin, end = last, next
+		}
+		last = next
+	}
 	for _, x := range a {
 		if x.At.Before(from) {
 			last = x.At
 			continue
 		}
-		longest = max(longest, x.At.Sub(last))
-		last = x.At
+		longer(x.At)
 		if x.At.After(to) {
-			return longest
+			return begin, end
 		}
 	}
-	return max(longest, to.Sub(last))
+	if to.After(last) {
+		longer(to)
+	}
+	return begin, end
 }
