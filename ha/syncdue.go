@@ -57,6 +57,11 @@ func (c *channel) syncIfDue(ctx context.Context, spec Spec, job confsync.Job, p 
 	if errors.Is(err, ErrSource) { // the others copy: when this node stands by again, the day's copy is not made up for
 		c.settle(job, p, wall)
 		p.Mark = mark // of an old view
+		if p.Failed { // what was not copied is of no interest to the source
+			p.Failed = false
+			c.a.Degrade("sync "+job.Name, nil)
+			c.say(spec, job, nil)
+		}
 	}
 	if err != nil {
 		return // the source's business, or nobody's: the group's own alarms tell

@@ -43,7 +43,7 @@ func (e *Engine) pull(ctx context.Context, job Job, i int, next string) error {
 	}
 	said, err := execute(ctx, append(argv, "--", source, next), false)
 	if errors.Is(err, exec.ErrNotFound) {
-		return &NoRsyncError{}
+		return fmt.Errorf("pull %s on this node: %w", p, &NoRsyncError{})
 	}
 	if err != nil {
 		return fmt.Errorf("pull %s: %w", p, err)
@@ -64,7 +64,7 @@ func (e *Engine) timeout() string {
 // NoRsyncError says that the program is not there.
 type NoRsyncError struct{}
 
-func (e *NoRsyncError) Error() string { return "rsync is not installed on this node" }
+func (e *NoRsyncError) Error() string { return "rsync is not installed" }
 
 // Hint says how it comes.
 func (e *NoRsyncError) Hint() string { return "apt-get install rsync" }
