@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -55,7 +56,7 @@ func (e *Engine) Run(ctx context.Context, job Job, dry bool) (all Changes, err e
 			return // the next run needs what is staged
 		}
 		for _, p := range job.Paths {
-			err = errors.Join(err, os.RemoveAll(filepath.Join(beside(p), staged)))
+			err = errors.Join(err, discard(beside(p), staged), os.RemoveAll(placeOf(p, arrived)))
 		}
 	}()
 	was, err := e.recall(job.Name)
@@ -65,11 +66,13 @@ func (e *Engine) Run(ctx context.Context, job Job, dry bool) (all Changes, err e
 	during, stop := e.watch(ctx, job)
 	defer stop()
 	here, came := newPrint(), newPrint()
+	var equal []func() error
 	for i, p := range job.Paths {
-		c, err := e.stage(during, job, i, here, came)
+		c, later, err := e.stage(during, job, i, here, came)
 		if err != nil {
 			return all, err
 		}
+		equal = append(equal, later)
 		all = all.plus(c)
 		if err := guard(job, p, c, all); err != nil {
 			return all, err
@@ -85,6 +88,13 @@ func (e *Engine) Run(ctx context.Context, job Job, dry bool) (all Changes, err e
 	}
 	if err := e.held(ctx, job, was, now, dry); err != nil {
 		return all, err
+	}
+	for _, make := range equal {
+		if make != nil {
+			if err := make(); err != nil {
+				return all, err
+			}
+		}
 	}
 	if err := e.validate(during, job); err != nil || dry {
 		return all, err
@@ -110,47 +120,82 @@ func (e *Engine) commit(ctx context.Context, job Job, now record) error {
 	return e.swap(ctx, job, staged, now)
 }
 
-// stage pulls one path beside its place, and adds to the fingerprints of what is here and of what came.
-func (e *Engine) stage(ctx context.Context, job Job, i int, here, came *fingerprint) (Changes, error) {
+// stage pulls one path beside its place, and adds to the fingerprints of what is here and of what came. Of a directory that is equal no tree is made until
+// later is called: it is wanted when another path of the job is not equal.
+func (e *Engine) stage(ctx context.Context, job Job, i int, here, came *fingerprint) (c Changes, later func() error, err error) {
 	p := job.Paths[i]
 	clean, side := filepath.Clean(p), beside(p)
-	next := filepath.Join(side, staged)
 	if err := e.place(p); err != nil {
-		return Changes{}, err
+		return c, nil, err
 	}
-	if err := os.RemoveAll(next); err != nil {
-		return Changes{}, fmt.Errorf("remove what was staged: %w", err)
+	if err := errors.Join(discard(side, staged), os.RemoveAll(placeOf(p, arrived))); err != nil {
+		return c, nil, fmt.Errorf("remove what was staged: %w", err)
 	}
 	if err := os.MkdirAll(side, 0o700); err != nil {
-		return Changes{}, fmt.Errorf("make room beside %s: %w", p, err)
+		return c, nil, fmt.Errorf("make room beside %s: %w", p, err)
 	}
 	e.step("pull")
-	if err := e.pull(ctx, job, i, next); err != nil {
-		return Changes{}, err
+	listed, err := e.pull(ctx, job, i)
+	if err != nil {
+		return c, nil, err
 	}
 	exclude := job.excludeOf(p)
 	old, apart, err := entries(clean, exclude)
 	if err != nil {
-		return Changes{}, err
+		return c, nil, err
 	}
-	now, _, err := entries(next, exclude)
+	now, equal, err := e.tree(job, p, old, listed)
 	if err != nil {
-		return Changes{}, err
+		return c, nil, err
 	}
-	if len(now) == 0 {
-		return Changes{}, fmt.Errorf("pull %s: nothing came", p)
-	}
-	if err := errors.Join(expected(p, now), onlyBelow(p, now, apart)); err != nil {
-		return Changes{}, fmt.Errorf("pull %s: %w", p, err)
+	if err := onlyBelow(p, now, apart); err != nil {
+		return c, nil, fmt.Errorf("pull %s: %w", p, err)
 	}
 	here.add(old)
 	came.add(now)
+	if equal != nil {
+		later = func() error { return errors.Join(equal(), carry(clean, placeOf(p, staged), apart)) }
+		return compare(old, now), later, nil
+	}
 	e.step("carry")
-	c := compare(old, now)
+	c = compare(old, now)
 	if full(old) && !full(now) {
 		c.New = 0 // empty files are as little as an empty directory
 	}
-	return c, carry(clean, next, apart)
+	return c, nil, carry(clean, placeOf(p, staged), apart)
+}
+
+// tree stages what has been pulled, and lists it; of a directory that is equal it is what is here, and later makes the staged one.
+func (e *Engine) tree(job Job, p string, old map[string]fs.FileInfo, listed map[string]bool) (now map[string]fs.FileInfo, later func() error, err error) {
+	from, exclude := placeOf(p, staged), job.excludeOf(p)
+	if directory(p) {
+		from = placeOf(p, arrived)
+	}
+	came, _, err := entries(from, exclude)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(came) == 0 {
+		return nil, nil, fmt.Errorf("pull %s: nothing came", p)
+	}
+	if err := expected(p, came); err != nil {
+		return nil, nil, fmt.Errorf("pull %s: %w", p, err)
+	}
+	if !directory(p) {
+		return came, nil, nil
+	}
+	if err := told(p, old, came, listed); err != nil {
+		return nil, nil, err
+	}
+	make := func() error { return assemble(p, old, came, listed) }
+	if sameTree(old, came, listed) {
+		return old, make, nil
+	}
+	if err := make(); err != nil {
+		return nil, nil, err
+	}
+	now, _, err = entries(placeOf(p, staged), exclude)
+	return now, nil, err
 }
 
 // place makes sure that there is something to exchange: the first run finds an empty place.

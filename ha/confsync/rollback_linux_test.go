@@ -273,7 +273,7 @@ func TestSoManyVersionsAreKept(t *testing.T) {
 		return text
 	}
 	is(t, "versions", numbers(), "4: 4 files\n3: 4 files\n")
-	if names, err := os.ReadDir(here + "/.zones.kvmha"); err != nil || len(names) != 2 {
+	if names, err := os.ReadDir(here + "/.zones.kvmha"); err != nil || len(names) != 3 || names[2].Name() != spare {
 		t.Errorf("beside: %v, %v", names, err)
 	}
 	if err := e.RollbackTo(t.Context(), job, 2); err == nil || err.Error() != "version 2 is not kept" {

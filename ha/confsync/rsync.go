@@ -21,10 +21,12 @@ import (
 // wireFlags are what rsync(1) puts on the wire of -rlptgo toward a sender; the capabilities behind e. are those of rsync 3.1 and later.
 const wireFlags = "-logtpre.LsfxC"
 
-// pull runs rsync toward a staged path. What is equal to the old tree becomes a hard link to it.
-func (e *Engine) pull(ctx context.Context, job Job, i int, next string) error {
+// pull runs rsync toward what lies beside a path: a file toward its staged place, of a directory what differs and all directories. It gives the names of
+// all that the source has in a directory.
+func (e *Engine) pull(ctx context.Context, job Job, i int) (listed map[string]bool, err error) {
 	p := job.Paths[i]
 	shell, source := e.Source(job, i)
+	next := placeOf(p, staged)
 	argv := []string{"rsync", "-rlptgo", "--numeric-ids", "--no-protect-args", e.timeout(),
 		"--modify-window=-1", // compares nanoseconds: a file may change twice in a second
 		"--chmod=Fug-s"}      // configuration is no program that runs as its owner
@@ -32,26 +34,30 @@ func (e *Engine) pull(ctx context.Context, job Job, i int, next string) error {
 		argv = append(argv, "-e", shell)
 	}
 	if directory(p) {
-		argv = append(argv, "--link-dest="+filepath.Clean(p)+"/")
+		next = placeOf(p, arrived) + "/"
+		argv = append(argv, "-8", "-ii", listFormat, "--compare-dest="+filepath.Clean(p)+"/")
 		for _, x := range job.Exclude {
 			if strings.Contains(x, "/") {
 				x = "/" + strings.Trim(x, "/")
 			}
 			argv = append(argv, "--exclude="+x)
 		}
-		next += "/"
 	}
-	said, err := execute(ctx, append(argv, "--", source, next), false)
+	var out listing
+	said, err := execute(ctx, append(argv, "--", source, next), false, &out)
 	if errors.Is(err, exec.ErrNotFound) {
-		return fmt.Errorf("pull %s on this node: %w", p, &NoRsyncError{})
+		return nil, fmt.Errorf("pull %s on this node: %w", p, &NoRsyncError{})
+	}
+	if err == nil && said.exit == 0 {
+		err = out.err
 	}
 	if err != nil {
-		return fmt.Errorf("pull %s: %w", p, err)
+		return nil, fmt.Errorf("pull %s: %w", p, err)
 	}
 	if said.exit != 0 {
-		return fmt.Errorf("pull %s: rsync ends with %d: %s", p, said.exit, said.text)
+		return nil, fmt.Errorf("pull %s: rsync ends with %d: %s", p, said.exit, said.text)
 	}
-	return nil
+	return out.names, nil
 }
 
 // silence is how long rsync waits for the other end when nothing comes, as it does from a node that died.
@@ -82,7 +88,7 @@ func (e *Engine) validate(ctx context.Context, job Job) error {
 	for _, p := range job.Paths {
 		argv = append(argv, filepath.Join(beside(p), staged), filepath.Clean(p))
 	}
-	said, err := execute(ctx, append(append(argv, "--"), job.Validate...), true)
+	said, err := execute(ctx, append(append(argv, "--"), job.Validate...), true, nil)
 	if err != nil {
 		return fmt.Errorf("validate: %w", err)
 	}
@@ -102,7 +108,7 @@ func (e *Engine) reload(ctx context.Context, argv []string) error {
 		err = e.reloadUnit(ctx, u)
 	} else {
 		var said said
-		if said, err = execute(ctx, argv, false); err == nil && said.exit != 0 {
+		if said, err = execute(ctx, argv, false, nil); err == nil && said.exit != 0 {
 			err = fmt.Errorf("it ends with %d: %s", said.exit, said.text)
 		}
 	}
@@ -138,12 +144,16 @@ const maxSaid = 2 << 10
 // grace is how long a program's own children may keep its output open.
 const grace = 2 * time.Second
 
-func execute(ctx context.Context, argv []string, mounts bool) (said, error) {
+// execute runs a program, whose output goes to list where there is one.
+func execute(ctx context.Context, argv []string, mounts bool, list *listing) (said, error) {
 	runtime.LockOSThread() // the parent-death signal comes when the thread that forked ends
 	defer runtime.UnlockOSThread()
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	var out tail
 	cmd.Stdout, cmd.Stderr = &out, &out
+	if list != nil {
+		cmd.Stdout = list
+	}
 	cmd.SysProcAttr, cmd.WaitDelay, cmd.Dir = apart(mounts), grace, "/"
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }

@@ -58,14 +58,14 @@ func nextVersion(job Job) (string, error) {
 	return versionName(last + 1), nil
 }
 
-// prune removes the oldest versions beside a path, until keep are left.
+// prune removes the oldest versions beside a path, until keep are left; one of them stays as the spare tree.
 func prune(side string, keep int) error {
 	all, err := versions(side)
 	if err != nil {
 		return err
 	}
 	for _, n := range all[min(keep, len(all)):] {
-		if err := os.RemoveAll(filepath.Join(side, versionName(n))); err != nil {
+		if err := discard(side, versionName(n)); err != nil {
 			return fmt.Errorf("remove an old version: %w", err)
 		}
 	}
