@@ -67,6 +67,7 @@ func (c *channel) syncIfDue(ctx context.Context, spec Spec, job confsync.Job, p 
 		return // the source's business, or nobody's: the group's own alarms tell
 	}
 	c.a.Log.Debug("a sync is due", "sync", job.Name, "from", from, "why", why)
+	was := *p
 	p.Began, p.Mark = now, mark
 	within, cancel := context.WithTimeout(ctx, syncWait)
 	err = c.a.Sync(within, job, from)
@@ -74,14 +75,15 @@ func (c *channel) syncIfDue(ctx context.Context, spec Spec, job confsync.Job, p 
 	if ctx.Err() != nil {
 		return
 	}
-	if _, ended := errors.AsType[*confsync.EndedError](err); ended { // nothing is wrong
+	if _, ended := errors.AsType[*confsync.EndedError](err); ended { // nothing is wrong, and nothing is done
+		p.Mark = was.Mark
 		c.a.Log.Info("a sync has ended early", "sync", job.Name, "why", err)
 		return
 	}
 	if c.a.Degrade("sync "+job.Name, err); err == nil {
 		c.settle(job, p, wall)
 	}
-	if was := p.Failed; err != nil != was {
+	if err != nil != was.Failed {
 		p.Failed = err != nil
 		c.say(spec, job, err)
 	}

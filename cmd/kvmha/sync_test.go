@@ -96,7 +96,8 @@ at = "03:30"
 		}
 	}
 	serves("192.0.2.10")
-	for n, x := range pair {
+	for _, n := range []string{"a", "b"} { // the source first: a pass that b tries before is tried again minutes later
+		x := pair[n]
 		dir := filepath.Join(etc, n)
 		other := at(n, "hand")
 		s.put(filepath.Join(other, "zones/one"), "1\n")
