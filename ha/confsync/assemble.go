@@ -47,16 +47,13 @@ func told(p string, old, came map[string]fs.FileInfo, listed map[string]bool) er
 }
 
 // assemble makes the staged tree of a directory: what came is moved into it, and what is equal is a hard link to the file in place. No file is written,
-// and none gets another owner, mode or time: they are those in place.
-func assemble(p string, old, came map[string]fs.FileInfo, listed map[string]bool) error {
+// and none gets another owner, mode or time: they are those in place. have is what the spare tree has.
+func assemble(p string, old, came, have map[string]fs.FileInfo, listed map[string]bool) (err error) {
 	clean, from, next := filepath.Clean(p), placeOf(p, arrived), placeOf(p, staged)
 	if err := base(placeOf(p, spare), next); err != nil {
 		return err
 	}
-	have, _, err := entries(next, nil)
-	if err != nil {
-		return err
-	}
+	have = maps.Clone(have)
 	for name, info := range have {
 		c, moved := came[name]
 		o, was := old[name]
@@ -81,7 +78,7 @@ func assemble(p string, old, came map[string]fs.FileInfo, listed map[string]bool
 		switch {
 		case moved && c.IsDir():
 			dirs = append(dirs, name)
-			if !kept {
+			if !kept && name != "." {
 				err = os.Mkdir(at, 0o700)
 			}
 		case moved:

@@ -1,12 +1,15 @@
 package confsync
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"kvmctl/internal/flock"
@@ -66,13 +69,16 @@ func (e *Engine) Run(ctx context.Context, job Job, dry bool) (all Changes, err e
 	during, stop := e.watch(ctx, job)
 	defer stop()
 	here, came := newPrint(), newPrint()
+	var trees []staging
 	var equal []func() error
 	for i, p := range job.Paths {
-		c, later, err := e.stage(during, job, i, here, came)
+		s, c, later, err := e.stage(during, job, i)
 		if err != nil {
 			return all, err
 		}
-		equal = append(equal, later)
+		here.add(s.old)
+		came.add(s.now)
+		trees, equal = append(trees, s), append(equal, later)
 		all = all.plus(c)
 		if err := guard(job, p, c, all); err != nil {
 			return all, err
@@ -99,18 +105,18 @@ func (e *Engine) Run(ctx context.Context, job Job, dry bool) (all Changes, err e
 	if err := e.validate(during, job); err != nil || dry {
 		return all, err
 	}
-	return all, e.commit(ctx, job, now)
+	return all, e.commit(ctx, job, now, trees)
 }
 
 // commit puts what is staged in place.
-func (e *Engine) commit(ctx context.Context, job Job, now record) error {
+func (e *Engine) commit(ctx context.Context, job Job, now record, trees []staging) error {
 	for _, p := range job.Paths { // the validator took its time
 		if err := refresh(p, placeOf(p, staged), job.excludeOf(p)); err != nil {
 			return err
 		}
 	}
 	now.Place = now.Source
-	fresh, err := freshen(job, staged)
+	fresh, err := freshen(job, staged, trees)
 	if err == nil && fresh {
 		now.Place, err = printOf(job, staged)
 	}
@@ -120,82 +126,88 @@ func (e *Engine) commit(ctx context.Context, job Job, now record) error {
 	return e.swap(ctx, job, staged, now)
 }
 
-// stage pulls one path beside its place, and adds to the fingerprints of what is here and of what came. Of a directory that is equal no tree is made until
-// later is called: it is wanted when another path of the job is not equal.
-func (e *Engine) stage(ctx context.Context, job Job, i int, here, came *fingerprint) (c Changes, later func() error, err error) {
+// stage pulls one path beside its place. Of a directory that is equal no tree is made until later is called: it is wanted when another path of the job
+// is not equal.
+func (e *Engine) stage(ctx context.Context, job Job, i int) (s staging, c Changes, later func() error, err error) {
 	p := job.Paths[i]
 	clean, side := filepath.Clean(p), beside(p)
 	if err := e.place(p); err != nil {
-		return c, nil, err
+		return s, c, nil, err
 	}
 	if err := errors.Join(discard(side, staged), os.RemoveAll(placeOf(p, arrived))); err != nil {
-		return c, nil, fmt.Errorf("remove what was staged: %w", err)
+		return s, c, nil, fmt.Errorf("remove what was staged: %w", err)
 	}
 	if err := os.MkdirAll(side, 0o700); err != nil {
-		return c, nil, fmt.Errorf("make room beside %s: %w", p, err)
+		return s, c, nil, fmt.Errorf("make room beside %s: %w", p, err)
 	}
 	e.step("pull")
 	listed, err := e.pull(ctx, job, i)
 	if err != nil {
-		return c, nil, err
+		return s, c, nil, err
 	}
-	exclude := job.excludeOf(p)
-	old, apart, err := entries(clean, exclude)
+	var have map[string]fs.FileInfo
+	var failed error
+	var second sync.WaitGroup // two trees are listed in the time of one
+	second.Go(func() { have, _, failed = entries(placeOf(p, spare), nil) })
+	old, apart, err := entries(clean, job.excludeOf(p))
+	second.Wait()
+	if err := cmp.Or(err, failed); err != nil {
+		return s, c, nil, err
+	}
+	s.old = old
+	equal, err := e.tree(job, p, &s, have, listed)
 	if err != nil {
-		return c, nil, err
+		return s, c, nil, err
 	}
-	now, equal, err := e.tree(job, p, old, listed)
-	if err != nil {
-		return c, nil, err
+	if err := onlyBelow(p, s.now, apart); err != nil {
+		return s, c, nil, fmt.Errorf("pull %s: %w", p, err)
 	}
-	if err := onlyBelow(p, now, apart); err != nil {
-		return c, nil, fmt.Errorf("pull %s: %w", p, err)
-	}
-	here.add(old)
-	came.add(now)
-	if equal != nil {
-		later = func() error { return errors.Join(equal(), carry(clean, placeOf(p, staged), apart)) }
-		return compare(old, now), later, nil
-	}
-	e.step("carry")
-	c = compare(old, now)
-	if full(old) && !full(now) {
+	c = compare(s.old, s.now)
+	if full(s.old) && !full(s.now) {
 		c.New = 0 // empty files are as little as an empty directory
 	}
-	return c, nil, carry(clean, placeOf(p, staged), apart)
+	if equal != nil {
+		return s, c, func() error { return errors.Join(equal(), carry(clean, placeOf(p, staged), apart)) }, nil
+	}
+	e.step("carry")
+	return s, c, nil, carry(clean, placeOf(p, staged), apart)
 }
 
-// tree stages what has been pulled, and lists it; of a directory that is equal it is what is here, and later makes the staged one.
-func (e *Engine) tree(job Job, p string, old map[string]fs.FileInfo, listed map[string]bool) (now map[string]fs.FileInfo, later func() error, err error) {
-	from, exclude := placeOf(p, staged), job.excludeOf(p)
+// tree stages what has been pulled, and lists it; of a directory that is equal it is what is here, and later makes the staged one. have is what the
+// spare tree has.
+func (e *Engine) tree(job Job, p string, s *staging, have map[string]fs.FileInfo, listed map[string]bool) (later func() error, err error) {
+	from := placeOf(p, staged)
 	if directory(p) {
 		from = placeOf(p, arrived)
 	}
-	came, _, err := entries(from, exclude)
+	came, _, err := entries(from, job.excludeOf(p))
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if len(came) == 0 {
-		return nil, nil, fmt.Errorf("pull %s: nothing came", p)
+		return nil, fmt.Errorf("pull %s: nothing came", p)
 	}
 	if err := expected(p, came); err != nil {
-		return nil, nil, fmt.Errorf("pull %s: %w", p, err)
+		return nil, fmt.Errorf("pull %s: %w", p, err)
 	}
-	if !directory(p) {
-		return came, nil, nil
+	if s.now = came; !directory(p) {
+		return nil, nil
 	}
-	if err := told(p, old, came, listed); err != nil {
-		return nil, nil, err
+	if err := told(p, s.old, came, listed); err != nil {
+		return nil, err
 	}
-	make := func() error { return assemble(p, old, came, listed) }
-	if sameTree(old, came, listed) {
-		return old, make, nil
+	make := func() error { return assemble(p, s.old, came, have, listed) }
+	if sameTree(s.old, came, listed) {
+		s.now = s.old
+		return make, nil
 	}
-	if err := make(); err != nil {
-		return nil, nil, err
+	s.now = maps.Clone(came)
+	for name := range listed {
+		if _, moved := came[name]; !moved {
+			s.now[name] = s.old[name] // the same file
+		}
 	}
-	now, _, err = entries(placeOf(p, staged), exclude)
-	return now, nil, err
+	return nil, make()
 }
 
 // place makes sure that there is something to exchange: the first run finds an empty place.

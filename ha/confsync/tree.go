@@ -32,13 +32,14 @@ func excluded(patterns []string, rel string) bool {
 // entries lists what lies below root, excluded ones apart. A root that is a file is one entry, and one that is not there none.
 func entries(root string, exclude []string) (kept map[string]fs.FileInfo, apart []string, err error) {
 	kept = map[string]fs.FileInfo{}
+	root = filepath.Clean(root)
 	err = filepath.WalkDir(root, func(at string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
-		rel, err := filepath.Rel(root, at)
-		if err != nil {
-			return err
+		rel := "."
+		if at != root {
+			rel = at[len(root)+1:] // Join has cleaned it
 		}
 		if rel != "." && excluded(exclude, filepath.ToSlash(rel)) {
 			if apart = append(apart, rel); d.IsDir() {

@@ -147,7 +147,11 @@ func (e *Engine) RollbackTo(ctx context.Context, job Job, number int) error {
 			return err
 		}
 	}
-	if _, err := freshen(job, versionName(number)); err != nil {
+	trees, err := stagings(job, versionName(number))
+	if err != nil {
+		return err
+	}
+	if _, err := freshen(job, versionName(number), trees); err != nil {
 		return err
 	}
 	away, err := nextVersion(job)
