@@ -35,6 +35,7 @@ func (b *bench) contendersByHeartbeat() []contender {
 // The bounds are FAILOVER's: a lease that has to end has its time, the link is asked whether it has, and nobody has the address meanwhile.
 func heartbeatCells() []cell {
 	const crash, late = 1700 * time.Millisecond, 2500 * time.Millisecond
+	const back = 300 * time.Millisecond // to ask for it by heartbeats; the other one serves until then
 	restart := func(r *rig) error { return errors.Join(r.a.Join(), r.start(r.a)) }
 	return []cell{
 		{"hcrash", "host crash, by heartbeat", false, []act{
@@ -52,7 +53,7 @@ func heartbeatCells() []cell {
 			{"it hears again", "a", 4 * time.Second, func(r *rig) error { return r.b.Join() }, rule{alone: true, outage: 50 * time.Millisecond}, healSpread}}},
 		{"hhang", "hang and thaw, by heartbeat", false, []act{
 			{"hang", "b", dualWindow, func(r *rig) error { return r.signal(r.a, unix.SIGSTOP) }, rule{alone: true, first: crash, outage: late}, 0},
-			{"thaw", "a", 4 * time.Second, func(r *rig) error { return r.signal(r.a, unix.SIGCONT) }, rule{alone: true, outage: 50 * time.Millisecond}, 0}}},
+			{"thaw", "a", 4 * time.Second, func(r *rig) error { return r.signal(r.a, unix.SIGCONT) }, rule{alone: true, first: back}, 0}}},
 	}
 }
 
