@@ -5,7 +5,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -165,13 +164,6 @@ func TestCase02AgentHangsForAnyTime(t *testing.T) {
 			}
 			moves := a.web().Moves
 			_, longest := w.waited(begin, time.Now())
-			if s.bothElected(a) {
-				t.Log("both were elected at once")
-				if s.holders.Dual() > ucarpDeaf+longest || times["a"] > moves || times["a"] > 2 || times["b"] > 2 {
-					t.Errorf("on both nodes for %s, active %d times: %+v", s.holders.Dual(), moves, spans)
-				}
-				return
-			}
 			s.noDual()
 			switch {
 			case times["a"] > moves: // not by a promote
@@ -191,20 +183,3 @@ const (
 	hidesAPromote = 100 * time.Millisecond
 	endsALease    = 500 * time.Millisecond
 )
-
-// ucarpDeaf is how long an advert may wait for a ucarp that reads it (0.115 to 0.834 s were measured). One that is elected meanwhile takes the
-// address, and has it until then.
-const ucarpDeaf = time.Second
-
-// bothElected says that the agent, whose address went with its lease and was in nobody's hands, and the ucarp ended their dead intervals together: the
-// ucarp had the agent's first advert before it, and did not read it.
-func (s *site) bothElected(a *agent) bool {
-	s.t.Helper()
-	elected, _ := a.saidAt("msg=role", "to=promoting")
-	for _, span := range s.holders.Spans() {
-		if span.Node == "b" && span.From.After(elected) && span.From.Sub(elected) < ucarpDeaf {
-			return strings.Contains(a.Output(), "event=frozen")
-		}
-	}
-	return false
-}

@@ -128,7 +128,7 @@ func TestInterfaceVanishesAndComesBack(t *testing.T) {
 	a.role("waiting")
 	if err := hatest.Until(s.ctx, func() bool {
 		out, _ := a.ask("status")
-		return strings.Contains(out, "web: waits for: there is no interface eth0\n")
+		return strings.Contains(out, "there is no interface eth0\n")
 	}); err != nil {
 		t.Error("status never says which interface it waits for")
 	}

@@ -17,6 +17,7 @@ type Machine struct {
 	claims  bool // it advertises; always so in Master, and in Candidate unless it preempts
 
 	adAt     time.Time // the next advert, while it claims
+	lastAd   time.Time // when the last one was sent; zero: none, or it was taken back by a good-bye
 	deadAt   time.Time // the master counts as dead, while it listens
 	awaited  time.Time // deadAt of the program before, until this one listens; zero: none
 	graced   bool      // deadAt was put off because nobody had called Step in time
@@ -73,6 +74,7 @@ func (m *Machine) Step(now time.Time, in Input) []Effect {
 		if m.facts.State == Silent {
 			m.to(Backup, ByAllow, Claim{})
 			m.goOnWaiting()
+			m.goOnListening()
 		}
 	case Silence:
 		if m.facts.State != Silent {
@@ -167,6 +169,21 @@ func (m *Machine) missed() {
 		return
 	}
 	m.elect(ByDeadMaster, Claim{})
+}
+
+// goOnListening is for a machine that was silent for a moment only, as after a freeze that cost it its lease: the dead interval runs from its own last
+// advert, or the last one that it heard, as it does for everybody else, so that the preferred one is elected first. At least one interval of it is
+// still to come, in which a master would be heard. Begun anew it would end together with that of a ucarp that goes second, which may leave the first
+// advert unread for 0.8 s and take the address meanwhile.
+func (m *Machine) goOnListening() {
+	from := m.lastAd
+	if m.facts.Heard.After(from) {
+		from = m.facts.Heard
+	}
+	at := from.Add(m.cfg.Dead())
+	if !m.lastAd.IsZero() && at.Before(m.deadAt) && !at.Before(m.now.Add(m.cfg.Interval(m.cfg.Skew))) {
+		m.deadAt = at
+	}
 }
 
 // restart begins to wait for an advert.

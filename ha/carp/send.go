@@ -20,6 +20,7 @@ func (m *Machine) claim() {
 func (m *Machine) advertise() {
 	skew := m.skew()
 	m.send(m.cfg.Base, skew)
+	m.lastAd = m.now
 	m.adAt, m.answered = m.now.Add(m.beat()), false
 }
 
@@ -37,6 +38,7 @@ func (m *Machine) beat() time.Duration {
 func (m *Machine) bowOut(aloud bool) {
 	if m.claims && aloud {
 		m.send(255, 255)
+		m.lastAd = time.Time{} // the other one takes over at once
 	}
 	m.claims = false
 }

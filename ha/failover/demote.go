@@ -24,7 +24,7 @@ func yieldFor(e Event) yield {
 	switch e {
 	case EventDeposed, EventLeftovers:
 		return yieldNot
-	case EventFrozen: // it claims nothing until it has listened for a dead interval
+	case EventFrozen: // it claims nothing until it has listened: carp.Machine says how long
 		return yieldQuiet
 	case EventSwitch, EventWanted:
 		return yieldRelease
