@@ -32,6 +32,7 @@ func TestCase04TheWallClockDecidesNothing(t *testing.T) {
 		"ha/check/once.go":           {1, "difference: how long a question took, for people"},
 		"ha/confsync/tree.go":        {2, "two files' own times, compared with each other"},
 		"ha/confsync/fresh.go":       {5, "files' own times, compared with each other; the time that a file gets"},
+		"ha/confsync/assemble.go":    {1, "a directory's own time, which its copy gets"},
 		"ha/confsync/record.go":      {1, "a file's own time, compared with what it was"},
 		"ha/confsync/version.go":     {1, "for people: when somebody rolled back"},
 		"ha/syncdue.go":              {1, "the time of day at which files are copied"},

@@ -452,11 +452,12 @@ func TestPairPreempts(t *testing.T) {
 		a.in <- Carrier{false}
 		w.until(5*time.Second, b.serves)
 		a.in <- Carrier{true}
-		gap := time.Duration(0)
+		gap, served := time.Duration(0), time.Now()
 		d, ok := w.until(30*time.Second, func() bool {
-			if !a.serves() && !b.serves() {
-				gap += 5 * time.Millisecond
+			if a.serves() || b.serves() {
+				served = time.Now()
 			}
+			gap = max(gap, time.Since(served)-5*time.Millisecond) // it looks every 5 ms, before or after what happens at that instant
 			return a.serves() && !b.has()
 		})
 		if !ok || d < 10*time.Second || d > 12500*time.Millisecond || gap > 5*time.Millisecond || w.dual > 10*time.Millisecond {
