@@ -158,7 +158,7 @@ func unfit(p beat.Peer, silent bool) string {
 		return ""
 	}
 	why := "it is " + p.Group.Role.String()
-	for r := failover.ReasonStopping; r <= failover.ReasonCooling; r++ {
+	for r := failover.ReasonStopping; r <= failover.ReasonRight; r++ {
 		if p.Group.Reasons&(1<<r) != 0 {
 			why += " (" + r.String() + ")"
 		}

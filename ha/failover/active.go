@@ -46,8 +46,12 @@ func (m *Machine) heal() {
 		m.putBack()
 		return
 	}
-	if m.facts.isolated != nil && m.facts.peer.Fit && !m.cfg.Stay {
+	_, apart := m.storage.apart()
+	if m.facts.isolated != nil && m.facts.peer.Fit && !m.cfg.Stay && !apart {
 		m.fire(EventUnreachable, because("the link brings nothing here, and the peer is fit", *m.facts.isolated))
+		return
+	}
+	if m.diskHeal() {
 		return
 	}
 	f, bad := m.fault()
@@ -73,9 +77,12 @@ func (m *Machine) heal() {
 
 // stays gives why an active group that does not work is not given away.
 func (m *Machine) stays() string {
+	d, apart := m.storage.apart()
 	switch {
 	case m.cfg.Stay:
 		return "its policy is to stay"
+	case apart:
+		return d.standAlone()
 	case m.facts.peer.Worse:
 		return because("the peer is worse", m.facts.peer.Why)
 	case m.tired():

@@ -153,6 +153,11 @@ func (m *Machine) nobody() {
 		command = m.retryCommand()
 	case reason == ReasonMisconfigured:
 		command = "kvmha check"
+	case reason == ReasonRight && m.storage.right.Command != "":
+		command = m.storage.right.Command
+	case reason == ReasonStandAlone:
+		d, _ := m.storage.apart()
+		command = ResolveCommand(d)
 	case reason == ReasonNone:
 		why = "nothing is missing here, and CARP has not elected this node"
 	}

@@ -160,6 +160,12 @@ func (b *bench) fit() {
 			b.tell(Checked{Name: c.Name, State: Green})
 		}
 	}
+	for _, r := range b.m.cfg.Resources {
+		b.tell(Disk{Name: r.Name, State: DiskUpToDate, PeerUpToDate: true})
+	}
+	if len(b.m.cfg.Resources) > 0 {
+		b.tell(Right{State: RightYes})
+	}
 }
 
 func (b *bench) String() string {

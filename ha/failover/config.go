@@ -7,6 +7,8 @@ type Stage string
 
 // The stages. Their order in Config.Order is that of a promote; a demote undoes them in reverse.
 const (
+	StageDRBD     Stage = "drbd"     // the right to be alone, then every resource primary
+	StageMounts   Stage = "mounts"   // their file systems, in their order
 	StageUnits    Stage = "units"    // started, in their order
 	StageChecks   Stage = "checks"   // every check that does not only tell was green once
 	StageAddress  Stage = "address"  // nobody else has them, CARP is told, the addresses are there
@@ -21,7 +23,12 @@ type Config struct {
 	Order  []Stage
 	Units  []Unit // started in this order, stopped in the reverse one
 	Checks []Check
-	Hooks  Hooks
+
+	Resources    []Resource    // primary on the active node; none: the group has no storage
+	Mounts       []Mount       // mounted in this order
+	RightTimeout time.Duration // in which a fence or an arbiter has to answer
+
+	Hooks Hooks
 
 	Probe         bool          // ask whether somebody has the addresses before they are taken from a peer that is silent
 	ProbeWait     time.Duration // how long an answer may take; 0: 50 ms, many times what a LAN needs

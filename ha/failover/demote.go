@@ -85,6 +85,10 @@ func (m *Machine) letGo(s Step, o Outcome, why string) {
 		m.undone(s)
 		m.held = false
 		m.yield()
+	case s.Kind == KindUnmount || s.Kind == KindSecondary: // whoever held it was ended by the step itself, as far as that is possible
+		j.queue, j.pause = slices.Insert(j.queue, 0, s), m.now.Add(min(stuckMin<<min(j.kills, 8), stuckMax))
+		j.kills++
+		m.fire(EventStuck, why)
 	case s.Kind == KindStop:
 		j.queue = slices.Insert(j.queue, 0, m.step(KindKill, s.Name))
 	case s.Kind == KindKill:
@@ -109,7 +113,7 @@ func (m *Machine) stuck() {
 	if m.damp.due == 0 {
 		m.coolDown()
 	}
-	m.raise(AboutStuck, "", "", m.cause, "the kill is tried again; the addresses are not here")
+	m.raise(AboutStuck, "", "", m.cause, "it is tried again; the addresses are not here")
 	if m.handing != nil {
 		m.emit(Reply{ID: m.handing.id, Failed: true, Why: "the addresses are let go, and then: " + m.cause})
 		m.handing = nil

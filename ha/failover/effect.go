@@ -39,6 +39,12 @@ const (
 	KindHookActive       // whose failure changes nothing, as with all hooks
 	KindHookStandby      // likewise
 	KindHookWaiting      // likewise
+	KindUp               // of a resource: its address awaited, then brought up
+	KindRight            // make sure that nobody else may write, and note that durably
+	KindPrimary          // of a resource
+	KindSecondary        // of a resource, verified; one that is not configured is none
+	KindMount            // of a file system, checked first
+	KindUnmount          // with the end of whoever holds it
 )
 
 // Run begins a step beside the loop.
@@ -114,6 +120,8 @@ const (
 	AboutMisconfigured                // the wire contradicts our configuration
 	AboutFlapping                     // moves are too many to mail each
 	AboutSync                         // configuration of the active node could not be copied here
+	AboutDisk                         // a DRBD resource has failed
+	AboutStandAlone                   // a DRBD resource is StandAlone
 )
 
 // Reply answers a person's wish.

@@ -60,7 +60,7 @@ func (m *Machine) absorb(in Input) {
 	case Peer:
 		f.peer = in
 	case Wanted:
-		m.fire(EventWanted, in.String())
+		m.wanted(in)
 	case Misconfigured:
 		m.misconfigured(in)
 	case Carrier:
@@ -78,6 +78,10 @@ func (m *Machine) absorb(in Input) {
 		m.unitDied(in)
 	case UnitRuns:
 		m.unitRuns(in)
+	case Disk:
+		m.diskTold(in)
+	case Right:
+		m.rightTold(in)
 	case Result:
 		if m.job.running && m.job.cur.ID == in.ID {
 			m.finish(in.Outcome, in.Why)
@@ -200,11 +204,13 @@ func (m *Machine) evicted() (Reason, string) {
 		return ReasonInterface, strings.TrimRight("there is no interface "+m.cfg.Iface, " ")
 	case f.carrier == Red && !m.cfg.IgnoreCarrier:
 		return ReasonCarrier, "the link has no carrier"
+	case m.storage.right.State == RightLost:
+		return ReasonRight, because("another node has the right to go on", m.storage.right.Why)
 	}
 	return ReasonNone, ""
 }
 
-// blocked gives what keeps a group from standing by, the first by the order of Reason.
+// blocked gives what keeps a group from standing by. Of several the one is named that an admin mends first.
 func (m *Machine) blocked() (Reason, string) {
 	f := &m.facts
 	reason, why := m.evicted()
@@ -222,6 +228,9 @@ func (m *Machine) blocked() (Reason, string) {
 	case f.isolated != nil:
 		return ReasonIsolated, because("the link brings nothing", *f.isolated)
 	}
+	if reason, why := m.storage.gate(); reason != ReasonNone {
+		return reason, why
+	}
 	for i, c := range f.checks {
 		switch {
 		case m.cfg.Checks[i].ActiveOnly || m.cfg.Checks[i].TellsOnly:
@@ -230,6 +239,9 @@ func (m *Machine) blocked() (Reason, string) {
 		case c.state == Unknown:
 			return ReasonChecks, "check " + m.cfg.Checks[i].Name + " has no result yet"
 		}
+	}
+	if reason, why := m.licence(); reason != ReasonNone {
+		return reason, why
 	}
 	if m.damp.cool.After(m.now) {
 		if m.damp.taken != "" {
@@ -255,6 +267,7 @@ func (m *Machine) known() []string {
 	for i, c := range f.checks {
 		list = append(list, because("check "+m.cfg.Checks[i].Name+" "+c.state.String(), c.why))
 	}
+	list = append(list, m.storage.known()...)
 	for i, d := range f.dead {
 		if d != nil {
 			list = append(list, because("unit "+m.cfg.Units[i].Name+" died", d.cause))

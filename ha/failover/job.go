@@ -109,6 +109,9 @@ func (m *Machine) finish(o Outcome, why string) {
 	case s.Kind == KindLetGo: // CARP has spoken, and somebody has to serve
 		m.raiseBriefly(AboutAddress, "", why, "the addresses are taken nevertheless")
 	case s.Kind.hook():
+	case s.Kind == KindUp: // tried again by bringUp
+	case m.role == Promoting && s.Kind == KindRight:
+		m.refusedRight(why)
 	case m.role == Promoting:
 		m.promoteFailed(s, why)
 	case m.role == Active:

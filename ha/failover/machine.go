@@ -15,6 +15,7 @@ type Machine struct {
 	why    Event // of the last change
 
 	facts   facts
+	storage storage
 	carp    told
 	elected *Elected // that no role has used yet
 	held    bool     // the addresses were asked for, and their delete is not known to be done
@@ -49,9 +50,10 @@ func New(cfg Config, now time.Time) *Machine {
 	m := &Machine{cfg: cfg, now: now, since: now, served: now}
 	m.facts.checks = make([]checkFact, len(cfg.Checks))
 	m.facts.dead = make([]*fault, len(cfg.Units))
-	for _, u := range cfg.Units {
-		m.undo = append(m.undo, stopOf(u))
+	for _, r := range cfg.Resources {
+		m.storage.disks = append(m.storage.disks, Disk{Name: r.Name})
 	}
+	m.leftovers()
 	return m
 }
 
@@ -94,6 +96,7 @@ func (m *Machine) Next() time.Time {
 		soonest(m.since.Add(startWait))
 	case Waiting:
 		soonest(m.damp.cool)
+		soonest(m.storage.next(m.now, m.job.running || len(m.job.queue) > 0))
 	case Standby:
 		soonest(m.preemptAt())
 	case Active:
@@ -169,7 +172,7 @@ func (m *Machine) advance() bool {
 	}
 	switch m.role {
 	case Starting:
-		if m.facts.complete(m.cfg) || !m.now.Before(m.since.Add(startWait)) || m.facts.stopping {
+		if m.facts.complete(m.cfg) && m.storage.complete() || !m.now.Before(m.since.Add(startWait)) || m.facts.stopping {
 			m.rest(EventFit, "nothing is missing")
 		}
 	case Waiting:
@@ -214,6 +217,9 @@ func (m *Machine) wait() {
 			m.damp.cool, m.damp.taken = time.Time{}, ""
 		}
 		m.rest(EventFit, "nothing is missing")
+		if m.role == Waiting {
+			m.bringUp()
+		}
 	}
 }
 

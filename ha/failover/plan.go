@@ -1,6 +1,7 @@
 package failover
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
@@ -35,7 +36,7 @@ func (m *Machine) step(k Kind, name string) Step {
 		}
 	case KindHookStandby, KindHookWaiting:
 		s.Timeout = m.cfg.Hooks.Timeout
-	case KindNone, KindStart, KindStop, KindRestart, KindReady, KindAnnounce:
+	case KindNone, KindStart, KindStop, KindRestart, KindReady, KindAnnounce, KindUp, KindRight, KindPrimary, KindSecondary, KindMount, KindUnmount:
 	}
 	return s
 }
@@ -52,6 +53,8 @@ func (m *Machine) promotePlan() []Step {
 	var plan []Step
 	for _, stage := range m.cfg.Order {
 		switch stage {
+		case StageDRBD, StageMounts:
+			plan = append(plan, m.storagePlan(stage)...)
 		case StageUnits:
 			for _, u := range m.cfg.Units {
 				s := m.step(KindStart, u.Name)
@@ -96,10 +99,10 @@ func (m *Machine) inverseOf(s Step) Step {
 			}
 		}
 	}
-	return m.step(s.Inverse, s.Name)
+	return m.storageInverse(s)
 }
 
-// register notes the inverse of a step before the step begins. What was left running is noted already, and has its turn by the new order.
+// register notes the inverse of a step before the step begins. What was left running is noted already.
 func (m *Machine) register(s Step) {
 	if s.Inverse == KindNone {
 		return
@@ -118,10 +121,49 @@ func (m *Machine) undone(s Step) {
 	m.undo = slices.DeleteFunc(m.undo, func(u Step) bool { return u.Kind == kind && u.Name == s.Name })
 }
 
+// stageOf gives the stage in which a step's inverse was made due.
+func stageOf(k Kind) Stage {
+	switch k {
+	case KindSecondary:
+		return StageDRBD
+	case KindUnmount:
+		return StageMounts
+	case KindStop, KindKill:
+		return StageUnits
+	case KindDrop:
+		return StageAddress
+	}
+	return StageHooks
+}
+
+// inOrder sorts what is to be undone by the order of a promote. What an agent that died has left is noted before anything else, and a promote that
+// fails early would undo it last: a resource cannot be secondary while what is on it is mounted.
+func (m *Machine) inOrder(undo []Step) []Step {
+	rank := func(s Step) (stage, place int) {
+		stage = slices.Index(m.cfg.Order, stageOf(s.Kind))
+		switch s.Kind {
+		case KindSecondary:
+			place = slices.IndexFunc(m.cfg.Resources, func(r Resource) bool { return r.Name == s.Name })
+		case KindUnmount:
+			place = slices.IndexFunc(m.cfg.Mounts, func(o Mount) bool { return o.Dir == s.Name })
+		case KindStop, KindKill:
+			place = slices.IndexFunc(m.cfg.Units, func(u Unit) bool { return u.Name == s.Name })
+		}
+		return stage, place
+	}
+	sorted := slices.Clone(undo)
+	slices.SortStableFunc(sorted, func(a, b Step) int {
+		as, ap := rank(a)
+		bs, bp := rank(b)
+		return cmp.Or(cmp.Compare(as, bs), cmp.Compare(ap, bp))
+	})
+	return sorted
+}
+
 // demotePlan lists what undoes all that was done, the last first. The addresses never wait for a hook; first: for nothing at all, for they may
 // be somebody else's by now.
 func (m *Machine) demotePlan(first bool) []Step {
-	plan := slices.Clone(m.undo)
+	plan := m.inOrder(m.undo)
 	slices.Reverse(plan)
 	drop := slices.IndexFunc(plan, func(s Step) bool { return s.Kind == KindDrop })
 	if drop < 0 {

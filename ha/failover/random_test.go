@@ -25,6 +25,8 @@ type auditor struct {
 	owed    map[string]bool // units whose stop is owed: once started, until stopped
 	loose   bool            // they may stay owed at rest: at the beginning, and after a freeze
 	checked bool            // the checks were green in this promote
+	right   bool            // it was granted in this promote
+	primary map[string]bool // resources and file systems that this promote has come to
 	out     map[uint64]Step // begun, neither cancelled nor answered
 	wrong   []string
 }
@@ -32,7 +34,13 @@ type auditor struct {
 func audit(b *bench) *auditor {
 	a := &auditor{
 		cfg: b.m.cfg, b: b, open: map[string]bool{}, firsts: map[string]int{}, up: map[string]bool{}, owed: map[string]bool{}, out: map[uint64]Step{},
-		loose: true,
+		loose: true, primary: map[string]bool{},
+	}
+	for _, r := range a.cfg.Resources {
+		a.owed["secondary "+r.Name] = true
+	}
+	for _, o := range a.cfg.Mounts {
+		a.owed["unmount "+o.Dir] = true
 	}
 	for _, u := range a.cfg.Units {
 		a.owed[u.Name] = true
@@ -84,6 +92,7 @@ func (a *auditor) effect(e Effect) {
 			}
 			a.up[e.Name] = false
 		}
+		a.storage(e.Step)
 	case Cancel:
 		delete(a.out, e.ID)
 	case LeaseHold:
@@ -142,8 +151,17 @@ func (a *auditor) transition(e Transition) {
 	a.role = e.To
 	switch e.To {
 	case Promoting:
-		a.checked, a.loose = false, false
+		a.checked, a.loose, a.right = false, false, false
 		clear(a.up)
+		clear(a.primary)
+		if d, apart := a.b.m.storage.apart(); apart {
+			a.bad("promotes %v", d)
+		}
+		for _, d := range a.b.m.storage.disks {
+			if d.State != DiskUpToDate {
+				a.bad("S2: promotes with %v", d)
+			}
+		}
 	case Demoting:
 		a.loose = e.Event == EventFrozen
 	}
@@ -171,6 +189,52 @@ func (a *auditor) alert(e Alert) {
 	}
 }
 
+// storage looks at the order of what happens to disks: S2 and S4.
+func (a *auditor) storage(s Step) {
+	mounted := func() bool {
+		for _, o := range a.cfg.Mounts {
+			if a.owed["unmount "+o.Dir] && !a.loose {
+				return true
+			}
+		}
+		return false
+	}
+	switch s.Kind {
+	case KindPrimary:
+		if !a.right || a.role != Promoting {
+			a.bad("S2: %v, the right was granted: %v", s, a.right)
+		}
+		a.owed["secondary "+s.Name] = true
+	case KindMount:
+		for _, r := range a.cfg.Resources {
+			if !a.primary[r.Name] {
+				a.bad("S4: %v before %s is primary", s, r.Name)
+			}
+		}
+		a.owed["unmount "+s.Name] = true
+	case KindStart:
+		for _, o := range a.cfg.Mounts {
+			if !a.primary[o.Dir] {
+				a.bad("S4: %v before %s is mounted", s, o.Dir)
+			}
+		}
+	case KindUnmount:
+		for _, u := range a.cfg.Units {
+			if a.owed[u.Name] {
+				a.bad("%v before %s was stopped", s, u.Name)
+			}
+		}
+	case KindSecondary:
+		if mounted() {
+			a.bad("%v while something is mounted", s)
+		}
+	case KindUp:
+		if a.role != Waiting {
+			a.bad("%v", s)
+		}
+	}
+}
+
 // result is called before the machine is told how a step ended.
 func (a *auditor) result(r Result) {
 	s, ok := a.out[r.ID]
@@ -184,6 +248,14 @@ func (a *auditor) result(r Result) {
 	case KindStop, KindKill:
 		if r.Outcome == Done {
 			a.owed[s.Name] = false
+		}
+	case KindRight:
+		a.right = r.Outcome == Done
+	case KindPrimary, KindMount:
+		a.primary[s.Name] = r.Outcome == Done
+	case KindSecondary, KindUnmount:
+		if r.Outcome == Done {
+			a.owed[s.act()] = false
 		}
 	case KindChecks:
 		a.checked = a.checked || r.Outcome == Done
@@ -246,6 +318,12 @@ func randomConfig(t *rapid.T) Config {
 	cfg.Checks = cfg.Checks[:rapid.IntRange(0, 2).Draw(t, "checks")]
 	cfg.Restarts = rapid.IntRange(0, 2).Draw(t, "restarts")
 	cfg.Damping.Moves = rapid.IntRange(0, 3).Draw(t, "moves")
+	if rapid.Bool().Draw(t, "storage") {
+		cfg.Order = append([]Stage{StageDRBD, StageMounts}, cfg.Order...)
+		cfg.Resources = []Resource{{"r0", 90 * time.Second, 10 * time.Second, 10 * time.Second}, {"r1", 90 * time.Second, 10 * time.Second, 10 * time.Second}}
+		cfg.Mounts = []Mount{{"/srv", time.Minute, 30 * time.Second}}
+		cfg.RightTimeout = time.Minute
+	}
 	flag := func(name string) bool { return rapid.Bool().Draw(t, name) }
 	cfg.Probe, cfg.Preempt, cfg.Stay, cfg.IgnoreCarrier = flag("probe"), flag("preempt"), flag("stay"), flag("ignore carrier")
 	cfg.Hooks = Hooks{Active: flag("hook active"), Standby: flag("hook standby"), Waiting: flag("hook waiting"), Timeout: 10 * time.Second}
@@ -262,6 +340,9 @@ func randomInput(t *rapid.T) Input {
 		Checked{Name: "http", State: Green}, Checked{Name: "http", State: Red, Why: "w"}, Checked{Name: "gateway", State: Green},
 		Checked{Name: "gateway", State: Green}, Checked{Name: "gateway", State: Red}, Checked{Name: "gateway"}, UnitDied{"db", "w"}, UnitDied{"httpd", "w"}, UnitRuns{"db"},
 		Result{ID: 1}, Result{ID: 3, Outcome: Failed}, Maintenance{on}, Maintenance{false}, Switch{ID: 1, Force: on}, Restart{ID: 2}, Freeze{time.Second},
+		Disk{Name: "r0", State: DiskUpToDate, PeerUpToDate: on}, Disk{Name: "r1", State: DiskUpToDate, PeerUpToDate: true}, Disk{Name: "r0", State: DiskFailed, PeerUpToDate: on},
+		Disk{Name: "r0", State: DiskUpToDate, Apart: ApartSplit}, Disk{Name: "r1", State: DiskWaits, Syncing: on}, Disk{Name: "r1", State: DiskUpToDate, Syncing: true},
+		Right{State: RightYes}, Right{State: RightYes}, Right{State: RightAsk, Why: why}, Right{State: RightNo, Why: "w"}, Right{State: RightLost, Why: "w"},
 		AddressLost{addr}, AddressFound{addr, why}, AddressTaken{addr, "m"}, Turn{},
 	}).Draw(t, "input")
 }
@@ -281,7 +362,7 @@ func TestRandomFacts(t *testing.T) {
 		}
 		acts := []string{
 			"", "start db", "start httpd", "stop db", "stop httpd", "kill httpd", "restart httpd", "checks", "probe", "hold", "drop", "hook active",
-			"hook standby", "hook waiting",
+			"hook standby", "hook waiting", "right", "primary r0", "primary r1", "secondary r0", "mount /srv", "unmount /srv", "up r0",
 		}
 		for range rapid.IntRange(1, 60).Draw(t, "length") {
 			switch rapid.IntRange(0, 5).Draw(t, "what") {
@@ -307,7 +388,7 @@ func TestRandomFacts(t *testing.T) {
 		b.clock()
 		for _, in := range []Input{
 			Maintenance{}, Misconfigured{}, Isolated{}, Interface{true}, Carrier{true}, Peer{}, Checked{Name: "http", State: Green},
-			Checked{Name: "gateway", State: Green},
+			Checked{Name: "gateway", State: Green}, Disk{Name: "r0", State: DiskUpToDate}, Disk{Name: "r1", State: DiskUpToDate}, Right{State: RightYes},
 		} {
 			b.tell(in)
 			judge()

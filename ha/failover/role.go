@@ -14,10 +14,10 @@ const (
 	Stuck                 // letting go has failed; the addresses are not here
 )
 
-// Reason is why a group waits. Storage will bring its disk and its right to be alone.
+// Reason is why a group waits.
 type Reason int
 
-// The reasons. Where several hold, the first of them is named.
+// The reasons. Where several hold, blocked says which is named. The numbers are the wire's.
 const (
 	ReasonNone Reason = iota
 	ReasonStopping
@@ -29,6 +29,9 @@ const (
 	ReasonChecks
 	ReasonAddress // somebody else has it
 	ReasonCooling // it gave the role away a short while ago
+	ReasonStandAlone
+	ReasonDisk  // a DRBD resource is not up to date
+	ReasonRight // it may not go on without its peer
 )
 
 // Event is what may move a group from one role to another.
@@ -52,6 +55,8 @@ const (
 	EventReleased                   // the demote is done, and nothing keeps it from standing by
 	EventStuck                      // a step of the demote failed, and so did killing what it left
 	EventFreed                      // what was stuck has gone
+	EventDisk                       // a disk has failed here, and the peer's is good
+	EventRefused                    // the right to be alone was asked for in vain
 )
 
 // transitions is the whole of the graph: where an event leads, by the role it meets. An event that a role does not list changes nothing there.
@@ -62,11 +67,11 @@ var transitions = map[Role]map[Event]Role{
 	Standby:  {EventBlocked: Waiting, EventElected: Promoting, EventLeftovers: Demoting},
 	Promoting: {
 		EventPromoted: Active, EventPromoteFailed: Demoting, EventDeposed: Demoting, EventBlocked: Demoting, EventAddress: Demoting,
-		EventFrozen: Demoting,
+		EventFrozen: Demoting, EventRefused: Demoting,
 	},
 	Active: {
 		EventDeposed: Demoting, EventBlocked: Demoting, EventCheckFailed: Demoting, EventAddress: Demoting, EventFrozen: Demoting, EventSwitch: Demoting,
-		EventWanted: Demoting, EventUnreachable: Demoting,
+		EventWanted: Demoting, EventUnreachable: Demoting, EventDisk: Demoting,
 	},
 	Demoting: {EventReleased: Standby, EventBlocked: Waiting, EventStuck: Stuck},
 	Stuck:    {EventFreed: Waiting},

@@ -16,22 +16,26 @@ func word[T ~int](names []string, v T) string {
 var (
 	roleNames   = []string{"starting", "waiting", "standby", "promoting", "active", "demoting", "stuck"}
 	reasonNames = []string{
-		"none", "stopping", "maintenance", "misconfigured", "interface", "carrier", "isolated", "checks", "address", "cooling down",
+		"none", "stopping", "maintenance", "misconfigured", "interface", "carrier", "isolated", "checks", "address", "cooling down", "standalone", "disk",
+		"right",
 	}
 	eventNames = []string{
 		"fit", "blocked", "elected", "promoted", "promote failed", "deposed", "check failed", "address", "frozen", "switch", "wanted", "unreachable", "leftovers", "released",
-		"stuck", "freed",
+		"stuck", "freed", "disk", "refused",
 	}
 	kindNames = []string{
 		"none", "start", "stop", "kill", "restart", "checks", "probe", "let-go", "hold", "drop", "ready", "announce", "hook active", "hook standby",
-		"hook waiting",
+		"hook waiting", "up", "right", "primary", "secondary", "mount", "unmount",
 	}
 	subjectNames = []string{
-		"takeover", "hand-over", "nobody-active", "check", "unit", "promote", "stuck", "address", "misconfigured", "flapping", "sync",
+		"takeover", "hand-over", "nobody-active", "check", "unit", "promote", "stuck", "address", "misconfigured", "flapping", "sync", "disk", "standalone",
 	}
 	alertNames    = []string{"notice", "first", "reminder", "end"}
 	outcomeNames  = []string{"done", "failed", "timed out"}
 	stateNames    = []string{"unknown", "green", "red"}
+	diskNames     = []string{"unknown", "up to date", "waits", "failed"}
+	apartNames    = []string{"together", "unclear", "secret", "admin", "split brain"}
+	rightNames    = []string{"unknown", "yes", "ask", "no", "lost"}
 	electionNames = []string{"silence", "bow-out", "preempt", "hand-over", "declined", "lot", "unfit", "peer-quiet"}
 )
 
@@ -46,6 +50,11 @@ func (k AlertKind) String() string { return word(alertNames, k) }
 func (o Outcome) String() string   { return word(outcomeNames, o) }
 func (s State) String() string     { return word(stateNames, s) }
 func (e Election) String() string  { return word(electionNames, e) }
+func (s DiskState) String() string { return word(diskNames, s) }
+func (a Apart) String() string     { return word(apartNames, a) }
+func (s RightState) String() string {
+	return word(rightNames, s)
+}
 
 func onOff(on bool) string {
 	if on {

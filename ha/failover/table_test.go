@@ -16,7 +16,7 @@ func dot() string {
 	for from := Starting; from <= Stuck; from++ {
 		for to := Starting; to <= Stuck; to++ {
 			var events []string
-			for e := EventFit; e <= EventFreed; e++ {
+			for e := EventFit; e <= EventRefused; e++ {
 				if t, ok := transitions[from][e]; ok && t == to {
 					events = append(events, e.String())
 				}
@@ -62,7 +62,7 @@ func TestTableHasNoDeadEnds(t *testing.T) {
 			t.Errorf("%v: reached %v, ways out %d", r, reached[r], len(transitions[r]))
 		}
 	}
-	for e := EventFit; e <= EventFreed; e++ {
+	for e := EventFit; e <= EventRefused; e++ {
 		if !used[e] {
 			t.Errorf("event %v moves nothing", e)
 		}
@@ -114,10 +114,11 @@ func TestTranscriptsWalkEveryEdge(t *testing.T) {
 
 func TestNamesAreComplete(t *testing.T) {
 	for what, pair := range map[string][2]int{
-		"roles": {len(roleNames), int(Stuck) + 1}, "reasons": {len(reasonNames), int(ReasonCooling) + 1}, "events": {len(eventNames), int(EventFreed) + 1},
-		"kinds": {len(kindNames), int(KindHookWaiting) + 1}, "subjects": {len(subjectNames), int(AboutSync) + 1},
+		"roles": {len(roleNames), int(Stuck) + 1}, "reasons": {len(reasonNames), int(ReasonRight) + 1}, "events": {len(eventNames), int(EventRefused) + 1},
+		"kinds": {len(kindNames), int(KindUnmount) + 1}, "subjects": {len(subjectNames), int(AboutStandAlone) + 1},
 		"alerts": {len(alertNames), int(AlertEnd) + 1}, "outcomes": {len(outcomeNames), int(TimedOut) + 1},
 		"states": {len(stateNames), int(Red) + 1}, "elections": {len(electionNames), int(ByPeerQuiet) + 1},
+		"disks": {len(diskNames), int(DiskFailed) + 1}, "apart": {len(apartNames), int(ApartSplit) + 1}, "rights": {len(rightNames), int(RightLost) + 1},
 	} {
 		if pair[0] != pair[1] {
 			t.Errorf("%s: %d names for %d values", what, pair[0], pair[1])

@@ -131,6 +131,11 @@ func configure(cfg *Config, words []string) error {
 			cfg.Probe = value == "on"
 		case "remind":
 			cfg.Remind = d
+		case "storage": // the file server: two resources, of which one is mounted
+			cfg.Order = append([]Stage{StageDRBD, StageMounts}, cfg.Order...)
+			cfg.Resources = []Resource{{"r0", 90 * time.Second, 10 * time.Second, 10 * time.Second}, {"r1", 90 * time.Second, 10 * time.Second, 10 * time.Second}}
+			cfg.Mounts = []Mount{{"/srv", time.Minute, 30 * time.Second}}
+			cfg.RightTimeout = time.Minute
 		case "ignore-carrier":
 			cfg.IgnoreCarrier = true
 		default:
@@ -190,6 +195,28 @@ func (b *bench) command(line string, answers *[]string) error {
 			}
 			b.tell(PeerActive{By: "10.2.0.2"})
 		}
+	case "disk": // disk <resource> <state> [apart=CAUSE] [resync] [peer-up-to-date] [why…]
+		d := Disk{Name: arg(1), State: DiskState(slices.Index(diskNames, strings.ReplaceAll(arg(2), "-", " ")))}
+		n := 3
+		for ; n < len(words); n++ {
+			if cause, yes := strings.CutPrefix(arg(n), "apart="); yes {
+				d.Apart = Apart(slices.Index(apartNames, strings.ReplaceAll(cause, "-", " ")))
+			} else if arg(n) == "resync" {
+				d.Syncing = true
+			} else if arg(n) == "peer-up-to-date" {
+				d.PeerUpToDate = true
+			} else {
+				break
+			}
+		}
+		d.Why = rest(n)
+		b.tell(d)
+	case "right": // right <state> [why…]
+		r := Right{State: RightState(slices.Index(rightNames, arg(1))), Why: rest(2)}
+		if r.State == RightNo {
+			r.Command = "kvmha confirm-dead web"
+		}
+		b.tell(r)
 	case "better":
 		b.tell(Peer{})
 	case "fit-peer":

@@ -3,9 +3,12 @@ package failover
 // handOver is a person's wish. It is answered when somebody took the group, or nobody did.
 func (m *Machine) handOver(in Switch) {
 	refuse := ""
+	d, apart := m.storage.apart()
 	switch {
 	case m.role != Active:
 		refuse = m.cfg.Name + " is not active here: it is " + label(m.role, m.reason)
+	case apart: // whichever side it is on, the other one lacks what was written here
+		refuse = d.standAlone()
 	case m.facts.peer.Worse && !in.Force:
 		refuse = because("the peer is worse", m.facts.peer.Why)
 	}
@@ -16,6 +19,15 @@ func (m *Machine) handOver(in Switch) {
 	m.handing = &handing{id: in.ID}
 	m.damp.switched = true
 	m.fire(EventSwitch, "a person hands it over")
+}
+
+// wanted hands the group to a peer that goes first: never during a resync, nor to one that lacks what was written here (FAILOVER.md, safety 8).
+func (m *Machine) wanted(in Wanted) {
+	_, syncing := m.storage.syncing()
+	_, apart := m.storage.apart()
+	if !syncing && !apart {
+		m.fire(EventWanted, in.String())
+	}
 }
 
 // restart answers whether the agent may be replaced now: a step's end would find nobody who waits for it.
