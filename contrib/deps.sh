@@ -50,6 +50,7 @@ need_program dhcpd isc-dhcp-server # likewise
 need_program slapd slapd # likewise
 need_program smbd samba # likewise
 need_program strace strace # kills a write at each of its calls, in a test
+need_program drbdadm drbd-utils # reads drbd.conf in tests; nothing of it is started
 need_program rsync rsync # config sync
 need_program etcd etcd-server # the second arbiter, in its tests
 need_program dig bind9-dnsutils # asks a BIND, in a test
