@@ -5,6 +5,8 @@ package conf
 type Difference struct {
 	About, What string // as in Fact
 	Here, There Value
+	HereOnly    bool // the other does not say it at all
+	ThereOnly   bool
 }
 
 // Diff gives what two configurations mean differently, in the order of here and then of what only there has. Of a section that one
@@ -15,14 +17,14 @@ func Diff(here, there *Config) []Difference {
 	for _, f := range a.facts {
 		switch other, ok := b.at[f.key()]; {
 		case !ok && b.has(f):
-			all = append(all, Difference{f.About, f.What, f.Value, Value{At: b.near(f)}})
+			all = append(all, Difference{f.About, f.What, f.Value, Value{At: b.near(f)}, true, false})
 		case ok && !other.Same(f.Value):
-			all = append(all, Difference{f.About, f.What, f.Value, other})
+			all = append(all, Difference{f.About, f.What, f.Value, other, false, false})
 		}
 	}
 	for _, f := range b.facts {
 		if _, ok := a.at[f.key()]; !ok && a.has(f) {
-			all = append(all, Difference{f.About, f.What, Value{At: a.near(f)}, f.Value})
+			all = append(all, Difference{f.About, f.What, Value{At: a.near(f)}, f.Value, false, true})
 		}
 	}
 	return all
