@@ -6,6 +6,7 @@ import (
 	"debug/elf"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -18,8 +19,7 @@ const (
 	loader       = "lib64/ld-linux-x86-64.so.2"
 )
 
-// agentEntries are the guest agent and the shared libraries that it needs, from the packages that it depends on, and from
-// theirs, until nothing is missing.
+// agentEntries are the guest agent and the shared libraries that it needs.
 func agentEntries(ctx context.Context, s *store) ([]entry, error) {
 	if err := s.need(ctx, agentPackage); err != nil {
 		return nil, err
@@ -32,11 +32,22 @@ func agentEntries(ctx context.Context, s *store) ([]entry, error) {
 	if !ok {
 		return nil, &PackageError{agentPackage, fmt.Errorf("no %s in it", agentBinary)}
 	}
-	libs := libraries{found: map[string]file{}, used: map[string][]byte{}}
-	if err := libs.use(binary.data, agentBinary); err != nil {
-		return nil, &PackageError{agentPackage, err}
+	libs, err := libraryEntries(ctx, s, []string{agentPackage}, map[string][]byte{agentBinary: binary.data})
+	if err != nil {
+		return nil, err
 	}
-	level, seen := []string{agentPackage}, []string{agentPackage}
+	return append(libs, entry{name: "sbin/qemu-ga", mode: typeFile | 0o755, data: binary.data}), nil
+}
+
+// libraryEntries are the shared libraries that some binaries need, from the packages that theirs depend on, and from theirs, until nothing is missing.
+func libraryEntries(ctx context.Context, s *store, packages []string, binaries map[string][]byte) ([]entry, error) {
+	libs := libraries{found: map[string]file{}, used: map[string][]byte{}}
+	for _, name := range slices.Sorted(maps.Keys(binaries)) {
+		if err := libs.use(binaries[name], name); err != nil {
+			return nil, &PackageError{packages[0], err}
+		}
+	}
+	level, seen := packages, slices.Clone(packages)
 	for len(libs.missing) > 0 {
 		var next []string
 		for _, pkg := range level {
@@ -51,7 +62,7 @@ func agentEntries(ctx context.Context, s *store) ([]entry, error) {
 			}
 		}
 		if len(next) == 0 {
-			return nil, &PackageError{agentPackage, fmt.Errorf("no dependency has %s", strings.Join(libs.missing, ", "))}
+			return nil, &PackageError{packages[0], fmt.Errorf("no dependency has %s", strings.Join(libs.missing, ", "))}
 		}
 		if err := s.need(ctx, next...); err != nil {
 			return nil, err
@@ -67,7 +78,7 @@ func agentEntries(ctx context.Context, s *store) ([]entry, error) {
 		}
 		level = next
 	}
-	entries := []entry{{name: "sbin/qemu-ga", mode: typeFile | 0o755, data: binary.data}}
+	var entries []entry
 	for soname, data := range libs.used {
 		name := libDir + "/" + soname
 		if soname == path.Base(loader) {

@@ -145,13 +145,16 @@ func (s *store) download(ctx context.Context, pkg string) error {
 	return nil
 }
 
-// depends are the names in a package's Depends, the first of each set of alternatives.
-func (s *store) depends(ctx context.Context, pkg string) ([]string, error) {
-	out, err := run(ctx, "", "dpkg-deb", "-f", s.path(pkg), "Depends")
-	if err != nil {
-		return nil, &PackageError{pkg, err}
+// depends are the names in a package's Depends and Pre-Depends (e2fsprogs has its libraries there), the first of each set of alternatives.
+func (s *store) depends(ctx context.Context, pkg string) (all []string, err error) {
+	for _, field := range []string{"Depends", "Pre-Depends"} {
+		out, err := run(ctx, "", "dpkg-deb", "-f", s.path(pkg), field)
+		if err != nil {
+			return nil, &PackageError{pkg, err}
+		}
+		all = append(all, parseDepends(string(out))...)
 	}
-	return parseDepends(string(out)), nil
+	return all, nil
 }
 
 // parseDepends reads a Depends field (deb-control(5)): "a (>= 1), b | c, d:any".

@@ -207,9 +207,7 @@ func build(ctx context.Context, dir, kernelPackage, recipe string) (done, error)
 	if err := s.need(ctx, pkg, busyboxPackage); err != nil {
 		return done{}, err
 	}
-	kernel, err := s.files(ctx, pkg, func(name string) bool {
-		return moduleName(name) != "" || filepath.Base(name) == "modules.builtin" || strings.HasPrefix(name, "boot/vmlinuz-")
-	})
+	kernel, err := s.kernelFiles(ctx, pkg)
 	if err != nil {
 		return done{}, err
 	}
@@ -240,6 +238,13 @@ func build(ctx context.Context, dir, kernelPackage, recipe string) (done, error)
 		return done{}, err
 	}
 	return done{Home: home, Release: release}, nil
+}
+
+// kernelFiles are what a kernel's package has for a guest.
+func (s *store) kernelFiles(ctx context.Context, pkg string) (map[string]file, error) {
+	return s.files(ctx, pkg, func(name string) bool {
+		return moduleName(name) != "" || filepath.Base(name) == "modules.builtin" || strings.HasPrefix(name, "boot/vmlinuz-")
+	})
 }
 
 // publish puts the files into a directory of dir named after everything that went into them, and returns that name. It

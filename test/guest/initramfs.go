@@ -106,48 +106,13 @@ func busyboxEntries(ctx context.Context, s *store) ([]entry, error) {
 
 // moduleEntries are the modules of drivers that the kernel has, what they need, and the shell library that loads them.
 func moduleEntries(ctx context.Context, kernel map[string]file) ([]entry, error) {
-	paths := map[string]string{}
-	builtin := map[string]bool{}
-	for name, f := range kernel {
-		if m := moduleName(name); m != "" {
-			paths[m] = name
-		}
-		if path.Base(name) == "modules.builtin" {
-			for line := range strings.Lines(string(f.data)) {
-				builtin[moduleName(strings.TrimSpace(line))] = true
-			}
-		}
-	}
-	images, infos := map[string][]byte{}, map[string]modinfo{}
-	var failed error
-	info := func(name string) (modinfo, bool) {
-		file, ok := paths[name]
-		if !ok || failed != nil {
-			return modinfo{}, false
-		}
-		if _, ok := infos[name]; !ok {
-			image, err := decompress(ctx, file, kernel[file].data)
-			if err == nil {
-				images[name] = image
-				infos[name], err = readModinfo(name, image)
-			}
-			if err != nil {
-				failed = err
-				return modinfo{}, false
-			}
-		}
-		return infos[name], true
-	}
-	isBuiltin := func(name string) bool { return builtin[name] }
+	mods := modulesOf(kernel)
 	closures := map[string][]string{}
 	for _, d := range drivers {
-		if paths[d.module] == "" && (!d.must || builtin[d.module]) {
+		if mods.paths[d.module] == "" && (!d.must || mods.builtin[d.module]) {
 			continue
 		}
-		order, err := loadOrder([]string{d.module}, info, isBuiltin)
-		if failed != nil {
-			return nil, failed
-		}
+		order, err := mods.order(ctx, d.module)
 		if err != nil {
 			return nil, err
 		}
@@ -157,11 +122,67 @@ func moduleEntries(ctx context.Context, kernel map[string]file) ([]entry, error)
 		func(name string) bool { return closures[name] != nil },
 		func(name string) []string { return closures[name] },
 	)
-	entries := []entry{{name: "lib/modules.sh", mode: typeFile | 0o644, data: script}}
-	for _, name := range slices.Sorted(maps.Keys(images)) {
-		entries = append(entries, entry{name: "lib/modules/" + name + ".ko", mode: typeFile | 0o644, data: images[name]})
+	return append(mods.entries(), entry{name: "lib/modules.sh", mode: typeFile | 0o644, data: script}), nil
+}
+
+// modules finds a kernel's modules, and what each needs.
+type modules struct {
+	kernel  map[string]file
+	paths   map[string]string // of a module, in the kernel's package
+	builtin map[string]bool
+	images  map[string][]byte // of the modules that were asked for
+	infos   map[string]modinfo
+}
+
+func modulesOf(kernel map[string]file) *modules {
+	m := &modules{kernel: kernel, paths: map[string]string{}, builtin: map[string]bool{}, images: map[string][]byte{}, infos: map[string]modinfo{}}
+	for name, f := range kernel {
+		if module := moduleName(name); module != "" {
+			m.paths[module] = name
+		}
+		if path.Base(name) == "modules.builtin" {
+			for line := range strings.Lines(string(f.data)) {
+				m.builtin[moduleName(strings.TrimSpace(line))] = true
+			}
+		}
 	}
-	return entries, nil
+	return m
+}
+
+// order lists some modules and all that they need, each after what it needs.
+func (m *modules) order(ctx context.Context, wanted ...string) ([]string, error) {
+	var failed error
+	info := func(name string) (modinfo, bool) {
+		file, ok := m.paths[name]
+		if !ok || failed != nil {
+			return modinfo{}, false
+		}
+		if _, ok := m.infos[name]; !ok {
+			image, err := decompress(ctx, file, m.kernel[file].data)
+			if err == nil {
+				m.images[name] = image
+				m.infos[name], err = readModinfo(name, image)
+			}
+			if err != nil {
+				failed = err
+				return modinfo{}, false
+			}
+		}
+		return m.infos[name], true
+	}
+	order, err := loadOrder(wanted, info, func(name string) bool { return m.builtin[name] })
+	if failed != nil {
+		return nil, failed
+	}
+	return order, err
+}
+
+// entries are the modules that were asked for.
+func (m *modules) entries() (all []entry) {
+	for _, name := range slices.Sorted(maps.Keys(m.images)) {
+		all = append(all, entry{name: "lib/modules/" + name + ".ko", mode: typeFile | 0o644, data: m.images[name]})
+	}
+	return all
 }
 
 // decompress undoes .ko.xz, which newer Debian kernels have: busybox cannot load it.

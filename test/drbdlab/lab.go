@@ -1,0 +1,179 @@
+package drbdlab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"kvmctl/test/guest"
+)
+
+// DiskSize is that of a guest's disk, in bytes.
+const DiskSize = 64 << 20
+
+// The guests' names are the seed's.
+const (
+	Physical = "varda2"
+	Standby  = "vm-varda"
+)
+
+// Lab is two guests, A and B, with two cables between them: eth0 (10.90.0.x, the service) and eth1 (10.91.0.x, DRBD); x is 1 for A and 2 for B.
+type Lab struct {
+	A, B *Guest
+	dir  string
+}
+
+// New boots a lab. files are put into both guests beside what a lab has, by their path there. Close ends it.
+func New(ctx context.Context, files map[string][]byte) (lab *Lab, err error) {
+	images, err := guest.Storage(ctx, guest.DefaultDir())
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "drbdlab") // short: the sockets' paths have at most 107 bytes
+	if err != nil {
+		return nil, fmt.Errorf("make a lab: %w", err)
+	}
+	l := &Lab{dir: dir}
+	defer func() {
+		if err != nil {
+			l.Close()
+		}
+	}()
+	initrd, err := initrdWith(ctx, dir, images.Initrd, "/dev/virtio-ports/lab", files)
+	if err != nil {
+		return nil, err
+	}
+	cable := func(nic int, end string) string { return filepath.Join(dir, fmt.Sprintf("c%d%s", nic, end)) }
+	if l.A, err = newGuest(dir, Physical, initrd, images, [][2]string{{cable(0, "a"), cable(0, "b")}, {cable(1, "a"), cable(1, "b")}}, 1); err != nil {
+		return nil, err
+	}
+	if l.B, err = newGuest(dir, Standby, initrd, images, [][2]string{{cable(0, "b"), cable(0, "a")}, {cable(1, "b"), cable(1, "a")}}, 2); err != nil {
+		return nil, err
+	}
+	if err = both(func(g *Guest) error { return g.Boot(ctx) }, l.A, l.B); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// Close ends the guests and removes their disks.
+func (l *Lab) Close() {
+	for _, g := range []*Guest{l.A, l.B} {
+		if g != nil {
+			g.PowerCut()
+		}
+	}
+	os.RemoveAll(l.dir)
+}
+
+// Both does something to both guests at once.
+func (l *Lab) Both(f func(*Guest) error) error { return both(f, l.A, l.B) }
+
+func both(f func(*Guest) error, guests ...*Guest) error {
+	errs := make([]error, len(guests))
+	var all sync.WaitGroup
+	for i, g := range guests {
+		all.Go(func() { errs[i] = f(g) })
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}
+
+// inittab has the exec agent of the lab beside a shell on the console.
+const inittab = "::sysinit:/lib/storage\nttyS0::respawn:-/bin/sh\n::respawn:/lab/labexec PORT\n::ctrlaltdel:/sbin/reboot\n"
+
+// initrdWith is an initramfs with the lab's agent and some files behind a guest's own.
+func initrdWith(ctx context.Context, dir, base, port string, files map[string][]byte) (string, error) {
+	agent := filepath.Join(dir, "labexec")
+	build := exec.CommandContext(ctx, "go", "build", "-o", agent, "kvmctl/test/drbdlab/cmd/labexec")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build labexec: %w: %s", err, out)
+	}
+	program, err := os.ReadFile(agent)
+	if err != nil {
+		return "", fmt.Errorf("read labexec: %w", err)
+	}
+	all := map[string][]byte{"lab/labexec": program, "etc/inittab": []byte(strings.ReplaceAll(inittab, "PORT", port))}
+	for name, data := range files {
+		all[strings.TrimPrefix(name, "/")] = data
+	}
+	more, err := guest.Pack(all)
+	if err != nil {
+		return "", err
+	}
+	small, err := os.ReadFile(base)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "initrd"), slices.Concat(small, more), 0o600)
+	}
+	if err != nil {
+		return "", fmt.Errorf("make the lab's initramfs: %w", err)
+	}
+	return filepath.Join(dir, "initrd"), nil
+}
+
+// Config is a drbd.conf for one resource on both guests, with more lines for its sections.
+type Config struct {
+	Resource string // r0 when empty
+	Disk     string // lines of the section disk, likewise the others
+	Net      string
+	Handlers string
+	Secret   string // "lab" when empty
+}
+
+// Text is the file.
+func (c Config) Text() string {
+	if c.Resource == "" {
+		c.Resource = "r0"
+	}
+	if c.Secret == "" {
+		c.Secret = "lab"
+	}
+	return fmt.Sprintf(`global { usage-count no; }
+resource %s {
+	startup { wfc-timeout 1; }
+	handlers { %s }
+	disk { %s }
+	net { protocol C; cram-hmac-alg sha1; shared-secret "%s"; timeout 10; connect-int 1; ping-int 1; ping-timeout 5; %s }
+	on %s { device /dev/drbd0; disk /dev/vda; address 10.91.0.1:7788; meta-disk internal; }
+	on %s { device /dev/drbd0; disk /dev/vda; address 10.91.0.2:7788; meta-disk internal; }
+}
+`, c.Resource, c.Handlers, c.Disk, c.Secret, c.Net, Physical, Standby)
+}
+
+// Configure writes drbd.conf on both.
+func (l *Lab) Configure(ctx context.Context, c Config) error {
+	return l.Both(func(g *Guest) error { return g.Put(ctx, "/etc/drbd.conf", []byte(c.Text()), 0o600) })
+}
+
+// Replicate makes a resource on both, from nothing: UpToDate on both without a resync, nobody is primary.
+func (l *Lab) Replicate(ctx context.Context, c Config) error {
+	if err := l.Configure(ctx, c); err != nil {
+		return err
+	}
+	err := l.Both(func(g *Guest) error {
+		_, err := g.Sh(ctx, "echo yes | drbdadm create-md --force r0 >/dev/null 2>&1; drbdadm up r0")
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := l.A.Until(ctx, "drbdadm cstate r0 | grep -q ^Connected"); err != nil {
+		return err
+	}
+	if _, err := l.A.Sh(ctx, "drbdadm new-current-uuid --clear-bitmap r0/0"); err != nil {
+		return err
+	}
+	return l.UpToDate(ctx)
+}
+
+// UpToDate waits until both are.
+func (l *Lab) UpToDate(ctx context.Context) error {
+	return l.Both(func(g *Guest) error { return g.Until(ctx, "drbdadm dstate r0 | grep -q ^UpToDate/UpToDate") })
+}
