@@ -99,7 +99,6 @@ func TestRules(t *testing.T) {
 		{name: "good"},
 		{"least changes", "discard-zero-changes", "discard-least-changes", boot(), nil, "/r.conf:2:85: danger: after-sb-0pri discard-least-changes"},
 		{"a node's data", "discard-zero-changes", "discard-node-alpha", boot(), nil, "/r.conf:2:85: danger: after-sb-0pri discard-node-alpha"},
-		{"overridden everywhere", "resource r0 {", "resource r0 { net { after-sb-0pri disconnect; }", boot(), nil, ""},
 		{"in one resource", "resource r0 {", "resource r0 { net { after-sb-1pri violently-as0p; }", boot(), nil, "/r.conf:6:21: danger: after-sb-1pri violently-as0p"},
 		{"2pri", "protocol C;", "after-sb-2pri violently-as0p;", boot(), nil, "/r.conf:2:8: danger: after-sb-2pri violently-as0p"},
 		{"rr-conflict", "protocol C;", "rr-conflict violently;", boot(), nil, "/r.conf:2:8: danger: rr-conflict violently"},
@@ -191,6 +190,17 @@ func TestThePeerDiffers(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestWhatIsOverriddenIsNotJudged(t *testing.T) {
+	bad := strings.Replace(good, "discard-zero-changes", "discard-least-changes", 1)
+	once := strings.Replace(bad, "resource r0 {", "resource r0 { net { after-sb-0pri disconnect; }", 1)
+	both := strings.Replace(once, "resource r1 {", "resource r1 { net { after-sb-0pri disconnect; }", 1)
+	for text, want := range map[string]int{bad: 1, once: 1, both: 0} {
+		if got := lint.Lint(lint.Input{Here: load(t, "", text), Facts: lint.Facts{DRBD: 8}}); len(got) != want {
+			t.Errorf("%d findings are wanted: %v", want, got)
+		}
 	}
 }
 
