@@ -33,7 +33,7 @@ const hostWentDown = "the host went down while it ran"
 // sameBoot says whether the host is still up since the run's start.
 func Ended(facts []Fact, sameBoot bool) (StateWord, string) {
 	var last *shutdown
-	var asked, saved *Fact
+	var asked, saved, fenced *Fact
 	full, panicked := false, false
 	for i, f := range facts {
 		switch {
@@ -41,6 +41,8 @@ func Ended(facts []Fact, sameBoot bool) (StateWord, string) {
 			full = true
 		case f.Kind == KindStop:
 			asked = &facts[i]
+		case f.Kind == KindFence:
+			fenced = &facts[i]
 		case f.Kind == KindSave:
 			saved = &facts[i]
 		case f.Kind == KindEvent && f.Event == "RESUME":
@@ -61,6 +63,8 @@ func Ended(facts []Fact, sameBoot bool) (StateWord, string) {
 		return StateSaved, "saved " + saved.Reason
 	case last != nil:
 		return StateStopped, shutdownReason(*last, asked, panicked)
+	case fenced != nil:
+		return StateStopped, "fenced " + fenced.Reason
 	case !sameBoot:
 		return StateStopped, hostWentDown
 	case asked != nil && asked.Reason == RungKill.String():

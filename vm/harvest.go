@@ -2,6 +2,7 @@ package vm
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -290,7 +291,7 @@ func (h *Host) bury(name string, unfinished bool) error {
 		}
 		now := time.Now()
 		fact := Fact{Time: now, Run: st.Run, Kind: KindEnd, State: state, Reason: reason}
-		if at := endTime(run); !at.IsZero() {
+		if at := cmp.Or(endTime(run), fenceTime(run)); !at.IsZero() {
 			fact.Time, fact.Noticed = at, &now
 		}
 		if err := h.appendFacts(name, h.HistorySize, false, fact); err != nil {
@@ -299,6 +300,16 @@ func (h *Host) bury(name string, unfinished bool) error {
 	}
 	h.keepRecord(name)
 	return h.removeRunDir(name)
+}
+
+// fenceTime is when a run's QEMU was killed for its HA peer; zero when it was not.
+func fenceTime(run []Fact) (t time.Time) {
+	for _, f := range run {
+		if f.Kind == KindFence {
+			t = f.Time
+		}
+	}
+	return t
 }
 
 // endTime is when QEMU said that it shuts down; zero when it did not.

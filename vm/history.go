@@ -31,8 +31,9 @@ type Fact struct {
 	Reason  string          `json:"reason,omitempty"`  // what people read
 	State   StateWord       `json:"state,omitempty"`   // for KindEnd: stopped or crashed
 	PID     int             `json:"pid,omitempty"`
-	By      string          `json:"by,omitempty"`   // who asked, for start and stop
-	Boot    string          `json:"boot,omitempty"` // host's boot id, for start
+	By      string          `json:"by,omitempty"`      // who asked, for start and stop
+	Boot    string          `json:"boot,omitempty"`    // host's boot id, for start
+	Request string          `json:"request,omitempty"` // that was answered, for fence
 }
 
 // FactKind says what a Fact is about.
@@ -53,6 +54,8 @@ const (
 	KindPause   FactKind = "pause"   // a person stopped its CPUs
 	KindResume  FactKind = "resume"  // a person let them go on
 	KindReset   FactKind = "reset"   // a person pressed the reset button
+	KindFence   FactKind = "fence"   // its HA peer goes on without it; with a PID that QEMU was sent SIGKILL for that
+	KindUnhold  FactKind = "unhold"  // it may run again
 )
 
 const factVersion = 1

@@ -86,6 +86,9 @@ func (l Layout) SnapshotDir(name string) string {
 	return l.path("var/lib/kvm", name, "snapshots")
 }
 
+// HoldFile says that the guest was fenced and may not run. It is there for exactly as long.
+func (l Layout) HoldFile(name string) string { return l.path("var/lib/kvm", name, "hold") }
+
 // UIDLock serialises the choice of uid numbers on this host.
 func (l Layout) UIDLock() string { return l.path("var/lib/kvm/.uid.lock") }
 

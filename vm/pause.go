@@ -51,6 +51,9 @@ func (h *Host) Resume(ctx context.Context, name string) (already bool, err error
 			already = true
 			return nil
 		case "paused", "prelaunch", "io-error", "postmigrate", "watchdog", "save-vm", "restore-vm":
+			if err := h.CheckHold(name); err != nil {
+				return err
+			}
 			h.noteAct(name, KindResume)
 			return c.Execute(ctx, "cont", nil, nil)
 		}

@@ -32,6 +32,9 @@ func (h *Host) Prepare(ctx context.Context, spec *Spec) (*Prepared, error) {
 
 // PrepareFrom is Prepare for a guest that begins where from says, as StartFrom does it; it refuses what that refuses.
 func (h *Host) PrepareFrom(ctx context.Context, spec *Spec, from Origin) (*Prepared, error) {
+	if err := h.CheckHold(spec.Name); err != nil && !errors.Is(err, fs.ErrPermission) { // who may not look is told of the rest
+		return nil, err
+	}
 	p, before, err := h.prepareFrom(ctx, spec, from)
 	defer before.close()
 	if file := h.SavedIn(spec.Name); errors.Is(err, fs.ErrPermission) && file != "" {

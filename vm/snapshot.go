@@ -175,6 +175,9 @@ type RestoreOptions struct {
 func (h *Host) RestoreSnapshot(ctx context.Context, tool image.Tool, spec *Spec, name string, o RestoreOptions) (started *Started, err error) {
 	start := false
 	err = h.WithLock(ctx, spec.Name, "snapshot", func(running bool) error {
+		if err := h.CheckHold(spec.Name); err != nil {
+			return err
+		}
 		s, err := findSnapshot(ctx, tool, spec, name)
 		if err != nil {
 			return err

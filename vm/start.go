@@ -40,6 +40,9 @@ func (h *Host) StartFrom(ctx context.Context, spec *Spec, from Origin) (*Started
 		return nil, err
 	}
 	defer g.unlock()
+	if err := h.CheckHold(spec.Name); err != nil {
+		return nil, err
+	}
 	switch running, err := h.settle(ctx, spec.Name); {
 	case err != nil:
 		return nil, err
@@ -185,6 +188,11 @@ func (s *starting) run(ctx context.Context) error {
 	for _, step := range steps {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("%s: %w", step.name, err)
+		}
+		// The last of these looks, before "let go", is the one that counts: QEMU has its pidfile's lock by then, so a fence that we do not see
+		// here sees QEMU. See Fence.
+		if err := s.h.CheckHold(s.spec.Name); err != nil {
+			return err
 		}
 		if err := step.do(ctx); err != nil {
 			return err

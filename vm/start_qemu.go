@@ -131,8 +131,14 @@ func (s *starting) done() {
 
 // explain gives an error its best words: a QEMU that ended says itself why.
 func (s *starting) explain(err error) error {
+	if held := s.h.CheckHold(s.spec.Name); held != nil {
+		err = held // who fences it kills QEMU, too
+	}
 	if s.cmd == nil {
 		return err
+	}
+	if errors.As(err, new(*HeldError)) {
+		return s.fail(err)
 	}
 	patience := 200 * time.Millisecond
 	if errors.Is(err, qmp.ErrClosed) || errors.As(err, new(*LoadError)) {

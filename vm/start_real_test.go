@@ -636,9 +636,9 @@ var startSteps = []string{"pre-start hook", "run directory", "files", "network",
 
 func init() {
 	helpers["start"] = func() int {
-		var job kvmctlJob
 		st, err := func() (*vm.Started, error) {
-			if err := json.Unmarshal([]byte(os.Getenv("KVM_VM_TEST_JOB")), &job); err != nil {
+			job, err := theJob()
+			if err != nil {
 				return nil, err
 			}
 			h := &job.Host
@@ -649,15 +649,6 @@ func init() {
 				}
 				h.Network = (&tapRoom{ns}).network
 			}
-			h.Step = func(name string) {
-				if name == job.Die {
-					for job.Said && len(readSome(h.RunDir(job.Spec.Name)+"/con/stderr")) == 0 {
-						time.Sleep(time.Millisecond)
-					}
-					_ = unix.Kill(os.Getpid(), unix.SIGKILL)
-					select {}
-				}
-			}
 			return h.Start(context.Background(), job.Spec)
 		}()
 		if err != nil {
@@ -667,6 +658,24 @@ func init() {
 		fmt.Println(st.Already, st.PID)
 		return 0
 	}
+}
+
+// theJob is that of this process, whose host kills it after the step Die.
+func theJob() (*kvmctlJob, error) {
+	var job kvmctlJob
+	if err := json.Unmarshal([]byte(os.Getenv("KVM_VM_TEST_JOB")), &job); err != nil {
+		return nil, err
+	}
+	job.Host.Step = func(name string) {
+		if name == job.Die {
+			for job.Said && len(readSome(job.Host.RunDir(job.Spec.Name)+"/con/stderr")) == 0 {
+				time.Sleep(time.Millisecond)
+			}
+			_ = unix.Kill(os.Getpid(), unix.SIGKILL)
+			select {}
+		}
+	}
+	return &job, nil
 }
 
 // kvmctlStart runs a start in a process of its own.

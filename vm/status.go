@@ -34,6 +34,7 @@ type Status struct {
 	Ready  *bool // whether it was ready when somebody last looked; nil: nobody did, or it has no sign of readiness
 	// HostDown: it ran when the host went down, and nobody has started it since.
 	HostDown bool
+	Held     string // why it must not run: "held for varda2"; empty: it may
 	StateOf  *State // what the start wrote down, while it runs
 	Err      error  // what kept us from knowing more
 }
@@ -129,6 +130,12 @@ func (h *Host) statusOf(ctx context.Context, names []string, patience time.Durat
 		i := slow[n]
 		all[i] = h.complete(ctx, names[i], all[i], seen[i], patience)
 	})
+	for i, name := range names {
+		var held *HeldError
+		if errors.As(h.CheckHold(name), &held) {
+			all[i].Held = held.word()
+		}
+	}
 	return all
 }
 

@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"errors"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -9,7 +10,7 @@ import (
 // NoteFailedStart notes a start that came to nothing while nobody was looking, for the one who asks in the morning why the guest is not up.
 // A person at a terminal has read it.
 func (h *Host) NoteFailedStart(name string, err error) {
-	if h.Starter == "" || err == nil {
+	if h.Starter == "" || err == nil || errors.As(err, new(*HeldError)) { // that it is held, status says anyway
 		return
 	}
 	if MakeDirs(h.GuestLibDir(name), 0o711) != nil {

@@ -60,7 +60,7 @@ func New(env *cli.Env) *cobra.Command {
 		},
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) (err error) {
 			defer func() {
-				if err == nil && os.Geteuid() == 0 && cmd.Name() != cobra.ShellCompRequestCmd {
+				if err == nil && os.Geteuid() == 0 && cmd.Name() != cobra.ShellCompRequestCmd && cmd.Name() != "fence" {
 					a.settleMounts(cmd.Context())
 				}
 			}()

@@ -22,6 +22,7 @@ var commands = []command{
 	{"set", groupGuests, newSet}, {"diff", groupGuests, newDiff}, {"upgrade-machine", groupGuests, newUpgradeMachine},
 	{"pause", groupGuests, newPause}, {"resume", groupGuests, newResume}, {"reset", groupGuests, newReset}, {"save", groupGuests, newSave},
 	{"restore", groupGuests, newRestore}, {"install", groupGuests, newInstall}, {"snapshot", groupGuests, newSnapshot},
+	{"fence", groupGuests, newFence}, {"unhold", groupGuests, newUnhold},
 	{"events", groupGuests, newEvents}, {"doctor", groupGuests, newDoctor},
 	{"monitors", groupScreens, newMonitors}, {"monitor", groupScreens, newMonitor}, {"console", groupScreens, newConsole}, {"vnc", groupScreens, newVNC},
 	{"screenshot", groupScreens, newScreenshot}, {"sendkey", groupScreens, newSendkey}, {"exec", groupScreens, newExec}, {"log", groupScreens, newLog},

@@ -35,6 +35,9 @@ func (a *app) planDelete(ctx context.Context, o deleteOptions) (*deletePlan, *co
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := l.CheckHold(o.name); err != nil { // with the guest the word would go that it has to stay down
+		return nil, nil, err
+	}
 	plan := &deletePlan{again: spec == nil}
 	folder := l.GuestLibDir(o.name)
 	var own []imageUse

@@ -85,6 +85,9 @@ func (a *app) checkTarget(ctx context.Context, h *vm.Host, g *configs.Guest, o i
 		if running {
 			return cli.Refused("kvmctl stop "+g.Spec.Name, "it runs (pid %d)", h.Status(ctx, []string{g.Spec.Name})[0].PID)
 		}
+		if err := h.CheckHold(g.Spec.Name); err != nil {
+			return err
+		}
 		return a.checkDisks(ctx, g, o)
 	})
 }

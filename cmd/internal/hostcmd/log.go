@@ -118,6 +118,15 @@ func wordFact(f vm.Fact) (what, why string) {
 		what, why = "install", "boots "+f.Reason+" once"
 	case vm.KindSave:
 		what, why = "saved", f.Reason+", by "+f.By
+	case vm.KindFence:
+		if what, why = "fenced", f.Reason; f.PID == 0 {
+			why += ", was stopped already"
+		} else {
+			why += fmt.Sprintf(", killed (pid %d)", f.PID)
+		}
+		why += "; by " + f.By + "; request " + f.Request
+	case vm.KindUnhold:
+		what, why = "let go", f.Reason+"; by "+f.By
 	case vm.KindLogFull:
 		what, why = "log full", f.Reason
 	case vm.KindHook:

@@ -61,6 +61,8 @@ func (a *app) recoverNetworks(ctx context.Context) error {
 // recoverFirst is what every command does before anything else. That it fails is told, and the command goes on: it may be what helps.
 func (a *app) recoverFirst(cmd *cobra.Command) {
 	switch cmd.CommandPath() {
+	case "kvmctl fence": // somebody's service stands still until it answers; the next command does this
+		return
 	case "kvmctl net confirm", "kvmctl net guard", "kvmctl net recover", "kvmctl " + cobra.ShellCompRequestCmd, "kvmctl " + cobra.ShellCompNoDescRequestCmd:
 		return
 	}

@@ -48,6 +48,9 @@ func startable(ctx context.Context, h *vm.Host, guests []*configs.Guest) (able [
 }
 
 func startableGuest(ctx context.Context, h *vm.Host, spec *vm.Spec) error {
+	if err := h.CheckHold(spec.Name); err != nil {
+		return err
+	}
 	files := []string{spec.Kernel, spec.Initrd, spec.VNC.PasswordFile}
 	for _, c := range spec.CDROMs {
 		files = append(files, c.Image)

@@ -30,7 +30,8 @@ func newStatus(a *app) *cobra.Command {
 		Long: `Show each guest's state, which comes from the kernel and QEMU, never from a file that could be stale:
 stopped, starting, running, paused, stopping, wedged (QEMU lives and does not answer), crashed
 (ended without a word). A guest that ended since the last command is noticed here. "pending changes"
-says that a running guest's vm.toml means something else than what is in force.
+says that a running guest's vm.toml means something else than what is in force, "held for" a node that
+kvmctl fence killed the guest for that node, and that it does not start until kvmctl unhold.
 
 A guest that is named is asked by its QEMU's monitor, which has a second to answer. Without a name
 only those are asked whose QEMU does not wait for work as it should, or whose flight recorder does not
@@ -62,7 +63,8 @@ type statusRow struct {
 	Ready       *bool        `json:"ready,omitempty"`   // when somebody last looked
 	Pending     string       `json:"pending,omitempty"` // "changes" of vm.toml that are not in force; "guest": in force, not known to be seen by it
 	Note        string       `json:"note,omitempty"`
-	Why         string       `json:"why,omitempty"` // it is not up again, beside what ended it
+	Why         string       `json:"why,omitempty"`  // it is not up again, beside what ended it
+	Held        string       `json:"held,omitempty"` // it must not run: "held for varda2"
 }
 
 func (a *app) runStatus(ctx context.Context, o statusOptions) error {
@@ -137,7 +139,7 @@ func statusRows(look *configs.Glance, all []vm.Status) []statusRow {
 	rows := make([]statusRow, 0, len(all))
 	for _, st := range all {
 		r := statusRow{Name: st.Name, State: st.State, PID: st.PID, MemoryBytes: st.Memory, VNC: st.VNC, Accel: st.Accel,
-			Custom: st.Custom, Ready: st.Ready, Note: st.Note}
+			Custom: st.Custom, Ready: st.Ready, Note: st.Note, Held: st.Held}
 		if !st.Since.IsZero() {
 			r.Since = &st.Since
 		}
@@ -154,6 +156,7 @@ func statusRows(look *configs.Glance, all []vm.Status) []statusRow {
 			r.Note = join(r.Note, "no longer configured")
 		case g.Broken:
 			r.Note = join(r.Note, "its configuration is broken: kvmctl check "+st.Name)
+		case st.HostDown && st.Held != "": // that is why
 		case st.HostDown && g.Auto:
 			r.Why = "autostart has not started it: kvmctl start"
 		case st.HostDown:
@@ -189,6 +192,9 @@ func (r statusRow) note(now time.Time) string {
 	}
 	if r.Why != "" {
 		n = join(n, r.Why)
+	}
+	if r.Held != "" {
+		n = join(n, r.Held+": kvmctl unhold "+r.Name)
 	}
 	if r.Custom {
 		n = join(n, "custom")
