@@ -80,7 +80,7 @@ func (a *app) addCommands(root *cobra.Command) {
 		id       string
 		commands []*cobra.Command
 	}{
-		{groupAgent, []*cobra.Command{newRun(a), newStatus(a), newLog(a), newSwitch(a), newMaintenance(a), newReload(a), newRestart(a), newPair(a), newSync(a), newSyncShell(a), newArbiter(a), newNotify(a), newTick(a)}},
+		{groupAgent, []*cobra.Command{newRun(a), newStatus(a), newLog(a), newSwitch(a), newMaintenance(a), newReload(a), newRestart(a), newPair(a), newSync(a), newSyncShell(a), newArbiter(a), newDRBD(a), newNotify(a), newTick(a)}},
 		{groupFile, []*cobra.Command{newCheck(a), newProbe(a), newImportUCARP(a), newCompletion(a), newVersion(a)}},
 	}
 	for _, g := range groups {

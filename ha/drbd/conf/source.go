@@ -166,10 +166,13 @@ func (p *parser) file(name string, from Position) error {
 	}
 	p.seen[name] = true
 	wrong := func(err error) error {
-		if from.IsZero() {
-			from = Position{File: p.label + name}
-		}
-		if pe, ok := errors.AsType[*fs.PathError](err); ok { // without the root of a Dir
+		pe, ok := errors.AsType[*fs.PathError](err)
+		switch {
+		case from.IsZero() && ok:
+			return &Error{At: Position{File: p.label + name}, Why: pe.Err.Error(), err: err}
+		case from.IsZero():
+			return &Error{At: Position{File: p.label + name}, Why: err.Error(), err: err}
+		case ok: // without the root of a Dir
 			return &Error{At: from, Why: fmt.Sprintf("read %s: %v", p.label+name, pe.Err), err: err}
 		}
 		return &Error{At: from, Why: err.Error(), err: err}

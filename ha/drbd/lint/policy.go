@@ -58,6 +58,13 @@ func (l *linter) policies() {
 				l.say(p.severity, o.At, o.Name+" "+o.Value.Text, p.why, p.better)
 			}
 		}
+		if nine, sure := l.nine(); o.Name == "fencing" && sure && nine == (o.Under == "disk") {
+			where := "disk"
+			if nine {
+				where = "net"
+			}
+			l.say(Warning, o.At, "fencing is an option of "+where, "drbdadm of the DRBD that runs here refuses the file for it (measured with drbd-utils 9.22)", where+" { fencing "+o.Value.Text+"; }")
+		}
 		if o.Name == "protocol" && o.Under != "" {
 			l.say(Note, o.At, "protocol outside of net", "obsolete since 8.4, still understood", "net { protocol "+strings.ToUpper(o.Value.Text)+"; }")
 		}
@@ -90,11 +97,13 @@ func (l *linter) storage() {
 	var other places
 	for _, r := range in.Here.Resources {
 		fence, ok := in.Here.Option(r, conf.Handlers, "fence-peer")
-		switch a, _ := in.Here.Option(r, conf.Handlers, unfence); {
+		after, _ := in.Here.Option(r, conf.Handlers, "after-resync-target")
+		back, _ := in.Here.Option(r, conf.Handlers, "unfence-peer")
+		switch {
 		case !ok:
 		case !strings.Contains(fence.Value.Text, fenceCommand):
 			l.say(Warning, fence.At, "fence-peer is not kvmha", "the agent does not hear that DRBD asks, and another program decides who may be alone", fenceBetter)
-		case !strings.Contains(a.Value.Text, unfenceCommand):
+		case !strings.Contains(after.Value.Text+back.Value.Text, unfenceCommand):
 			other = append(other, r)
 		}
 	}

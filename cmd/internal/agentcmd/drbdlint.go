@@ -1,0 +1,210 @@
+package agentcmd
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+
+	"kvmctl/cmd/internal/cli"
+	"kvmctl/ha"
+	"kvmctl/ha/drbd/conf"
+	"kvmctl/ha/drbd/lint"
+)
+
+// drbdConf is where drbdadm begins to read.
+const drbdConf = "/etc/drbd.conf"
+
+// peerLabel stands before the files of the peer.
+const peerLabel = "peer:"
+
+type drbdLintOptions struct {
+	file  string
+	peers []string
+	json  bool
+}
+
+func newDRBDLint(a *app) *cobra.Command {
+	o := &drbdLintOptions{}
+	cmd := &cobra.Command{
+		Use:   "lint [<file>]",
+		Short: "Find what is dangerous or wrong about DRBD here, and say what is better",
+		Long: `Read drbd.conf with what it includes, fstab, the mount units, what begins at boot and who has the watchdog, and
+print each thing to mend with its file:line:column, the reason and what to write instead:
+
+  danger   data can be lost: data discarded without asking, promotion by anybody but the agent, a mount at boot
+  warning  it will not do what was meant, or not when it is needed
+  note     worth knowing
+
+With --peer-file, once for each file of the other node that drbdadm reads there, the two are compared by what they
+mean; a host that one resource alone names, in another spelling, is found in one file, too. Secrets are compared and
+never printed.
+
+Exit code 1 if there is a danger or a warning, 2 if drbd.conf cannot be read on.`,
+		Example: `  kvmha drbd lint
+  kvmha drbd lint --peer-file vm-varda.drbd.conf
+  kvmha drbd lint /etc/drbd.conf.new --json`,
+		Args: args(cobra.MaximumNArgs(1)),
+		RunE: func(_ *cobra.Command, words []string) error {
+			if len(words) > 0 {
+				o.file = words[0]
+			}
+			return a.runDRBDLint(o)
+		},
+	}
+	cmd.Flags().StringArrayVar(&o.peers, "peer-file", nil, "compare with `FILE` of the peer; may be repeated")
+	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON")
+	return cmd
+}
+
+func (a *app) runDRBDLint(o *drbdLintOptions) error {
+	in, err := a.drbdInput(o)
+	if err != nil {
+		return err
+	}
+	findings := lint.Lint(in)
+	if o.json {
+		if findings == nil {
+			findings = []lint.Finding{}
+		}
+		err = a.env.JSON(findings)
+	} else {
+		a.printFindings(findings)
+	}
+	for _, f := range findings {
+		if err == nil && f.Severity != lint.Note {
+			err = &cli.QuietError{ExitCode: cli.ExitFailed}
+		}
+	}
+	return err
+}
+
+// drbdInput gathers what lint judges. Of what is beside drbd.conf, what cannot be read is told and left out.
+func (a *app) drbdInput(o *drbdLintOptions) (in lint.Input, err error) {
+	if o.file == "" {
+		in.Here, err = conf.Load(conf.Dir(a.root), a.root, drbdConf)
+	} else {
+		in.Here, err = loadDRBD("", o.file)
+	}
+	if err != nil {
+		return in, drbdError(err)
+	}
+	if in.Peer, err = a.peerDRBD(o.peers); err != nil {
+		return in, drbdError(err)
+	}
+	in.Host = a.drbdHost()
+	if in.Facts, err = lint.Gather(a.root, a.root); err != nil {
+		a.env.Talk("%v", err)
+	}
+	if _, err := os.Stat(a.configPath()); err == nil { // DRBD can be looked at before there is an agent
+		spec, err := a.load(a.configPath())
+		if err != nil {
+			a.env.Talk("the groups are not looked at: see kvmha check")
+		}
+		in.Groups = lintGroups(spec)
+		if len(spec.Peers) == 1 && drbdNames(in.Here, spec.Peers[0].Name) {
+			in.PeerHost = spec.Peers[0].Name
+		}
+	}
+	return in, nil
+}
+
+// peerDRBD reads the peer's files; nil: there are none. Here belongs what asks the peer for them, as a conf.Memory, where no file is given.
+func (a *app) peerDRBD(files []string) (*conf.Config, error) {
+	if len(files) == 0 {
+		return nil, nil
+	}
+	return loadDRBD(peerLabel, files...)
+}
+
+// loadDRBD reads files by the names that a shell gives.
+func loadDRBD(label string, files ...string) (*conf.Config, error) {
+	list := make([]string, len(files))
+	for i, file := range files {
+		full, err := filepath.Abs(file)
+		if err != nil {
+			return nil, err
+		}
+		list[i] = full
+	}
+	return conf.Load(conf.Dir(""), label, list...)
+}
+
+func drbdError(err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return cli.Failed("kvmha drbd template --help", "cannot read drbd.conf: %w", err)
+	case errors.Is(err, fs.ErrPermission):
+		return cli.Failed("sudo kvmha …", "cannot read drbd.conf: %w", err)
+	}
+	return fmt.Errorf("cannot read drbd.conf: %w", err)
+}
+
+// drbdHost is what drbdadm compares with the on sections: uname -n, or below --root what would be it.
+func (a *app) drbdHost() string {
+	if a.root != "" {
+		text, _ := readBounded(filepath.Join(a.root, "etc/hostname"))
+		return strings.TrimSpace(string(text))
+	}
+	name, _ := os.Hostname()
+	return name
+}
+
+func drbdNames(c *conf.Config, name string) bool {
+	for _, r := range c.Resources {
+		for _, h := range r.Hosts {
+			if h.Called(name) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// lintGroups gives what lint wants to know of the groups.
+func lintGroups(spec ha.Spec) (all []lint.Group) {
+	for _, g := range spec.Groups {
+		one := lint.Group{Name: g.Name}
+		for _, u := range g.Units {
+			if u.Kind == ha.UnitSystemd || u.Kind == ha.UnitSysV {
+				one.Units = append(one.Units, u.Name)
+			}
+			one.Storage = one.Storage || strings.HasSuffix(u.Name, ".mount")
+		}
+		all = append(all, one)
+	}
+	return all
+}
+
+// printFindings prints a table whose third column has the reason and the better value below each finding.
+func (a *app) printFindings(findings []lint.Finding) {
+	if len(findings) == 0 {
+		a.env.Talk("nothing to mend")
+		return
+	}
+	place := len("PLACE")
+	for _, f := range findings {
+		place = max(place, utf8.RuneCountInString(cli.Printable(f.Position.String())))
+	}
+	line := func(at, severity, text string) {
+		a.env.Print("%-*s  %-8s  %s\n", place, cli.Printable(at), severity, cli.Printable(text))
+	}
+	line("PLACE", "SEVERITY", "WHAT")
+	for _, f := range findings {
+		what := f.What
+		if !f.Other.IsZero() {
+			what += " (" + f.Other.String() + ")"
+		}
+		line(f.Position.String(), string(f.Severity), what)
+		for _, more := range [][2]string{{"why", f.Why}, {"better", f.Better}} {
+			if more[1] != "" {
+				line("", "", more[0]+": "+more[1])
+			}
+		}
+	}
+}
