@@ -89,27 +89,40 @@ const most = 50
 
 // Lint judges, the worst first; of equals, in the order of the rules and of the files.
 func Lint(in Input) []Finding {
-	l := &linter{in: in}
+	l := &linter{in: in, said: map[Finding]bool{}}
 	for _, rule := range []func(){l.refused, l.policies, l.storage, l.secrets, l.startup, l.rates, l.hosts, l.twice, l.mounts, l.units, l.watchdog, l.differ} {
 		before := len(l.all)
 		rule()
-		if n := len(l.all) - before; n > most {
-			l.all[before+most-1] = Finding{Severity: l.all[before+most-1].Severity, Position: l.all[before+most-1].Position, What: fmt.Sprintf("%d more of this kind", n-most+1)}
-			l.all = l.all[:before+most]
-		}
+		l.all = append(l.all[:before], cut(l.all[before:])...)
 	}
-	slices.SortStableFunc(l.all, func(a, b Finding) int { return cmp.Compare(rank[a.Severity], rank[b.Severity]) })
+	worstFirst(l.all)
 	return l.all
 }
 
+func worstFirst(all []Finding) {
+	slices.SortStableFunc(all, func(a, b Finding) int { return cmp.Compare(rank[a.Severity], rank[b.Severity]) })
+}
+
+// cut keeps the findings of one rule to the bound, the worst first, so that none is hidden behind many that matter less.
+func cut(all []Finding) []Finding {
+	worstFirst(all)
+	if len(all) <= most {
+		return all
+	}
+	first := all[most-1]
+	return append(all[:most-1:most-1], Finding{Severity: first.Severity, Position: first.Position, What: fmt.Sprintf("%d more of this rule", len(all)-most+1)})
+}
+
 type linter struct {
-	in  Input
-	all []Finding
+	in   Input
+	all  []Finding
+	said map[Finding]bool
 }
 
 func (l *linter) say(s Severity, at conf.Position, what, why, better string) {
 	f := Finding{Severity: s, Position: at, What: what, Why: why, Better: better}
-	if !slices.Contains(l.all, f) {
+	if !l.said[f] {
+		l.said[f] = true
 		l.all = append(l.all, f)
 	}
 }

@@ -205,6 +205,19 @@ func TestWhatIsOverriddenIsNotJudged(t *testing.T) {
 	}
 }
 
+func TestADangerIsNotHiddenBehindManyNotes(t *testing.T) {
+	var b strings.Builder
+	b.WriteString(good)
+	for i := range 100 {
+		fmt.Fprintf(&b, "resource x%d { protocol C; }\n", i)
+	}
+	b.WriteString("resource last { net { protocol A; } }\n")
+	got := lint.Lint(lint.Input{Here: load(t, "", b.String()), Facts: lint.Facts{DRBD: 8}})
+	if len(got) == 0 || got[0].What != "protocol A" || !slices.ContainsFunc(got, func(f lint.Finding) bool { return f.Severity == lint.Note && f.What == "52 more of this rule" }) {
+		t.Errorf("%v", got)
+	}
+}
+
 func TestHostsWithNumbersAreNoSlips(t *testing.T) {
 	text := strings.NewReplacer("on beta", "on node2", "on alpha { device /dev/drbd1", "on node3 { device /dev/drbd1", "on alpha", "on node1").Replace(good)
 	if got := lint.Lint(lint.Input{Here: load(t, "", text), Facts: lint.Facts{DRBD: 8}}); len(got) != 0 {
