@@ -45,7 +45,7 @@ func run(port string) error {
 		}
 		go func() {
 			defer c.Close()
-			if err := serve(c); err != nil && !errors.Is(err, io.EOF) {
+			if err := serve(c); !errors.Is(err, io.EOF) {
 				fmt.Fprintln(os.Stderr, "labexec:", err)
 			}
 		}()
