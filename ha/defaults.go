@@ -55,7 +55,7 @@ const (
 
 // DefaultOrder is a promote's order.
 func DefaultOrder() []Stage {
-	return []Stage{StageUnits, StageChecks, StageAddress, StageAnnounce, StageHooks}
+	return []Stage{StageDRBD, StageMounts, StageUnits, StageChecks, StageAddress, StageAnnounce, StageHooks}
 }
 
 // DefaultGroup is a group of which the file says nothing but its name.
@@ -67,6 +67,7 @@ func DefaultGroup(name string) Group {
 		Order: DefaultOrder(), Restarts: DefaultRestarts, RestartWindow: DefaultRestartWindow, OnFailure: DefaultOnFailure, Remind: DefaultRemind,
 		Damping: Damping{Min: DefaultDampingMin, Max: DefaultDampingMax, Moves: DefaultDampingMoves, Window: DefaultDampingWindow},
 		Hooks:   Hooks{Timeout: DefaultHookTimeout},
+		Storage: Storage{FenceAfter: DefaultFenceAfter, AddressWait: DefaultAddressWait},
 	}
 }
 

@@ -63,6 +63,12 @@ type savedSpec struct {
 	Arbiter  []arbiter.Group `json:",omitempty"`
 	Etcd     arbiter.EtcdAt  `json:",omitzero"`
 	Syncs    []confsync.Job  `json:",omitempty"`
+	Fences   []savedFence    `json:",omitempty"`
+}
+
+type savedFence struct {
+	Fence
+	Password string // encoding/json takes it instead of the Fence's own
 }
 
 type savedMail struct {
@@ -76,18 +82,27 @@ type savedWebhook struct {
 }
 
 func savedSpecOf(s Spec) *savedSpec {
+	var fences []savedFence
+	for _, f := range s.Fences {
+		fences = append(fences, savedFence{f, f.Password.Reveal()})
+	}
 	return &savedSpec{
 		File: s.File, Node: s.Node, Mail: savedMail{s.Mail, s.Mail.Password.Reveal()}, Webhook: savedWebhook{s.Webhook, s.Webhook.Token.Reveal()},
 		Command: s.Command, Log: s.Log, Language: s.Language, Channel: s.Channel, Peers: s.Peers, Arbiter: s.Arbiter, Etcd: s.Etcd,
-		Syncs: s.Syncs,
+		Syncs: s.Syncs, Fences: fences,
 	}
 }
 
 func (s *savedSpec) spec() Spec {
 	mail, hook := s.Mail.Mail, s.Webhook.Webhook
 	mail.Password, hook.Token = NewSecret(s.Mail.Password), NewSecret(s.Webhook.Token)
+	var fences []Fence
+	for _, f := range s.Fences {
+		f.Fence.Password = NewSecret(f.Password)
+		fences = append(fences, f.Fence)
+	}
 	return Spec{File: s.File, Node: s.Node, Mail: mail, Webhook: hook, Command: s.Command, Log: s.Log, Language: s.Language,
-		Channel: s.Channel, Peers: s.Peers, Arbiter: s.Arbiter, Etcd: s.Etcd, Syncs: s.Syncs}
+		Channel: s.Channel, Peers: s.Peers, Arbiter: s.Arbiter, Etcd: s.Etcd, Syncs: s.Syncs, Fences: fences}
 }
 
 // portHandover is a CARP socket: what is heard while neither program reads waits in it.

@@ -242,6 +242,7 @@ func TestASpecComesThroughAnExec(t *testing.T) {
 		Syncs:   []confsync.Job{{Name: "z", Group: "g", Paths: []string{"/z/"}, Exclude: []string{"x"}, Validate: []string{"v"}, Reload: []string{"r"}, MaxDelete: 1, Keep: 1, Every: 1, At: confsync.TimeOfDay{Set: true, Hour: 1, Minute: 1}, OnChange: true}},
 		Peers:   []peer.Node{{Name: "o", Addresses: []netip.AddrPort{netip.AddrPortFrom(shared, 1)}, Role: peer.Arbiter}},
 		Arbiter: []arbiter.Group{{Name: "mail", Members: []string{"a", "b"}}},
+		Fences:  []Fence{{Name: "f", Kind: FenceExec, VM: "v", Agent: "/a", Parameters: []string{"x=1"}, Password: NewSecret("q"), Timeout: 1}},
 		Etcd:    arbiter.EtcdAt{Endpoints: []string{"https://e:1"}, Prefix: "/p/", CAFile: "/ca", CertFile: "/cert", KeyFile: "/key"},
 	}
 	for i := range reflect.TypeFor[Spec]().NumField() {

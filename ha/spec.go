@@ -23,6 +23,7 @@ type Spec struct {
 	Channel  Channel
 	Peers    []peer.Node     // the other agents, in the file's order, without their keys
 	Arbiter  []arbiter.Group // whose records this node keeps, or asks an etcd for, in the file's order
+	Fences   []Fence         // in the file's order
 	Etcd     arbiter.EtcdAt  // where those records are; without an endpoint: in files of this node
 	Syncs    []confsync.Job
 }
@@ -35,7 +36,7 @@ type Channel struct {
 // DefaultListen is where a node with peers listens: on every address, of both families.
 const DefaultListen = ":4694"
 
-// Group is a set of things that are active on exactly one node. A group of this version holds addresses and units.
+// Group is a set of things that are active on exactly one node.
 type Group struct {
 	Name        string
 	Description string
@@ -61,7 +62,8 @@ type Group struct {
 	IgnoreCarrier    bool          // ucarp's -S: a link without carrier is as good as one with
 
 	Order         []Stage // of a promote; a demote is its reverse
-	Units         []Unit  // started in this order, stopped in the reverse one
+	Storage       Storage
+	Units         []Unit // started in this order, stopped in the reverse one
 	Checks        []Check
 	Restarts      int           // how often units are restarted here within RestartWindow before OnFailure applies
 	RestartWindow time.Duration // in which Restarts are counted
@@ -86,6 +88,8 @@ type Stage string
 
 // The stages, in the order of a promote that DefaultOrder gives.
 const (
+	StageDRBD     Stage = "drbd"     // the right to be alone, then every resource primary
+	StageMounts   Stage = "mounts"   // mounted, in their order
 	StageUnits    Stage = "units"    // started, in their order
 	StageChecks   Stage = "checks"   // green
 	StageAddress  Stage = "address"  // CARP says so, and the addresses are there

@@ -59,6 +59,7 @@ func (l *loader) group(name string, raw *rawGroup) ha.Group {
 	for i := range raw.Checks {
 		g.Checks = append(g.Checks, l.check(strict.Element(path+".check", i), &raw.Checks[i], g.Interface, len(raw.Units) > 0))
 	}
+	l.storage(path, raw, &g)
 	l.checkGroup(path, raw, &g)
 	return g
 }

@@ -146,7 +146,7 @@ func (l *loader) checkUnicast(path string, raw *rawGroup, g *ha.Group) {
 }
 
 // stages is the order that safety needs of those that are named: the address only where everything before it has finished.
-var stages = []ha.Stage{ha.StageUnits, ha.StageChecks, ha.StageAddress, ha.StageAnnounce}
+var stages = []ha.Stage{ha.StageDRBD, ha.StageMounts, ha.StageUnits, ha.StageChecks, ha.StageAddress, ha.StageAnnounce}
 
 func (l *loader) checkOrder(path string, raw *rawGroup) {
 	at := path + ".order"
@@ -176,6 +176,12 @@ func (l *loader) checkOrder(path string, raw *rawGroup) {
 		last = rank
 	}
 	need := []ha.Stage{ha.StageAddress}
+	if len(raw.DRBD) > 0 {
+		need = append(need, ha.StageDRBD)
+	}
+	if len(raw.Mounts) > 0 {
+		need = append(need, ha.StageMounts)
+	}
 	if len(raw.Units) > 0 {
 		need = append(need, ha.StageUnits)
 	}

@@ -44,18 +44,20 @@ func Parse(file string, f File, look func(path string) (File, error)) (ha.Spec, 
 	strict.SetAs(&spec.Language, raw.Language)
 	l.voices(&spec, &raw)
 	l.log(&spec.Log, &raw.Log)
-	l.peerTables = raw.Peers
+	l.peerTables, l.fenceTables, l.node = raw.Peers, raw.Fences, raw.Node
 	l.channel(&spec.Channel, &raw.Channel, raw.Peers)
 	spec.Peers = l.peers(raw.Peers, raw.Node)
 	spec.Arbiter = l.arbiter(raw.Arbiter.Groups, &raw)
 	if l.inEtcd() {
 		spec.Etcd = l.etcd(&raw.Arbiter.Etcd, len(raw.Arbiter.Groups) > 0)
 	}
+	spec.Fences = l.fences(raw.Fences)
 	for _, name := range l.inOrder(raw.Groups) {
 		g := raw.Groups[name]
 		spec.Groups = append(spec.Groups, l.group(name, &g))
 	}
 	l.together(spec.Groups, raw.Groups)
+	l.storageTogether(spec.Groups)
 	spec.Syncs = l.syncs(raw.Syncs, spec.Groups)
 	d.Problems.Sort()
 	return spec, d.Problems
@@ -68,7 +70,9 @@ type loader struct {
 	look func(path string) (File, error)
 	dir  string // that relative names are beside
 
-	peerTables map[string]rawPeer
+	peerTables  map[string]rawPeer
+	fenceTables map[string]rawFence
+	node        *string
 }
 
 // inOrder gives the groups' names in the order of the file.

@@ -62,7 +62,7 @@ func (l *loader) unitName(path string, kind ha.UnitKind, name string) string {
 			if t == ".slice" || t == ".scope" {
 				l.Value(path, fmt.Sprintf("%q cannot be started and stopped", name), "")
 			} else if t == ".mount" || t == ".automount" || t == ".swap" {
-				l.Value(path, fmt.Sprintf("%q: storage is not supported yet by this version", name), "")
+				l.Value(path, fmt.Sprintf("%q: a unit that mounts is mounted by nobody in the right order", name), "[[group.<name>.mount]] with its device and directory")
 			}
 			return name
 		}

@@ -1,6 +1,7 @@
 package kvmha
 
 import (
+	"fmt"
 	"net/netip"
 	"reflect"
 	"sync"
@@ -21,6 +22,7 @@ type rawFile struct {
 	Channel  rawChannel          `toml:"channel"`
 	Peers    map[string]rawPeer  `toml:"peer"`
 	Arbiter  rawArbiter          `toml:"arbiter"`
+	Fences   map[string]rawFence `toml:"fence"`
 	Groups   map[string]rawGroup `toml:"group"`
 	Syncs    []rawSync           `toml:"sync"`
 }
@@ -117,11 +119,19 @@ type rawGroup struct {
 	CarrierDownDelay *units.Duration `toml:"carrier_down_delay" range:"0s..1m" eg:"100ms"`
 	IgnoreCarrier    *bool           `toml:"ignore_carrier"`
 
-	Order         []string        `toml:"order" enum:"units checks address announce hooks"`
+	Order         []string        `toml:"order" enum:"drbd mounts units checks address announce hooks"`
 	Restarts      *int            `toml:"restarts" range:"0..100"`
 	RestartWindow *units.Duration `toml:"restart_window" range:"1s..24h" eg:"10m"`
 	OnFailure     *string         `toml:"on_failure" enum:"hand-over stay"`
 	Remind        *units.Duration `toml:"remind" range:"0s..720h" eg:"4h"`
+
+	Alone       *string         `toml:"alone" eg:"\"varda2\""`
+	Fence       *string         `toml:"fence" eg:"\"host\""`
+	FenceAfter  *units.Duration `toml:"fence_after" range:"0s..5m" eg:"3s"`
+	AddressWait *units.Duration `toml:"address_wait" range:"0s..10m" eg:"1m"`
+	Verify      *string         `toml:"verify" eg:"\"03:30\""`
+	DRBD        []rawResource   `toml:"drbd"`
+	Mounts      []rawMount      `toml:"mount"`
 
 	Damping rawDamping `toml:"damping"`
 	Hooks   rawHooks   `toml:"hooks"`
@@ -141,6 +151,30 @@ type rawHooks struct {
 	Standby []string        `toml:"standby" words:"ok" empty:"ok"`
 	Waiting []string        `toml:"waiting" words:"ok" empty:"ok"`
 	Timeout *units.Duration `toml:"timeout" range:"100ms..1h" eg:"30s"`
+}
+
+type rawResource struct {
+	Resource *string `toml:"resource"`
+}
+
+type rawMount struct {
+	Device         *string         `toml:"device"`
+	Dir            *string         `toml:"directory"`
+	Type           *string         `toml:"type"`
+	Options        *string         `toml:"options"`
+	Fsck           *string         `toml:"fsck" enum:"preen fail never"`
+	MountTimeout   *units.Duration `toml:"mount_timeout" range:"1s..24h" eg:"2m"`
+	UnmountTimeout *units.Duration `toml:"unmount_timeout" range:"1s..1h" eg:"30s"`
+}
+
+type rawFence struct {
+	Type         *string         `toml:"type" enum:"kvmctl exec manual"`
+	VM           *string         `toml:"vm"`
+	Agent        *string         `toml:"agent"`
+	Parameters   []string        `toml:"parameters" eg:"[\"ip=10.2.0.30\"]"`
+	Password     *string         `toml:"password" secret:"ok"`
+	PasswordFile *string         `toml:"password_file"`
+	Timeout      *units.Duration `toml:"timeout" range:"1s..10m" eg:"30s"`
 }
 
 type rawUnit struct {
@@ -219,17 +253,14 @@ type rawCheck struct {
 	Rise     *int            `toml:"rise" range:"1..100"`
 }
 
-// noStorage are keys of a group that somebody may write before there is anything behind them.
-var noStorage = []string{"drbd", "mount", "mounts", "filesystem", "storage", "alone", "fence", "fence_after", "disk"}
+// otherStorage are keys of a group that somebody may write for one of ours.
+var otherStorage = []string{"mounts", "filesystem", "storage", "disk"}
 
 var fileSchema = sync.OnceValue(func() *strict.Schema {
 	s := strict.SchemaOf(reflect.TypeFor[rawFile]())
 	refused := map[string]strict.Refusal{}
-	for _, key := range noStorage {
-		refused[key] = strict.Refusal{
-			Msg: key + ": storage is not supported yet by this version",
-			Fix: "leave it out: a group of this version holds addresses and units",
-		}
+	for _, key := range otherStorage {
+		refused[key] = strict.Refusal{Msg: fmt.Sprintf("unknown key %q", key), Fix: "storage is [[group.<name>.drbd]] and [[group.<name>.mount]]"}
 	}
 	refused["address"] = strict.Refusal{Msg: `unknown key "address"`, Fix: `addresses = ["10.2.0.10"]`}
 	s.ByName["group"].Sub.Refused = refused

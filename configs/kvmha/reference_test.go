@@ -76,6 +76,9 @@ func TestTheReferenceLoads(t *testing.T) {
 	command.PIDFile = "/run/leases.pid"
 	scripts.Start, scripts.Stop, scripts.XParam = []string{"/etc/ucarp/vip-up.sh"}, []string{"/etc/ucarp/vip-down.sh"}, "office"
 	g.Units = []ha.Unit{ha.DefaultUnit(ha.UnitSystemd, "named.service"), command, scripts}
+	g.Storage = ha.Storage{Alone: "varda1", Fence: "pdu", FenceAfter: 3 * time.Second, AddressWait: time.Minute, Verify: confsync.TimeOfDay{Set: true, Hour: 4},
+		Resources: []ha.Resource{{Name: "r0"}}, Mounts: []ha.Mount{{Device: "/dev/drbd0", Dir: "/srv", Type: "ext4", Options: "noatime", Fsck: ha.FsckPreen,
+			MountTimeout: 2 * time.Minute, UnmountTimeout: 30 * time.Second}}}
 	check := func(c ha.Check) ha.Check {
 		c.ActiveOnly = true
 		c.Interval, c.Timeout, c.Fall, c.Rise = time.Second, time.Second, 3, 2
@@ -115,8 +118,10 @@ func TestTheReferenceLoads(t *testing.T) {
 		Channel: ha.Channel{Listen: []string{ha.DefaultListen}},
 		Peers: []peer.Node{{Name: "varda2", Role: peer.Member,
 			Addresses: []netip.AddrPort{netip.MustParseAddrPort("10.2.0.11:4694"), netip.MustParseAddrPort("192.168.9.2:4694")}},
-			{Name: "varda3", Role: peer.Member, Addresses: []netip.AddrPort{netip.MustParseAddrPort("10.2.0.12:4694")}}},
-		Arbiter: []arbiter.Group{{Name: "mail", Members: []string{"varda2", "varda3"}}},
+			{Name: "varda3", Role: peer.Arbiter, Addresses: []netip.AddrPort{netip.MustParseAddrPort("10.2.0.12:4694")}}},
+		Arbiter: []arbiter.Group{{Name: "mail", Members: []string{"varda1", "varda2"}}},
+		Fences: []ha.Fence{{Name: "pdu", Kind: ha.FenceExec, Agent: "/usr/sbin/fence_apc_snmp", Parameters: []string{"ip=10.2.0.30", "plug=4"},
+			Password: ha.NewSecret("hunter2"), Timeout: 30 * time.Second}},
 		Etcd: arbiter.EtcdAt{Endpoints: []string{"https://10.2.0.21:2379", "https://10.2.0.22:2379", "https://10.2.0.23:2379"}, Prefix: arbiter.EtcdPrefix,
 			CAFile: "/etc/kvmha/etcd-ca.pem", CertFile: "/etc/kvmha/etcd.pem", KeyFile: "/etc/kvmha/etcd.key"},
 		Syncs: []confsync.Job{{Name: "zones", Group: "dns", Paths: []string{"/etc/bind/"}, Exclude: []string{"*.jnl"},
@@ -173,7 +178,7 @@ func TestTheReferenceNamesEveryKeyOnce(t *testing.T) {
 				continue
 			}
 			if f.Kind == strict.KindNamed {
-				f.Name += "." + map[string]string{"group": "dns", "peer": "varda2", "arbiter.group": "mail"}[prefix+f.Name]
+				f.Name += "." + map[string]string{"group": "dns", "peer": "varda2", "arbiter.group": "mail", "fence": "pdu"}[prefix+f.Name]
 			}
 			walk(prefix+f.Name+".", f.Sub)
 		}

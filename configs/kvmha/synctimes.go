@@ -1,6 +1,8 @@
 package kvmha
 
 import (
+	"strings"
+
 	"kvmctl/configs/strict"
 	"kvmctl/ha/confsync"
 )
@@ -22,7 +24,7 @@ func (l *loader) timeOfDay(at string, text *string) confsync.TimeOfDay {
 	}
 	t, err := confsync.ParseTimeOfDay(*text)
 	if err != nil {
-		l.Value(at, "sync.at wants a time of day from 00:00 to 23:59, got "+strict.Quote(*text), `at = "03:30"`)
+		l.Value(at, strict.Label(at)+" wants a time of day from 00:00 to 23:59, got "+strict.Quote(*text), at[strings.LastIndexByte(at, '.')+1:]+` = "03:30"`)
 	}
 	return t
 }
