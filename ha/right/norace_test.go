@@ -1,0 +1,5 @@
+//go:build !race
+
+package right
+
+const fewer = 0
