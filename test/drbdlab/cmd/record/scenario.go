@@ -70,6 +70,8 @@ const (
 	allGood   = "cs:Connected .*ds:UpToDate/UpToDate"
 	write     = "drbdadm primary r0; dd if=/dev/urandom of=/dev/drbd0 bs=1M count=8 conv=fsync 2>/dev/null; drbdadm secondary r0"
 	slow      = "c-plan-ahead 0; resync-rate 200k;"
+	fast      = "drbdsetup disk-options 0 --resync-rate=100M --c-plan-ahead=0"
+	slowly    = "drbdsetup disk-options 0 --resync-rate=200k --c-plan-ahead=0"
 	reconnect = "drbdadm disconnect r0; drbdadm connect r0"
 )
 
@@ -109,7 +111,7 @@ var scenarios = []scenario{
 		do:     then(link(false), acts(act{holdsA: "cs:WFConnection", holdsB: "cs:WFConnection"})),
 		after:  then(link(true), acts(act{holdsA: "cs:SyncSource", holdsB: "cs:SyncTarget"}))},
 	{name: "resync-ends", about: "A resync that is let run fast comes to its end.",
-		do: acts(act{a: "drbdsetup disk-options 0 --resync-rate=100M --c-plan-ahead=0", b: "drbdsetup disk-options 0 --resync-rate=100M --c-plan-ahead=0", holdsA: allGood, holdsB: allGood})},
+		do: acts(act{a: fast, b: fast, holdsA: allGood, holdsB: allGood})},
 	{name: "wrong-secret", about: "vm-varda has another shared secret than varda2.",
 		before: acts(act{b: "drbdadm disconnect r0; sed -i 's/\"lab\"/\"moria\"/' /etc/drbd.conf", holdsA: "cs:WFConnection"}),
 		do:     acts(act{b: "drbdadm connect r0", holdsA: "cs:StandAlone", holdsB: "cs:StandAlone"}),
@@ -119,8 +121,9 @@ var scenarios = []scenario{
 		before: acts(act{a: "drbdadm disconnect r0", b: "drbdadm disconnect r0", holdsA: "cs:StandAlone", holdsB: "cs:StandAlone"}, act{a: write, b: write}),
 		do:     acts(act{a: "drbdadm connect r0", b: "drbdadm connect r0"}, act{holdsA: "cs:StandAlone", holdsB: "cs:StandAlone"})},
 	{name: "split-brain-resolved", about: "vm-varda gave its data up, and catches up.",
-		do:    acts(act{b: "drbdadm connect --discard-my-data r0"}, act{a: "drbdadm connect r0", holdsA: "cs:SyncSource", holdsB: "cs:SyncTarget"}),
-		after: acts(act{a: "drbdsetup disk-options 0 --resync-rate=100M --c-plan-ahead=0", b: "drbdsetup disk-options 0 --resync-rate=100M --c-plan-ahead=0", holdsA: allGood, holdsB: allGood})},
+		before: acts(act{a: slowly, b: slowly}),
+		do:     acts(act{b: "drbdadm connect --discard-my-data r0"}, act{a: "drbdadm connect r0", holdsA: "cs:SyncSource", holdsB: "cs:SyncTarget"}),
+		after:  acts(act{a: fast, b: fast, holdsA: allGood, holdsB: allGood})},
 	{name: "suspended", about: "Under resource-and-stonith the Primary lost its peer, and the fence handler did not answer: writes stand still.",
 		before: then(configure(fenced), acts(act{a: "drbdadm adjust r0; drbdadm primary r0", b: "drbdadm adjust r0", holdsA: "ro:Primary"})),
 		do:     then(link(false), acts(act{holdsA: " s.....$", holdsB: "cs:WFConnection"})),
