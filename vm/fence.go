@@ -128,6 +128,7 @@ type fencing struct {
 	q     FenceRequest
 	state FenceState
 	noted bool // in the history
+	died  bool // of us: the kernel named its QEMU
 }
 
 // look does what is to be done now; nil: the guest is dead and stays so. What is on its way is an error, which says what to wait for.
@@ -151,8 +152,10 @@ func (f *fencing) look(ctx context.Context) error {
 	if !errors.Is(err, ErrNotRunning) {
 		return err
 	}
-	if err := f.noStray(); err != nil {
-		return err
+	if !f.died { // nobody was found where QEMU would be: is it somewhere else? To ask takes as long as to kill
+		if err := f.noStray(); err != nil {
+			return err
+		}
 	}
 	if err := f.noWriter(ctx); err != nil {
 		return err
@@ -195,6 +198,7 @@ func (f *fencing) kill(ctx context.Context) error {
 	if deadline, ok := ctx.Deadline(); !ok || !p.Wait(ctx, time.Until(deadline)) {
 		return &StuckError{PID: p.PID}
 	}
+	f.died = true
 	f.h.step("killed")
 	return nil
 }
