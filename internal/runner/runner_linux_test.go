@@ -30,7 +30,13 @@ func TestMain(m *testing.M) {
 }
 
 var programs = map[string]func(args []string) int{
-	"act-say":  func([]string) int { fmt.Print("out"); fmt.Fprint(os.Stderr, "err"); return 7 },
+	"act-say": func([]string) int { fmt.Print("out"); fmt.Fprint(os.Stderr, "err"); return 7 },
+	"act-echo": func([]string) int {
+		if _, err := io.Copy(os.Stdout, os.Stdin); err != nil {
+			return 9
+		}
+		return 0
+	},
 	"act-env":  func([]string) int { fmt.Print(strings.Join(os.Environ(), "\n")); return 0 },
 	"act-die":  func([]string) int { unix.Kill(unix.Getpid(), unix.SIGKILL); select {} },
 	"act-hang": func([]string) int { fmt.Println(os.Getpid()); time.Sleep(time.Hour); return 0 },
@@ -198,5 +204,29 @@ func awaitGone(t *testing.T, pid int) {
 			t.Fatalf("process %d lives on: %s", pid, stat)
 		}
 		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+func TestStdin(t *testing.T) {
+	big := bytes.Repeat([]byte("x"), 1<<18) // more than a pipe takes
+	for name, tc := range map[string]struct {
+		act  string
+		in   []byte
+		want Result
+	}{
+		"given":         {"act-echo", []byte("action=off\n"), Result{Stdout: []byte("action=off\n")}},
+		"empty":         {"act-echo", []byte{}, Result{}},
+		"none":          {"act-echo", nil, Result{}},
+		"more than fit": {"act-echo", big, Result{Stdout: big}},
+		"nobody reads":  {"act-say", big, Result{Stdout: []byte("out"), Stderr: []byte("err"), Exit: 7}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			r, err := Exec{}.Run(ctx, Command{Argv: self(t, tc.act), Stdin: tc.in})
+			if diff := cmp.Diff(tc.want, r); err != nil || diff != "" {
+				t.Errorf("%v\n%.500s", err, diff)
+			}
+		})
 	}
 }
