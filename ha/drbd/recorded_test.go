@@ -207,4 +207,22 @@ func TestNine(t *testing.T) {
 	}) {
 		t.Errorf("the short status means %q", got)
 	}
+	if diff := cmp.Diff(conversations(now), conversations(short)); diff != "" {
+		t.Errorf("the short status (-now +short):\n%s", diff)
+	}
+}
+
+// conversations are what the volumes of each connected peer do; the short form has no volumes of others.
+func conversations(s State) (all []string) {
+	for _, r := range s.Resources {
+		for _, p := range r.Peers {
+			for _, v := range p.Volumes {
+				if p.Connection != Connected {
+					continue
+				}
+				all = append(all, fmt.Sprint(r.Name, " ", p.Name, " ", p.Connection, " ", v.Number, " ", v.Replication))
+			}
+		}
+	}
+	return all
 }
