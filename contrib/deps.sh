@@ -52,6 +52,7 @@ need_program smbd samba # likewise
 need_program strace strace # kills a write at each of its calls, in a test
 need_program drbdadm drbd-utils # reads drbd.conf in tests; nothing of it is started
 need_program rsync rsync # config sync
+need_program fence_dummy fence-agents # one of the programs that switch a node off
 need_program etcd etcd-server # the second arbiter, in its tests
 need_program dig bind9-dnsutils # asks a BIND, in a test
 need_file ovmf /usr/share/OVMF/OVMF_CODE_4M.fd /usr/share/OVMF/OVMF_CODE.fd

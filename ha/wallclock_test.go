@@ -45,6 +45,7 @@ func TestCase04TheWallClockDecidesNothing(t *testing.T) {
 		"ha/unit/sysv.go":            {1, "difference: how long a unit has had to settle"},
 		"ha/peer/clock.go":           {1, "difference: deadlines, and rates of connections"},
 		"ha/arbiter/clock.go":        {1, "difference: deadlines; for people: when it was written"},
+		"ha/fence/fence.go":          {1, "for people: when a node was asked to end, and did"},
 		"ha/link/rtnl_linux.go":      {1, "difference: the deadline of the kernel's answer"},
 	}
 	seen := map[string]bool{}
