@@ -147,8 +147,13 @@ func (l Layout) saveHold(name string, d *Hold) error {
 	if err != nil {
 		return err
 	}
-	if err := MakeDirs(l.GuestLibDir(name), 0o711); err != nil {
-		return err
+	if dir := l.GuestLibDir(name); absent(dir) { // it never ran
+		if err := MakeDirs(dir, 0o711); err != nil {
+			return err
+		}
+		if err := errors.Join(syncDir(l.LibDir()), syncDir(filepath.Dir(l.LibDir()))); err != nil {
+			return fmt.Errorf("write the hold: %w", err)
+		}
 	}
 	if err := atomicfile.Write(l.HoldFile(name), b, 0o600); err != nil {
 		return fmt.Errorf("write the hold: %w", err)
