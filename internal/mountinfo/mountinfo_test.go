@@ -1,6 +1,7 @@
 package mountinfo_test
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -13,18 +14,28 @@ import (
 func TestParse(t *testing.T) {
 	const table = `36 35 98:0 /mnt1 /mnt\0402 rw,noatime master:1 - ext3 /dev/root rw,errors=continue
 150 149 7:3 / /mnt ro shared:7 propagate_from:2 - ext4 /dev/loop3 ro
-`
+` + "151 149 0:31 / /a\u00a0b\v- rw unbindable - tmpfs  rw\n"
 	got, err := mountinfo.Parse(strings.NewReader(table))
 	want := []mountinfo.Entry{
-		{Point: "/mnt 2", Source: "/dev/root", Type: "ext3", Options: "rw,noatime", Super: "rw,errors=continue"},
-		{Point: "/mnt", Source: "/dev/loop3", Type: "ext4", Options: "ro", Super: "ro"},
+		{ID: 36, Parent: 35, Major: 98, Root: "/mnt1", Point: "/mnt 2", Source: "/dev/root", Type: "ext3", Options: "rw,noatime",
+			Master: 1, Super: "rw,errors=continue"},
+		{ID: 150, Parent: 149, Major: 7, Minor: 3, Root: "/", Shared: 7, Master: 0, Point: "/mnt", Source: "/dev/loop3", Type: "ext4", Options: "ro", Super: "ro"},
+		{ID: 151, Parent: 149, Minor: 31, Root: "/", Point: "/a\u00a0b\v-", Type: "tmpfs", Options: "rw", Super: "rw"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
-	_, err = mountinfo.Parse(strings.NewReader("36 35 98:0 / /mnt rw\n"))
-	if err == nil || err.Error() != `read the mount table: "36 35 98:0 / /mnt rw"` {
-		t.Errorf("a line without a source: %v", err)
+	for name, line := range map[string]string{
+		"no source":            "36 35 98:0 / /mnt rw",
+		"no minor":             "36 35 98 / /mnt rw - ext3 /dev/root rw",
+		"no number":            "x 35 98:0 / /mnt rw - ext3 /dev/root rw",
+		"a number too large":   "36 35 98:4294967296 / /mnt rw - ext3 /dev/root rw",
+		"a group of no number": "36 35 98:0 / /mnt rw shared: - ext3 /dev/root rw",
+	} {
+		_, err = mountinfo.Parse(strings.NewReader(line + "\n"))
+		if want := fmt.Sprintf("read the mount table: %q", line); err == nil || err.Error() != want {
+			t.Errorf("%s: %v, want %s", name, err, want)
+		}
 	}
 }
 
@@ -46,6 +57,7 @@ func FuzzParse(f *testing.F) {
 		f.Add(string(b))
 	}
 	f.Add(`36 35 98:0 / /mnt\0402\ rw - ext3 \134 rw`)
+	f.Add("36 35 98:0 / /mnt rw shared:1 master:2 unbindable - ext3 x rw")
 	f.Fuzz(func(t *testing.T, s string) {
 		table, err := mountinfo.Parse(strings.NewReader(s))
 		if err == nil && len(table) > strings.Count(s, "\n")+1 {
