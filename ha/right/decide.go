@@ -160,7 +160,8 @@ func (s Situation) write(by Kind) Verdict {
 }
 
 // MayYield decides whether a node lets go because its peer asks to go on alone as number n. Its answer is sent after Write is on the disk, and, where
-// DRBD is not connected, after `drbdadm outdate`: then it is a let-go for that request.
+// DRBD is not connected, after `drbdadm outdate`: then it is a let-go for that request. A request that comes late is refused: if its asker has let go
+// itself by then, both would be outdated, and neither could ever bring the other up to date.
 func MayYield(s Situation, n uint64) Verdict {
 	switch {
 	case s.Damaged != nil:
@@ -171,6 +172,8 @@ func MayYield(s Situation, n uint64) Verdict {
 		return wait(ReasonAsking, "", "%s asks to go on alone itself", s.Node)
 	case s.Own.State == Alone:
 		return wait(ReasonAlone, "", "%s went on alone (%v)", s.Node, s.Own)
+	case s.Heard == nil || s.Heard.State != Paired || s.Heard.N+1 != n:
+		return wait(ReasonLate, "", "%s is not heard to be paired at the number before %d: the request is an old one", s.Peer, n)
 	}
 	v := may(LetGo)
 	// From here on the numbers differ, so this node is nobody's equal until the peer was paired with it again.

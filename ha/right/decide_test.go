@@ -139,15 +139,20 @@ func TestMayYield(t *testing.T) {
 	}{
 		{"a standby", func(*Situation) {}, 5, "may, by let-go, once paired (5) is on the disk"},
 		{"asked again", func(s *Situation) { s.Own.N = 5 }, 5, "may, by let-go"},
-		{"never written", func(s *Situation) { s.Own = Record{Group: "samba"} }, 1, "may, by let-go, once paired (1) is on the disk"},
+		{"never written", func(s *Situation) { s.Own = Record{Group: "samba"}; s.Heard.N = 0 }, 1, "may, by let-go, once paired (1) is on the disk"},
+		{"ahead of who asks", func(s *Situation) { s.Own.N = 7 }, 5, "may, by let-go"},
 		{"active", func(s *Situation) { s.Active = true }, 5, "active"},
 		{"asking itself", func(s *Situation) { s.InFlight = request }, 5, "asking"},
 		{"alone", func(s *Situation) { s.Own.State = Alone }, 5, "alone"},
 		{"damaged", func(s *Situation) { s.Damaged = errors.New("no") }, 5, "damaged"},
+		{"the peer has let go since it asked", func(s *Situation) { s.Heard.N = 5 }, 5, "late"},
+		{"the peer went on since it asked", func(s *Situation) { s.Heard.State, s.Heard.N = Alone, 5 }, 5, "late"},
+		{"the peer is not heard", func(s *Situation) { s.Heard = nil }, 5, "late"},
+		{"a number that is far ahead", func(*Situation) {}, 6, "late"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s := ready()
-			s.InFlight = arbiter.ID{}
+			s.InFlight, s.Heard = arbiter.ID{}, &Record{Group: "samba", State: Paired, N: 4}
 			tc.change(&s)
 			verdict(t, "let go", MayYield(s, tc.n), tc.want, "")
 		})

@@ -62,3 +62,9 @@ func MayBeTarget(s Situation, discard bool) Verdict {
 	}
 	return v
 }
+
+// CatchUp gives the number that the arbiter is asked for, with a new id, because its record ends before what is written here: somebody went on alone by
+// a let-go, or on a person's word. Until it has caught up it refuses whoever has to ask. Its answer licenses nothing, for the number is taken.
+func CatchUp(own Record, arbiter uint64) (n uint64, behind bool) {
+	return arbiter + 1, arbiter < own.N
+}

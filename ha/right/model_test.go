@@ -232,6 +232,11 @@ func (c config) ask(r rules, w world, i int, yield func(string, world)) {
 
 // answer carries a request out, whoever still waits for it.
 func (c config) answer(r rules, w world, i int, yield func(string, world)) {
+	if n, behind := CatchUp(w.n[i].rec.record(), uint64(w.arb)); behind && c.alone[i] == string(ByArbiter) {
+		next := w
+		next.arb = uint8(n)
+		yield(c.named(i, "tells the arbiter of %d", n), next)
+	}
 	for _, stale := range []bool{false, true} {
 		next := w
 		req, word := &next.n[i].cur, "request"

@@ -46,6 +46,7 @@ const (
 	ReasonAsk        Reason = "ask"         // the peer's right is not removed yet
 	ReasonActive     Reason = "active"      // of MayYield: this node has the data open
 	ReasonAsking     Reason = "asking"      // of MayYield: this node has a request of its own in flight
+	ReasonLate       Reason = "late"        // of MayYield: the peer does not ask any more
 	ReasonAlone      Reason = "alone"       // this node went on alone: it has what the peer has not
 )
 
