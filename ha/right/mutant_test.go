@@ -129,7 +129,7 @@ func TestEachRuleIsNeeded(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			c := config{alone: [2]string{tc.alone, tc.alone}, maxFaults: 3, maxN: 3}
+			c := config{alone: [2]string{tc.alone, tc.alone}, maxFaults: 2, maxN: 3}
 			if tc.more != nil {
 				tc.more(&c)
 			}

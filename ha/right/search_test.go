@@ -82,7 +82,7 @@ func TestModel(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			tc.config.maxFaults -= fewer
+			tc.config.maxFaults, tc.config.maxN = max(2, tc.config.maxFaults-2*fewer), tc.config.maxN-fewer
 			began := time.Now()
 			f := search(tc.config, ours(), most)
 			t.Logf("%d states in %v", f.states, time.Since(began).Round(time.Millisecond))
