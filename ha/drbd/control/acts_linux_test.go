@@ -26,7 +26,8 @@ type node struct {
 	missing   error          // of drbd-utils
 	broken    bool           // events2 --now fails: no module
 	followers []chan string
-	deaf      bool // events are lost
+	deaf      bool          // events are lost
+	slow      time.Duration // until events2 --now answers
 	ran       []string
 }
 
@@ -77,10 +78,14 @@ func (n *node) Run(ctx context.Context, c runner.Command) (runner.Result, error)
 	case hangs:
 		<-ctx.Done()
 		return runner.Result{}, fmt.Errorf("execute drbdadm: %w", context.Cause(ctx))
+	case broken && c.Argv[0] == "drbdadm":
+		return runner.Result{Exit: 10, Stderr: []byte("/etc/drbd.conf:5: Parse error: 'a disk option keyword' expected,\n\tbut got 'fencing'\n")}, nil
 	case broken:
 		return runner.Result{Exit: 20, Stderr: []byte("Failed to modprobe drbd (No such file or directory)\n")}, nil
 	case slices.Equal(c.Argv, []string{"drbdsetup", "events2"}):
 		return n.follow(ctx, c)
+	case c.Argv[0] == "drbdsetup" && n.slow > 0:
+		time.Sleep(n.slow)
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -186,6 +191,7 @@ func TestActs(t *testing.T) {
 		{name: "all for a name", do: func(c *Control) error { return c.Down(context.Background(), "all") }, want: Undefined},
 		{name: "no programs", node: &node{missing: exec.ErrNotFound}, do: act((*Control).Primary), want: NoPrograms, told: "primary"},
 		{name: "no module", node: &node{broken: true}, do: act((*Control).Disconnect), want: NoModule},
+		{name: "no module, and drbdadm does not know", node: &node{broken: true}, do: act((*Control).Primary), want: NoModule, told: "primary"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -160,6 +160,15 @@ func (c *Control) adm(ctx context.Context, limit time.Duration, act, resource st
 	if resource == "" || resource == "all" || strings.HasPrefix(resource, "-") {
 		return &Error{Act: act, Resource: resource, Reason: Undefined}
 	}
-	_, err := c.run(ctx, act, resource, limit, append(append([]string{"drbdadm", act}, options...), resource)...)
+	argv := append(append([]string{"drbdadm", act}, options...), resource)
+	_, err := c.run(ctx, act, resource, limit, argv...)
+	if !IsReason(err, BadConfig) {
+		return err
+	}
+	// Without the module, drbdadm takes the file for one of DRBD 9, where other words are allowed. To ask for states loads the module, or says that it is missing.
+	if _, err := c.state(ctx, act, resource); IsReason(err, NoModule) {
+		return err
+	}
+	_, err = c.run(ctx, act, resource, limit, argv...)
 	return err
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"reflect"
+	"sync"
 	"time"
 
 	"kvmctl/ha/drbd"
@@ -88,8 +89,11 @@ func (w *watch) stream(ctx context.Context) (useful bool, err error) {
 	defer cancel()
 	lines := make(chan string)
 	ended := w.c.start(ctx, runner.Command{Argv: []string{"drbdsetup", "events2"}, Stdout: &splitter{ctx: ctx, lines: lines}})
+	looked := make(chan look, 1) // by the one goroutine that looks, so that events are told meanwhile
+	var looker sync.WaitGroup
 	defer func() {
 		cancel()
+		looker.Wait()
 		if ended != nil {
 			wait(ctx, ended)
 		}
@@ -99,8 +103,8 @@ func (w *watch) stream(ctx context.Context) (useful bool, err error) {
 		complete bool
 		differs  bool // the look before found a difference
 	)
-	look := time.NewTimer(w.timing.Begin)
-	defer look.Stop()
+	timer := time.NewTimer(w.timing.Begin)
+	defer timer.Stop()
 	for {
 		select {
 		case line := <-lines:
@@ -113,7 +117,7 @@ func (w *watch) stream(ctx context.Context) (useful bool, err error) {
 			}
 			if e.Complete() {
 				complete, e, w.failed = true, drbd.Event{}, ""
-				look.Reset(w.timing.Check)
+				timer.Reset(w.timing.Check)
 			}
 			if complete {
 				w.tell(Told{State: state, Event: e})
@@ -125,31 +129,41 @@ func (w *watch) stream(ctx context.Context) (useful bool, err error) {
 				return complete, err
 			}
 			return complete, &Error{Act: "watch", Said: errEnded.Error(), cause: errEnded}
-		case <-look.C:
+		case <-timer.C:
 			if !complete {
 				return false, errSilent
 			}
-			now, err := w.c.States(ctx)
+			looker.Go(func() {
+				now, err := w.c.States(ctx)
+				looked <- look{now.Bare(), err}
+			})
+		case l := <-looked:
 			switch {
-			case err != nil:
+			case l.err != nil:
 				var e *Error
-				if errors.As(err, &e) {
+				if errors.As(l.err, &e) {
 					e.Act = "watch" // it is the same to whoever is told
 				}
-				return false, err
-			case reflect.DeepEqual(now.Bare(), state.Bare()):
+				return false, l.err
+			case reflect.DeepEqual(l.now, state.Bare()):
 				differs = false
-				look.Reset(w.timing.Check)
+				timer.Reset(w.timing.Check)
 			case differs:
 				return true, errSilent
 			default:
 				differs = true
-				look.Reset(w.timing.Again)
+				timer.Reset(w.timing.Again)
 			}
 		case <-ctx.Done():
 			return complete, context.Cause(ctx)
 		}
 	}
+}
+
+// look is what DRBD said when it was asked beside the stream.
+type look struct {
+	now drbd.State
+	err error
 }
 
 // splitter hands lines on. A line longer than any of DRBD's ends the stream.

@@ -160,6 +160,18 @@ func TestWatch(t *testing.T) {
 			})
 		}
 	})
+	t.Run("events are told while a look takes long", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w := watching(t, &node{resource: good0(), slow: 3 * time.Second})
+			time.Sleep(6 * time.Second) // the look has begun after 5
+			began := time.Now()
+			w.becomes(drbd.Primary)
+			synctest.Wait()
+			if w.role() != drbd.Primary || !w.at.Equal(began) {
+				t.Errorf("told %+v after %v", w.last, w.at.Sub(began))
+			}
+		})
+	})
 	t.Run("the module goes and comes", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := watching(t, &node{resource: good0()})
