@@ -35,7 +35,7 @@ func (x *Mounter) end(ctx context.Context, t *target, holders []Holder, r *repor
 			continue
 		}
 		defer p.Close()
-		if u := t.look(h.PID); h.Kind == Open && len(u.open) == 0 || h.Kind == Raw && len(u.raw) == 0 {
+		if u := t.look(h.PID); len(u.open) == 0 && len(u.raw) == 0 && t.lives(u) == "" {
 			continue
 		}
 		all = append(all, victim{h, p})

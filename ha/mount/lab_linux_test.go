@@ -3,13 +3,16 @@ package mount
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -139,6 +142,15 @@ func act(role string, args []string) {
 	_ = os.WriteFile("/proc/self/comm", []byte(role), 0o600)
 	hold := map[string]func() error{
 		"file": func() error { _, err := unix.Open(args[0], unix.O_RDWR|unix.O_CREAT, 0o600); return err },
+		"keep": func() error { _, err := unix.Open(args[0], unix.O_RDONLY, 0); return err },
+		"flight": func() error { // a descriptor that nobody has: it is on its way to somebody
+			fd, err := unix.Open(args[0], unix.O_RDWR|unix.O_CREAT, 0o600)
+			pair, perr := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+			if err := errors.Join(err, perr); err != nil {
+				return err
+			}
+			return errors.Join(unix.Sendmsg(pair[0], []byte("x"), unix.UnixRights(fd), nil, 0), unix.Close(fd))
+		},
 		"cwd":  func() error { return os.Chdir(args[0]) },
 		"root": func() error { return unix.Chroot(args[0]) },
 		"map": func() error {
@@ -154,15 +166,26 @@ func act(role string, args []string) {
 			return err
 		},
 		"deaf": func() error {
-			ignore()
+			signal.Ignore(unix.SIGTERM)
 			return os.Chdir(args[0])
 		},
-		"space": func() error { // as a unit with ProtectSystem=strict that is outside of the group
-			runtimeLock()
-			if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
-				return err
-			}
-			return unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
+		"space":    func() error { return space(unix.MS_PRIVATE) }, // as of a container
+		"slave":    func() error { return space(unix.MS_SLAVE) },   // as of a unit with ProtectSystem=strict
+		"procless": func() error { return errors.Join(space(unix.MS_PRIVATE), unix.Unmount("/proc", unix.MNT_DETACH)) },
+		"chrooted": func() error { return errors.Join(space(unix.MS_PRIVATE), unix.Chroot(args[0]), os.Chdir("/")) },
+		"thread": func() error {
+			done := make(chan error)
+			go func() {
+				done <- space(unix.MS_PRIVATE)
+				select {}
+			}()
+			return <-done
+		},
+		"socket": func() error { _, err := net.Listen("unix", args[0]); return err },
+		"netsocket": func() error {
+			runtime.LockOSThread()
+			_, err := net.Listen("unix", args[0])
+			return errors.Join(unix.Unshare(unix.CLONE_NEWNET), err)
 		},
 		"nothing": func() error { return nil },
 	}
@@ -175,12 +198,17 @@ func act(role string, args []string) {
 	os.Exit(0)
 }
 
+// space gives the calling thread a mount namespace of its own.
+func space(propagation uintptr) error {
+	runtime.LockOSThread()
+	return errors.Join(unix.Unshare(unix.CLONE_NEWNS), unix.Mount("", "/", "", unix.MS_REC|propagation, ""))
+}
+
 // holder starts one.
 func holder(t *testing.T, role string, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command("/proc/self/exe", args...)
 	cmd.Env = append(os.Environ(), actEnv+"="+role)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -4,9 +4,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -15,9 +13,6 @@ import (
 
 	"kvmctl/internal/proc"
 )
-
-func ignore()      { signal.Ignore(unix.SIGTERM) }
-func runtimeLock() { runtime.LockOSThread() }
 
 func busyError(t *testing.T, err error) *BusyError {
 	t.Helper()
@@ -123,6 +118,7 @@ func TestProcessesThatHoldIt(t *testing.T) {
 		{"root", "", "open: process (root) has DIR as its root directory"},
 		{"map", "/m", "open: process (map) has DIR/m mapped"},
 		{"deaf", "", "open: process (deaf) is in DIR"},
+		{"socket", "/s", "open: process (socket) has the socket DIR/s open"},
 	} {
 		t.Run(tt.role, func(t *testing.T) {
 			l := newLab(t, "ext4")
@@ -193,4 +189,26 @@ func TestItself(t *testing.T) {
 	}
 	f.Close()
 	l.unmounted()
+}
+
+// TestAHolderThatNobodySees is what only the exclusive open tells of: somebody unmounted lazily, and a file is still open, in a message that
+// nobody has received yet.
+func TestAHolderThatNobodySees(t *testing.T) {
+	l := newLab(t, "ext4")
+	l.mounted()
+	h := holder(t, "flight", l.Dir+"/f")
+	_, err := l.Unmount(within(t, 300*time.Millisecond), l.Mount, true)
+	if busy := busyError(t, err); len(busy.Holders) != 0 || !strings.Contains(err.Error(), "nobody was found") || !errors.Is(err, unix.EBUSY) {
+		t.Errorf("mounted: %v", err)
+	}
+	if err := unix.Unmount(l.Dir, unix.MNT_DETACH); err != nil {
+		t.Fatal(err)
+	}
+	_, err = l.Unmount(within(t, 300*time.Millisecond), l.Mount, true)
+	if busy := busyError(t, err); len(busy.Holders) != 0 || !strings.Contains(err.Error(), "nobody was found") {
+		t.Errorf("unmounted lazily: %v", err)
+	}
+	_ = h.Process.Kill()
+	_ = h.Wait()
+	l.says("unmounted", l.unmounted())
 }

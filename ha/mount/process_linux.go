@@ -21,6 +21,10 @@ type target struct {
 	dev    number          // of the file system, which is its device's
 	nested map[uint64]bool // by their ids: mounts of other file systems that lie on it
 	nsfs   number          // the kernel's file system of namespaces
+	sockfs number          // and of sockets
+
+	sockets map[uint64]string // bound to names on the file system, by inode
+	copies  map[uint64]string // the other mount namespaces that have it mounted, and where
 }
 
 // use is what one process has to do with the target.
@@ -73,10 +77,14 @@ func (t *target) look(pid int) use {
 func (t *target) link(u *use, path, what string) number {
 	var st unix.Statx_t
 	const flags = unix.AT_STATX_DONT_SYNC | unix.AT_NO_AUTOMOUNT
-	if unix.Statx(unix.AT_FDCWD, path, flags, unix.STATX_TYPE|unix.STATX_MNT_ID, &st) != nil {
+	if unix.Statx(unix.AT_FDCWD, path, flags, unix.STATX_TYPE|unix.STATX_INO|unix.STATX_MNT_ID, &st) != nil {
 		return number{}
 	}
 	dev := number{st.Dev_major, st.Dev_minor}
+	if socket, ok := t.sockets[st.Ino]; ok && dev == t.sockfs {
+		u.open = append(u.open, fmt.Sprintf("has the socket %s open", name(socket)))
+		return dev
+	}
 	raw := st.Mode&unix.S_IFMT == unix.S_IFBLK && number{st.Rdev_major, st.Rdev_minor} == t.dev
 	open := dev == t.dev || st.Mask&unix.STATX_MNT_ID != 0 && t.nested[st.Mnt_id]
 	if !raw && !open {

@@ -183,3 +183,51 @@ func FuzzParseSpace(f *testing.F) {
 		}
 	})
 }
+
+// TestWhatRemainsInAnotherNamespace tells the copies that go with an unmount from those that stay.
+func TestWhatRemainsInAnotherNamespace(t *testing.T) {
+	own := table(t,
+		"1 0 8:1 / / rw shared:1 - ext4 /dev/sda1 rw",
+		"10 1 147:0 / /srv rw shared:9 - ext4 /dev/drbd0 rw")
+	for _, tt := range []struct {
+		name  string
+		other []string
+		third []string // of a namespace between the two
+		want  int
+	}{
+		{"a slave", []string{"2 0 8:1 / / rw master:1 - ext4 /dev/sda1 rw", "20 2 147:0 / /srv rw master:9 - ext4 /dev/drbd0 rw"}, nil, 0},
+		{"a peer", []string{"2 0 8:1 / / rw shared:1 - ext4 /dev/sda1 rw", "20 2 147:0 / /srv rw shared:9 - ext4 /dev/drbd0 rw"}, nil, 0},
+		{"private", []string{"2 0 8:1 / / rw - ext4 /dev/sda1 rw", "20 2 147:0 / /srv rw - ext4 /dev/drbd0 rw"}, nil, 1},
+		{"private, only above", []string{"2 0 8:1 / / rw - ext4 /dev/sda1 rw", "20 2 147:0 / /srv rw master:9 - ext4 /dev/drbd0 rw"}, nil, 1},
+		{"a slave of another group", []string{"2 0 8:1 / / rw master:3 - ext4 /dev/sda1 rw", "20 2 147:0 / /srv rw - ext4 /dev/drbd0 rw"}, nil, 1},
+		{"a slave of a slave", []string{"2 0 8:1 / / rw master:3 - ext4 /dev/sda1 rw", "20 2 147:0 / /srv rw - ext4 /dev/drbd0 rw"},
+			[]string{"3 0 8:1 / / rw shared:3 master:1 - ext4 /dev/sda1 rw"}, 0},
+		{"a slave, elsewhere", []string{"2 0 8:1 / / rw master:1 - ext4 /dev/sda1 rw", "20 2 147:0 / /mnt rw - ext4 /dev/drbd0 rw"}, nil, 1},
+		{"a slave, below a directory", []string{"2 0 8:1 /srv /data rw master:1 - ext4 /dev/sda1 rw", "20 2 147:0 / /data rw - ext4 /dev/drbd0 rw"}, nil, 0},
+		{"a slave, with its root elsewhere", []string{"2 0 8:1 / /host rw master:1 - ext4 /dev/sda1 rw", "20 2 147:0 / /host/srv rw - ext4 /dev/drbd0 rw"}, nil, 0},
+		{"two, one bound", []string{"2 0 8:1 / / rw master:1 - ext4 /dev/sda1 rw", "20 2 147:0 / /srv rw - ext4 /dev/drbd0 rw",
+			"21 2 147:0 /x /var/x rw - ext4 /dev/drbd0 rw"}, nil, 1},
+		{"none", []string{"2 0 8:1 / / rw master:1 - ext4 /dev/sda1 rw"}, nil, 0},
+	} {
+		other := table(t, tt.other...)
+		all := map[uint64][]mountinfo.Entry{1: own, 2: other, 3: table(t, tt.third...)}
+		if got := remaining(own, own[1], other, number{147, 0}, all); len(got) != tt.want {
+			t.Errorf("%s: %d remain, want %d", tt.name, len(got), tt.want)
+		}
+		if got := remaining(own[:1], mountinfo.Entry{}, other, number{147, 0}, all); len(got) < tt.want || tt.name != "none" && len(got) == 0 {
+			t.Errorf("%s, not mounted here: %d remain", tt.name, len(got))
+		}
+	}
+}
+
+func FuzzParseSockets(f *testing.F) {
+	f.Add([]byte{36, 0, 0, 0, 20, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 10, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0})
+	f.Add([]byte{46, 0, 0, 0, 20, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 10, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 48, 9, 0, 0})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		all := make(map[uint64]string)
+		parseSockets(b, number{147, 0}, all)
+		if len(all) > len(b)/(netlinkHeader+unixDiagMsg+12) {
+			t.Errorf("%d sockets out of %d bytes", len(all), len(b))
+		}
+	})
+}

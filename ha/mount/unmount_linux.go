@@ -50,7 +50,7 @@ func (x *Mounter) unmount(ctx context.Context, m Mount, kill bool, r *report) er
 		cause := x.detach(dir, dev, kill, r)
 		free := cause == nil && isFree(m.Device)
 		// A look is a matter of milliseconds and is not cut short by ctx: an error that says busy has to say who.
-		holders, err := x.holders(context.WithoutCancel(ctx), m, dev)
+		holders, t, err := x.holders(context.WithoutCancel(ctx), m, dev)
 		switch {
 		case err != nil:
 			return err
@@ -59,7 +59,7 @@ func (x *Mounter) unmount(ctx context.Context, m Mount, kill bool, r *report) er
 		}
 		r.saw(holders)
 		if kill {
-			x.end(ctx, newTargetNow(dev), victims(holders, raw), r)
+			x.end(ctx, t, victims(holders, raw), r)
 		}
 		if !wait(ctx, pause) {
 			return &BusyError{Device: m.Device, Dir: m.Dir, Holders: r.with(holders), Cause: cause}
@@ -89,10 +89,9 @@ func (x *Mounter) detach(dir string, dev number, kill bool, r *report) error {
 		}
 		switch err := x.here.umount(e.Point); {
 		case err == nil && !main:
-			for _, h := range mounts([]mountinfo.Entry{e}, dir, dev) {
-				h.Fate = Unmounted
-				r.saw([]Holder{h})
-			}
+			h := beside(e, dev)
+			h.Fate = Unmounted
+			r.saw([]Holder{h})
 		case err != nil:
 			last = fmt.Errorf("umount %s: %w", e.Point, err)
 		}
@@ -122,12 +121,6 @@ func wait(ctx context.Context, d time.Duration) bool {
 	case <-ctx.Done():
 		return false
 	}
-}
-
-// newTargetNow is the target as the table of mounts has it now.
-func newTargetNow(dev number) *target {
-	table, _ := mountinfo.Read()
-	return newTarget(table, dev)
 }
 
 // who tells one holder from another.

@@ -58,7 +58,7 @@ func Parse(r io.Reader) ([]Entry, error) {
 		if len(all) >= maxTable {
 			return nil, errors.New("read the mount table: it has too many lines")
 		}
-		e := Entry{Root: unescape(left[3]), Point: unescape(left[4]), Source: unescape(right[1]), Type: unescape(right[0]), Options: left[5]}
+		e := Entry{Root: Unescape(left[3]), Point: Unescape(left[4]), Source: Unescape(right[1]), Type: Unescape(right[0]), Options: left[5]}
 		if len(right) > 2 {
 			e.Super = right[2]
 		}
@@ -93,8 +93,8 @@ func (e *Entry) numbers(left []string) bool {
 	return ok && err == nil
 }
 
-// unescape undoes \040 and its like.
-func unescape(s string) string {
+// Unescape undoes \040 and its like, with which the kernel writes blanks and backslashes in all tables of paths.
+func Unescape(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
 		if s[i] == '\\' && i+4 <= len(s) {
