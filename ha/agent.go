@@ -31,6 +31,7 @@ type Agent struct {
 	ports   map[string]*port
 	checks  *check.Runner
 	channel *channel
+	keepers keepers
 
 	heartbeat *heartbeat
 	pulse     *pulse          // of the peer; nil: there is none

@@ -23,8 +23,11 @@ func (a *Agent) ask(ctx context.Context, r Request) Reply {
 	case <-ctx.Done():
 		return Reply{Error: "the agent ends"}
 	}
-	if r.Verb == VerbSwitch {
+	switch r.Verb {
+	case VerbSwitch:
 		late = time.After(SwitchWait)
+	case VerbFencePeer, VerbUnfence, VerbBeforeResync, VerbSplitBrain, VerbConfirmDead:
+		late = time.After(verbWait + controlWait)
 	}
 	select {
 	case out := <-q.reply:
@@ -64,6 +67,8 @@ func (a *Agent) answer(besides context.Context, now time.Time, q asked) {
 			return
 		}
 		a.push(groups[0], failover.Switch{ID: a.wish(groups[0], q)})
+	case VerbFencePeer, VerbUnfence, VerbBeforeResync, VerbSplitBrain, VerbConfirmDead:
+		a.beside.Go(func() { a.askStorage(besides, q) })
 	case VerbReload:
 		a.reload(besides, now, &q)
 	case VerbRestart:
@@ -199,6 +204,10 @@ func (g *group) status(now time.Time, checks map[string]CheckStatus) GroupStatus
 		if alarm.Subject == failover.AboutNobody && alarm.Command != failover.StatusCommand(g.spec.Name) {
 			s.Override = alarm.Command
 		}
+	}
+	if g.keeper != nil {
+		standing := g.keeper.Standing()
+		s.Storage = &standing
 	}
 	if g.maintenance {
 		s.Override = failover.RetryCommand(g.spec.Name)

@@ -73,6 +73,8 @@ func newChannel(a *Agent) *channel {
 	c.server.Handle(peer.VerbArbiter, c.witness.handle)
 	c.server.Handle(peer.VerbRekey, c.askedRekey)
 	c.server.Handle(peer.VerbAskHandover, c.askedHandover)
+	c.server.Handle(peer.VerbStorage, c.greeted)
+	c.server.Handle(peer.VerbOutdateDisk, c.askedLetGo)
 	c.server.HandleStream(peer.VerbSyncPull, c.askedPull)
 	return c
 }

@@ -34,11 +34,13 @@ const SwitchWait = 5 * time.Minute
 
 // Request is one line from a command to the agent.
 type Request struct {
-	Version int      `json:"version"`
-	Verb    Verb     `json:"verb"`
-	Groups  []string `json:"groups,omitempty"` // none: all
-	On      bool     `json:"on,omitempty"`     // of VerbMaintenance
-	Who     string   `json:"who,omitempty"`    // who asked, for the log
+	Version  int      `json:"version"`
+	Verb     Verb     `json:"verb"`
+	Groups   []string `json:"groups,omitempty"`   // none: all
+	On       bool     `json:"on,omitempty"`       // of VerbMaintenance
+	Resource string   `json:"resource,omitempty"` // DRBD's
+	Node     string   `json:"node,omitempty"`     // of VerbConfirmDead
+	Who      string   `json:"who,omitempty"`      // who asked, for the log
 }
 
 // Verb is what a command asks for.
@@ -51,6 +53,13 @@ const (
 	VerbMaintenance Verb = "maintenance"
 	VerbReload      Verb = "reload"
 	VerbRestart     Verb = "restart"
+
+	// Of storage, most of them for DRBD's handlers.
+	VerbFencePeer    Verb = "fence-peer"
+	VerbUnfence      Verb = "unfence"
+	VerbBeforeResync Verb = "before-resync"
+	VerbSplitBrain   Verb = "split-brain"
+	VerbConfirmDead  Verb = "confirm-dead"
 )
 
 // Reply is the agent's line.
@@ -60,6 +69,7 @@ type Reply struct {
 	Hint    string  `json:"hint,omitempty"`
 	Refused bool    `json:"refused,omitempty"` // for safety
 	Usage   bool    `json:"usage,omitempty"`   // the request names what is not there, or the file is bad: nothing was done
+	Exit    int     `json:"exit,omitempty"`    // what a handler of DRBD's is to exit with
 	Status  *Status `json:"status,omitempty"`
 }
 

@@ -12,6 +12,7 @@ import (
 	"kvmctl/ha/carp"
 	"kvmctl/ha/failover"
 	"kvmctl/ha/link"
+	"kvmctl/ha/storage"
 	"kvmctl/ha/unit"
 )
 
@@ -46,9 +47,13 @@ type group struct {
 	maintenance bool
 	moves       int
 	alarms      map[alarmKey]failover.Alert
-	leaving     bool // a reload has no place for it as it is
-	stopped     bool
-	unclean     bool
+
+	keeper *storage.Keeper // nil: it has no storage
+	silent time.Time       // since when the peer's heartbeats are; zero: they are not
+
+	leaving bool // a reload has no place for it as it is
+	stopped bool
+	unclean bool
 }
 
 type alarmKey struct {
@@ -126,6 +131,9 @@ func (a *Agent) add(ctx context.Context, spec Group, now time.Time) error {
 	work, cancel := context.WithCancel(ctx)
 	g.stop = cancel
 	a.beside.Go(func() { g.worker.Run(work, spec.Name) })
+	if err := a.startStorage(work, g); err != nil {
+		return err
+	}
 	a.groups = append(a.groups, g)
 	a.wantPeers()
 	a.wantHearing()
@@ -167,6 +175,7 @@ func (a *Agent) remove(g *group) {
 	a.removeWatches(g)
 	a.dropWishes(g)
 	g.stop()
+	a.keepers.set(g.spec.Name, nil)
 	a.dropVirtualMAC(g)
 	a.groups = slices.DeleteFunc(a.groups, func(x *group) bool { return x == g })
 	a.closeUnused()
@@ -217,7 +226,7 @@ func (g Group) failoverConfig() failover.Config {
 	c := failover.Config{
 		Name: g.Name, Units: g.stepUnits(), Probe: g.Probe, ProbeWait: probeTimeout, Dead: g.carpConfig(netip.Addr{}).Dead(), Preempt: g.Preempt, PreemptDelay: g.PreemptDelay,
 		IgnoreCarrier: g.IgnoreCarrier, Restarts: g.Restarts, RestartWindow: g.RestartWindow, Stay: g.OnFailure == FailureStay, Remind: g.Remind,
-		Damping: failover.Damping(g.Damping),
+		Damping: failover.Damping(g.Damping), Resources: g.stepResources(), Mounts: g.stepMounts(), RightTimeout: max(rightAtLeast, g.Storage.FenceAfter+verbWait+drbdTimeout),
 		Hooks: failover.Hooks{Active: len(g.Hooks.Active) > 0, Standby: len(g.Hooks.Standby) > 0, Waiting: len(g.Hooks.Waiting) > 0,
 			Timeout: g.Hooks.Timeout},
 	}

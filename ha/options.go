@@ -29,6 +29,7 @@ type Options struct {
 	Restart     <-chan os.Signal                                               // SIGUSR2
 	Keys        string                                                         // where those of the peer channel are
 	Records     string                                                         // where those that an arbiter keeps are
+	Disks       *StorageWorld                                                  // nil: no group has storage
 	Sync        func(ctx context.Context, job confsync.Job, from string) error // copies from a peer; nil: nothing is copied
 	Held        func(job confsync.Job) (since time.Time, err error)            // by a rollback; nil: none is
 	Settled     func(job confsync.Job) (time.Time, error)                      // the last time of day of a job that is done with; nil: nobody knows

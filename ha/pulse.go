@@ -81,6 +81,7 @@ func (a *Agent) judgeBeats(now time.Time) {
 			continue
 		}
 		p := a.beatPeerOf(now, g)
+		a.tellStorage(now, g, p)
 		if !g.beaten {
 			if !p.Alive || !p.Present {
 				continue // CARP decides, as with a peer that has no heartbeat

@@ -3,6 +3,8 @@ package ha
 import (
 	"net/netip"
 	"time"
+
+	"kvmctl/ha/storage"
 )
 
 // Status is what the agent says about itself, in the form of `kvmha status --json`.
@@ -71,6 +73,8 @@ type GroupStatus struct {
 	Missing   string          `json:"missing,omitempty"` // what keeps it from serving
 	Override  string          `json:"override,omitempty"`
 	Moves     int             `json:"moves"` // times that it became active
+
+	Storage *storage.Standing `json:"storage,omitempty"` // nil: it has none
 }
 
 // CARPStatus is the group's election.

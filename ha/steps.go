@@ -40,6 +40,11 @@ var errNoUnit = errors.New("the group has no such unit")
 
 // actOf gives what carries out a step. It runs beside the loop, and touches nothing of it.
 func (a *Agent) actOf(g *group, s failover.Step) (func(context.Context) error, error) {
+	if g.keeper != nil {
+		if act := g.keeper.Act(s); act != nil {
+			return act, nil
+		}
+	}
 	u, known := g.units[s.Name]
 	hook := func(argv []string) (func(context.Context) error, error) { return a.hook(g.spec, s, argv), nil }
 	switch s.Kind {

@@ -9,6 +9,7 @@ const (
 	VerbAskHandover    Verb = "ask-handover"     // hand a group over
 	VerbOutdateDisk    Verb = "outdate-disk"     // give up the right to serve what is on a disk
 	VerbSplitBrainStep Verb = "split-brain-step" // one step of resolving a split brain
+	VerbStorage        Verb = "storage"          // what each of two nodes says of a group's disks
 	VerbSyncPull       Verb = "sync-pull"        // a stream: rsync, restricted to the declared paths
 	VerbSID            Verb = "sid"              // the domain's and the node's own SID
 	VerbArbiter        Verb = "arbiter"          // compare and set who may be alone
@@ -16,4 +17,4 @@ const (
 )
 
 // readsOnly reports whether asking twice is as good as asking once, so that a connection that broke unnoticed costs nothing but a second try.
-func (v Verb) readsOnly() bool { return v == VerbReport || v == VerbSID }
+func (v Verb) readsOnly() bool { return v == VerbReport || v == VerbSID || v == VerbStorage }

@@ -35,6 +35,7 @@ func Main(ctx context.Context, env *cli.Env) int {
 const (
 	groupAgent = "agent"
 	groupFile  = "file"
+	groupDRBD  = "drbd"
 )
 
 // New builds the command tree.
@@ -67,7 +68,8 @@ func New(env *cli.Env) *cobra.Command {
 	})
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetHelpCommand(newHelp(a))
-	root.AddGroup(&cobra.Group{ID: groupAgent, Title: "The agent:"}, &cobra.Group{ID: groupFile, Title: "Its file, this program:"})
+	root.AddGroup(&cobra.Group{ID: groupAgent, Title: "The agent:"}, &cobra.Group{ID: groupDRBD, Title: "Storage, most of it called by DRBD:"},
+		&cobra.Group{ID: groupFile, Title: "Its file, this program:"})
 	a.addCommands(root)
 	env.IsCommand = func(word string) bool {
 		return word == "…" || slices.ContainsFunc(root.Commands(), func(c *cobra.Command) bool { return c.Name() == word })
@@ -80,7 +82,8 @@ func (a *app) addCommands(root *cobra.Command) {
 		id       string
 		commands []*cobra.Command
 	}{
-		{groupAgent, []*cobra.Command{newRun(a), newStatus(a), newLog(a), newSwitch(a), newMaintenance(a), newReload(a), newRestart(a), newPair(a), newSync(a), newSyncShell(a), newArbiter(a), newDRBD(a), newNotify(a), newTick(a)}},
+		{groupAgent, []*cobra.Command{newRun(a), newStatus(a), newLog(a), newSwitch(a), newMaintenance(a), newReload(a), newRestart(a), newPair(a), newSync(a), newSyncShell(a), newArbiter(a), newNotify(a), newTick(a)}},
+		{groupDRBD, []*cobra.Command{newDRBD(a), newConfirmDead(a), newFencePeer(a), newBeforeResync(a), newUnfence(a), newSplitBrain(a)}},
 		{groupFile, []*cobra.Command{newCheck(a), newProbe(a), newImportUCARP(a), newCompletion(a), newVersion(a)}},
 	}
 	for _, g := range groups {

@@ -37,5 +37,8 @@ func (a *app) keysPath() string { return filepath.Join(a.statePath(), peer.Dir) 
 // recordsPath is where the records of an arbiter are.
 func (a *app) recordsPath() string { return filepath.Join(a.statePath(), arbiter.Dir) }
 
+// rightPath is where this node keeps whether it may be alone.
+func (a *app) rightPath() string { return filepath.Join(a.statePath(), "right") }
+
 // lockPath is held by the agent that runs.
 func (a *app) lockPath() string { return filepath.Join(a.runPath(), "lock") }

@@ -1,0 +1,122 @@
+package storage
+
+import (
+	"fmt"
+	"slices"
+
+	"kvmctl/ha/drbd"
+	"kvmctl/ha/failover"
+	"kvmctl/ha/right"
+)
+
+// tell has the group's machine know what is new, and wakes whoever waits for a change.
+func (k *Keeper) tell() {
+	k.mu.Lock()
+	var news []failover.Input
+	for _, name := range k.Resources {
+		if !k.seen {
+			break
+		}
+		r, configured := k.disks[name]
+		d := diskOf(name, r, configured, k.split[name])
+		if before, ok := k.told[name]; !ok || before != d {
+			k.told[name] = d
+			news = append(news, d)
+		}
+	}
+	if k.seen {
+		now := k.rightOf()
+		if now != k.toldOf {
+			k.toldOf = now
+			news = append(news, now)
+		}
+	}
+	for c := range k.wakes {
+		select {
+		case c <- struct{}{}:
+		default:
+		}
+	}
+	k.mu.Unlock()
+	for _, in := range news {
+		k.Tell(in)
+	}
+}
+
+// diskOf puts a resource in the terms of the failover machine.
+func diskOf(name string, r drbd.Resource, configured bool, apart Apart) failover.Disk {
+	d := failover.Disk{Name: name}
+	switch {
+	case !configured:
+		d.State, d.Why = failover.DiskFailed, "DRBD does not know it: it is not configured, or its module is not loaded"
+		return d
+	case r.Failed():
+		d.State, d.Why = failover.DiskFailed, disksOf(r)
+	case r.AllUpToDate():
+		d.State = failover.DiskUpToDate
+	default:
+		d.State, d.Why = failover.DiskWaits, disksOf(r)
+	}
+	if r.StandAlone() {
+		d.Apart = max(apart, failover.ApartUnclear)
+	}
+	d.Syncing = r.Resyncing() != drbd.Nowhere
+	d.PeerUpToDate = r.PeerUpToDate()
+	if d.State == failover.DiskWaits && d.Syncing {
+		d.Why += ", a resync is under way"
+	}
+	return d
+}
+
+// disksOf lists what is wrong with the volumes here.
+func disksOf(r drbd.Resource) string {
+	var worst drbd.Disk
+	number := -1
+	for _, v := range r.Volumes {
+		if v.Disk != drbd.UpToDate {
+			worst, number = v.Disk, v.Number
+			break
+		}
+	}
+	switch {
+	case number < 0:
+		return "it has no volume here"
+	case len(r.Volumes) == 1:
+		return worst.String()
+	}
+	return fmt.Sprintf("volume %d is %s", number, worst)
+}
+
+// rightOf sums up what may be done alone; mu is held.
+func (k *Keeper) rightOf() failover.Right {
+	s := k.situation()
+	if s.Active {
+		if k.lost != "" {
+			return failover.Right{State: failover.RightLost, Why: k.lost}
+		}
+		return failover.Right{State: failover.RightYes}
+	}
+	v := right.MayPromote(s)
+	switch {
+	case v.May && v.Write == nil:
+		return failover.Right{State: failover.RightYes}
+	case v.May:
+		return failover.Right{State: failover.RightAsk, Why: "it may, by " + string(v.By)}
+	case v.Reason == right.ReasonPeerActive, slices.ContainsFunc(v.Ask, k.canAsk):
+		return failover.Right{State: failover.RightAsk, Why: v.Why}
+	}
+	return failover.Right{State: failover.RightNo, Why: v.Why, Command: v.Override}
+}
+
+// canAsk reports whether there is anybody to ask; mu is held.
+func (k *Keeper) canAsk(by right.Kind) bool {
+	switch by {
+	case right.LetGo:
+		return k.heard()
+	case right.Arbiter:
+		return k.Arbiter != nil
+	case right.Fence:
+		return k.Fencer != nil
+	}
+	return false
+}

@@ -1,0 +1,276 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"kvmctl/ha/drbd"
+	"kvmctl/ha/failover"
+)
+
+func within(t *testing.T, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func records(t *testing.T, l *lab, want ...string) {
+	t.Helper()
+	synctest.Wait()
+	for i, n := range l.nodes {
+		if got := n.recordNow(); got != want[i] {
+			t.Errorf("%s has the record %q, want %q", n.name, got, want[i])
+		}
+	}
+}
+
+func primary(t *testing.T, n *labNode, d time.Duration) error {
+	t.Helper()
+	if _, err := n.Acquire(within(t, d)); err != nil {
+		return err
+	}
+	return n.Primary(within(t, d), "r0")
+}
+
+func TestTwoThatSeeEachOtherArePaired(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, "varda2")
+		records(t, l, "paired (0)", "paired (0)")
+		for _, n := range l.nodes {
+			if r := n.rightNow(); r.State != failover.RightYes {
+				t.Errorf("%s: %v", n.name, r)
+			}
+		}
+		if err := primary(t, l.nodes[1], time.Second); err != nil {
+			t.Error(err)
+		}
+		if err := primary(t, l.nodes[0], time.Second); err == nil {
+			t.Error("both are primary")
+		}
+	})
+}
+
+// Under `alone = "<node>"` that node goes on at once, and the other one waits for a person, whatever fence answers.
+func TestTheNamedNodeGoesOnAndTheOtherOneWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, "varda2")
+		l.fence[1] = nil // it would kill
+		if err := primary(t, l.nodes[0], time.Second); err != nil {
+			t.Fatal(err)
+		}
+		l.partition(true)
+		exit, err := l.nodes[0].Fenced(within(t, time.Second))
+		if exit != 7 || err != nil {
+			t.Errorf("fence-peer of the named node exits with %d, %v", exit, err)
+		}
+		time.Sleep(time.Minute)
+		records(t, l, "alone 1", "paired (0)")
+		r := l.nodes[1].rightNow()
+		if r.State != failover.RightNo || r.Command != "kvmha confirm-dead varda varda2" {
+			t.Errorf("the other one: %v, %q", r, r.Command)
+		}
+		if err := primary(t, l.nodes[1], 10*time.Second); err == nil || l.nodes[0].off {
+			t.Errorf("the other one promotes: %v; the named one is off: %v", err, l.nodes[0].off)
+		}
+		// A resync later both are paired at the new number.
+		l.partition(false)
+		time.Sleep(3 * time.Second)
+		records(t, l, "paired (1)", "paired (1)")
+	})
+}
+
+func TestWhoseFenceAnswersGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, "fence")
+		if err := primary(t, l.nodes[0], time.Second); err != nil {
+			t.Fatal(err)
+		}
+		l.partition(true)
+		began := time.Now()
+		l.fence[1] = nil
+		if err := primary(t, l.nodes[1], 30*time.Second); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took < 5*time.Second || took > 6*time.Second {
+			t.Errorf("the standby has fenced after %v, want 3 s and 2 s more", took)
+		}
+		if !l.nodes[0].off {
+			t.Error("the other one runs")
+		}
+		records(t, l, "paired (0)", "alone 1")
+	})
+}
+
+// While no fence answers nobody goes on: it ends waiting, with the reason and the one command.
+func TestSilentFenceWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, "fence")
+		if err := primary(t, l.nodes[0], time.Second); err != nil {
+			t.Fatal(err)
+		}
+		l.set(func() { l.nodes[0].off = true })
+		l.nodes[1].Beats(Pulse{Since: time.Now()})
+		err := primary(t, l.nodes[1], 30*time.Second)
+		var refused *RefusedError
+		if !errors.As(err, &refused) || refused.Command != "kvmha confirm-dead varda varda2" || !strings.Contains(refused.Why, "no fence has answered") {
+			t.Errorf("it says %v", err)
+		}
+		records(t, l, "paired (0)", "paired (0)")
+		if err := l.nodes[1].Confirm("anne"); err != nil {
+			t.Fatal(err)
+		}
+		if err := primary(t, l.nodes[1], time.Second); err != nil {
+			t.Errorf("after a person's word: %v", err)
+		}
+		records(t, l, "paired (0)", "alone 1")
+	})
+}
+
+func TestAPeerThatIsHeardIsNotDead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, "varda2")
+		l.set(func() { l.link = false })
+		if err := l.nodes[1].Confirm("anne"); err == nil {
+			t.Error("a person may declare a peer dead that answers")
+		}
+	})
+}
+
+// Of two that the arbiter is asked by, one goes on; the other one was active, and lets go.
+func TestTheArbiterDecides(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, "arbiter")
+		l.wins = true
+		if err := primary(t, l.nodes[0], time.Second); err != nil {
+			t.Fatal(err)
+		}
+		l.partition(true)
+		if err := primary(t, l.nodes[1], 10*time.Second); err != nil { // the standby is first here
+			t.Fatal(err)
+		}
+		exit, err := l.nodes[0].Fenced(within(t, 5*time.Second))
+		if exit != 1 || err == nil {
+			t.Errorf("fence-peer of the one that lost exits with %d, %v", exit, err)
+		}
+		if r := l.nodes[0].rightNow(); r.State != failover.RightLost {
+			t.Errorf("the active one was told %v", r)
+		}
+		records(t, l, "paired (0)", "alone 1")
+	})
+}
+
+// Only DRBD's link is cut: the peer gives up its right over the channel, is outdated, and the active one goes on by exit 4.
+func TestThePeerLetsGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, "fence")
+		if err := primary(t, l.nodes[0], time.Second); err != nil {
+			t.Fatal(err)
+		}
+		l.set(func() { l.link = false })
+		exit, err := l.nodes[0].Fenced(within(t, 5*time.Second))
+		if exit != 4 || err != nil {
+			t.Fatalf("fence-peer exits with %d, %v", exit, err)
+		}
+		records(t, l, "alone 1", "paired (1)")
+		if l.nodes[1].disk != drbd.Outdated {
+			t.Error("the peer's disk is not outdated")
+		}
+		if r := l.nodes[1].rightNow(); r.State != failover.RightNo {
+			t.Errorf("the peer was told %v", r)
+		}
+		// The one that let go is asked for nothing: it does not take the right back by itself.
+		if err := primary(t, l.nodes[1], 5*time.Second); err == nil {
+			t.Error("it is primary although it let go")
+		}
+	})
+}
+
+// An active node never lets go because somebody asks.
+func TestTheActiveNodeDoesNotLetGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, "fence")
+		if err := primary(t, l.nodes[0], time.Second); err != nil {
+			t.Fatal(err)
+		}
+		l.set(func() { l.link = false })
+		if err := primary(t, l.nodes[1], 5*time.Second); err == nil {
+			t.Error("the standby is primary beside the active one")
+		}
+		records(t, l, "paired (0)", "paired (0)")
+	})
+}
+
+// A node that boots without its peer goes on by its own record only (the seed's staggered power loss).
+func TestWhoBootsAloneGoesOnByItsRecordOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, "varda2")
+		l.partition(true)
+		for _, n := range l.nodes {
+			k := New(n.Config, n.World) // a boot: nothing is known but the record
+			k.sawDisks(drbd.State{Resources: []drbd.Resource{{Name: "r0", Role: drbd.Secondary, Volumes: []drbd.Volume{{Disk: drbd.UpToDate}}, Peers: []drbd.Peer{{Connection: drbd.Connecting}}}}})
+			if _, err := k.Acquire(within(t, 2*time.Second)); err == nil {
+				t.Errorf("%s goes on alone although it was paired", n.name)
+			}
+		}
+		n := l.nodes[0]
+		if err := n.Records.Write(n.record, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		if exit, err := n.Fenced(within(t, time.Second)); exit != 7 {
+			t.Fatal(exit, err)
+		}
+		k := New(n.Config, n.World)
+		k.sawDisks(drbd.State{Resources: []drbd.Resource{{Name: "r0", Role: drbd.Secondary, Volumes: []drbd.Volume{{Disk: drbd.UpToDate}}, Peers: []drbd.Peer{{Connection: drbd.Connecting}}}}})
+		if by, err := k.Acquire(within(t, 2*time.Second)); err != nil {
+			t.Errorf("the one that was alone: %v, %v", by, err)
+		}
+	})
+}
+
+// A target writes down that its peer has what counts before it is overwritten; who went on alone refuses.
+func TestBeforeAResync(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, "varda2")
+		if err := primary(t, l.nodes[0], time.Second); err != nil {
+			t.Fatal(err)
+		}
+		l.partition(true)
+		if exit, err := l.nodes[0].Fenced(within(t, time.Second)); exit != 7 {
+			t.Fatal(exit, err)
+		}
+		if err := l.nodes[0].Target(false); err == nil {
+			t.Error("the one that went on alone lets itself be overwritten")
+		}
+		if err := l.nodes[1].Target(false); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A second caller of the handler gets the same answer, and nobody is fenced twice.
+func TestTheHandlerIsCalledTwiceAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, "varda2")
+		if err := primary(t, l.nodes[0], time.Second); err != nil {
+			t.Fatal(err)
+		}
+		l.partition(true)
+		got := make(chan int, 16)
+		for range 16 {
+			go func() {
+				exit, _ := l.nodes[0].Fenced(within(t, 5*time.Second))
+				got <- exit
+			}()
+		}
+		for range 16 {
+			if exit := <-got; exit != 7 {
+				t.Errorf("exits with %d", exit)
+			}
+		}
+		records(t, l, "alone 1", "paired (0)")
+	})
+}

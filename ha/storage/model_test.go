@@ -1,0 +1,264 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"kvmctl/ha/arbiter"
+	"kvmctl/ha/drbd"
+	"kvmctl/ha/failover"
+	"kvmctl/ha/right"
+)
+
+// lab is a model of two nodes with one resource: DRBD as facts/ha.md 4.3 measured it, with resource-and-stonith, a peer channel, fences and an arbiter.
+type lab struct {
+	t     *testing.T
+	mu    sync.Mutex
+	nodes [2]*labNode
+	link  bool // DRBD's
+	lan   bool // the peer channel's
+	fence map[int]error
+	won   arbiter.Record
+	wins  bool // the arbiter answers
+}
+
+type labNode struct {
+	lab  *lab
+	i    int
+	name string
+	*Keeper
+	off     bool
+	role    drbd.Role
+	disk    drbd.Disk
+	peer    drbd.Disk // what DRBD thinks of the other one's
+	frozen  bool
+	watcher func(drbd.State)
+	told    []failover.Input
+	outs    []string
+}
+
+func (n *labNode) other() *labNode { return n.lab.nodes[1-n.i] }
+
+// newLab begins with both connected and UpToDate.
+func newLab(t *testing.T, alone string) *lab {
+	l := &lab{t: t, link: true, lan: true, fence: map[int]error{}}
+	dirs := [2]string{t.TempDir(), t.TempDir()}
+	for i, name := range []string{"varda2", "vm-varda"} {
+		l.nodes[i] = &labNode{lab: l, i: i, name: name, role: drbd.Secondary, disk: drbd.UpToDate, peer: drbd.UpToDate}
+	}
+	for _, n := range l.nodes {
+		records, err := right.Open(dirs[n.i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		who, err := right.ParseAlone(alone, "varda2", "vm-varda")
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := World{Disks: n, Records: records, Other: n, Fencer: n, Log: slog.New(slog.DiscardHandler), Tell: func(in failover.Input) { l.mu.Lock(); n.told = append(n.told, in); l.mu.Unlock() }}
+		if alone == "arbiter" {
+			w.Arbiter = n
+		}
+		n.Keeper = New(Config{Group: "varda", Node: n.name, Peer: l.nodes[1-n.i].name, Alone: who, Resources: []string{"r0"}, FenceAfter: 3 * time.Second}, w)
+		n.Beats(Pulse{Alive: true})
+	}
+	var all sync.WaitGroup
+	ctx, stop := context.WithCancel(t.Context())
+	for _, n := range l.nodes {
+		all.Go(func() { n.Run(ctx) })
+	}
+	t.Cleanup(func() { stop(); all.Wait() })
+	time.Sleep(3 * time.Second)
+	return l
+}
+
+func (l *lab) connected() bool { return l.link && !l.nodes[0].off && !l.nodes[1].off }
+
+// state is what DRBD on a node says; mu is held.
+func (n *labNode) state() drbd.State {
+	p := drbd.Peer{Connection: drbd.Connecting, Role: drbd.UnknownRole, Volumes: []drbd.PeerVolume{{Replication: drbd.Off, Disk: n.peer}}}
+	if n.lab.connected() {
+		o := n.other()
+		p.Connection, p.Role, p.Volumes[0].Replication, p.Volumes[0].Disk = drbd.Connected, o.role, drbd.Established, o.disk
+	}
+	return drbd.State{Resources: []drbd.Resource{{Name: "r0", Role: n.role, Volumes: []drbd.Volume{{Disk: n.disk}}, Peers: []drbd.Peer{p}}}}
+}
+
+// changed tells both watchers.
+func (l *lab) changed() {
+	for _, n := range l.nodes {
+		l.mu.Lock()
+		w, s := n.watcher, n.state()
+		l.mu.Unlock()
+		if w != nil {
+			w(s)
+		}
+	}
+}
+
+// set changes the world. A link that comes back resyncs at once whoever was not the last to write.
+func (l *lab) set(f func()) {
+	l.mu.Lock()
+	before := l.connected()
+	f()
+	after := l.connected()
+	if before && !after {
+		for _, n := range l.nodes {
+			n.peer, n.frozen = drbd.DUnknown, n.role == drbd.Primary
+		}
+	}
+	if after {
+		for _, n := range l.nodes {
+			n.frozen, n.peer = false, drbd.UpToDate
+		}
+	}
+	l.mu.Unlock()
+	l.changed()
+}
+
+func (n *labNode) Watch(ctx context.Context, tell func(drbd.State)) error {
+	n.lab.mu.Lock()
+	n.watcher = tell
+	s := n.state()
+	n.lab.mu.Unlock()
+	tell(s)
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func (n *labNode) Up(context.Context, string) error { return nil }
+
+// Primary is refused while the peer is, and without the peer until the handler says that it is fenced.
+func (n *labNode) Primary(ctx context.Context, _ string) error {
+	n.lab.mu.Lock()
+	connected, other := n.lab.connected(), n.other().role
+	n.lab.mu.Unlock()
+	if connected && other == drbd.Primary {
+		return errors.New("multiple primaries not allowed")
+	}
+	if !connected {
+		if exit, err := n.Fenced(ctx); exit != 4 && exit != 7 {
+			return fmt.Errorf("refusing to be Primary while peer is not outdated: %w", err)
+		}
+	}
+	n.lab.mu.Lock()
+	n.role = drbd.Primary
+	n.lab.mu.Unlock()
+	n.lab.changed()
+	return nil
+}
+
+func (n *labNode) Secondary(context.Context, string) error {
+	n.lab.mu.Lock()
+	n.role = drbd.Secondary
+	n.lab.mu.Unlock()
+	n.lab.changed()
+	return nil
+}
+
+func (n *labNode) Outdate(context.Context, string) error {
+	n.lab.mu.Lock()
+	n.disk = drbd.Outdated
+	n.lab.mu.Unlock()
+	n.lab.changed()
+	return nil
+}
+
+var errDown = errors.New("nobody answers")
+
+func (n *labNode) reached() bool {
+	n.lab.mu.Lock()
+	defer n.lab.mu.Unlock()
+	return n.lab.lan && !n.lab.nodes[0].off && !n.lab.nodes[1].off
+}
+
+func (n *labNode) Greet(_ context.Context, own Hello) (Hello, error) {
+	if !n.reached() {
+		return Hello{}, errDown
+	}
+	o := n.other()
+	o.Met(time.Now(), own)
+	return o.Keeper.Hello(), nil
+}
+
+func (n *labNode) LetGo(ctx context.Context, r LetGoRequest) error {
+	if !n.reached() {
+		return errDown
+	}
+	return n.other().Keeper.LetGo(ctx, r)
+}
+
+// Fence kills the other node, or does not answer.
+func (n *labNode) Fence(_ context.Context, _, node string, _ arbiter.ID) error {
+	if node != n.other().name {
+		n.lab.t.Errorf("%s fences %s", n.name, node)
+	}
+	n.lab.mu.Lock()
+	err, answers := n.lab.fence[n.i]
+	n.lab.mu.Unlock()
+	if !answers {
+		return errDown
+	}
+	if err != nil {
+		return err
+	}
+	n.lab.set(func() { n.other().off = true })
+	return nil
+}
+
+func (n *labNode) Ask(_ context.Context, r arbiter.Request) (arbiter.Record, error) {
+	n.lab.mu.Lock()
+	defer n.lab.mu.Unlock()
+	if !n.lab.wins {
+		return arbiter.Record{}, errDown
+	}
+	if n.lab.won.Group == "" {
+		n.lab.won.Group = r.Group
+	}
+	won, err := arbiter.Decide(n.lab.won, []string{"varda2", "vm-varda"}, n.name, r, time.Now())
+	n.lab.won = won
+	return won, err
+}
+
+func (n *labNode) Look(context.Context, string) (arbiter.Record, error) {
+	n.lab.mu.Lock()
+	defer n.lab.mu.Unlock()
+	if !n.lab.wins {
+		return arbiter.Record{}, errDown
+	}
+	return n.lab.won, nil
+}
+
+// rightNow is what the machine was told last.
+func (n *labNode) rightNow() failover.Right {
+	synctest.Wait()
+	n.lab.mu.Lock()
+	defer n.lab.mu.Unlock()
+	for _, in := range slices.Backward(n.told) {
+		if r, ok := in.(failover.Right); ok {
+			return r
+		}
+	}
+	return failover.Right{}
+}
+
+func (n *labNode) recordNow() string { return n.Standing().Record }
+
+// partition cuts everything between the two.
+func (l *lab) partition(cut bool) {
+	l.set(func() { l.link, l.lan = !cut, !cut })
+	for _, n := range l.nodes {
+		if cut {
+			n.Beats(Pulse{Since: time.Now()})
+		} else {
+			n.Beats(Pulse{Alive: true})
+		}
+	}
+}
