@@ -20,9 +20,9 @@ import (
 // StorageWorld is how the agent reaches the disks of this machine.
 type StorageWorld struct {
 	Disks     storage.Disks
-	Records   string                     // the directory of who may be alone
-	Mounts    func(Group) storage.Mounts // of one group
-	Fencer    func(Fence) storage.Fencer // nil: none of that kind here
+	Records   string                              // the directory of who may be alone
+	Mounts    func(Group) storage.Mounts          // of one group
+	Fencer    func(Fence) (storage.Fencer, error) // nil: a person is
 	Addresses func(context.Context, string) error
 }
 
@@ -105,7 +105,13 @@ func (a *Agent) startStorage(ctx context.Context, g *group) error {
 	}
 	for _, f := range a.Spec.Fences {
 		if f.Name == s.Fence {
-			w.Fencer = a.Disks.Fencer(f)
+			one, err := a.Disks.Fencer(f)
+			if err != nil {
+				return fmt.Errorf("group %s: %w", g.spec.Name, err)
+			}
+			if one != nil {
+				w.Fencer = one
+			}
 		}
 	}
 	g.keeper = storage.New(c, w)

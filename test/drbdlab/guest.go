@@ -30,6 +30,9 @@ type Guest struct {
 	port   *Port
 }
 
+// stateSize is that of /dev/vdb, which keeps what an agent must not forget, in bytes.
+const stateSize = 16 << 20
+
 // Disk is the raw image of /dev/vda.
 func (g *Guest) Disk() string { return filepath.Join(g.dir, g.Name+".disk") }
 
@@ -48,12 +51,14 @@ func (g *Guest) path(what string) string { return filepath.Join(g.dir, g.Name+".
 // newGuest says how a guest is run; cables are the sockets of its NICs and of their other ends.
 func newGuest(dir, name, initrd string, images guest.Images, cables [][2]string, mac byte) (*Guest, error) {
 	g := &Guest{Name: name, dir: dir}
-	disk, err := os.OpenFile(g.Disk(), os.O_RDWR|os.O_CREATE, 0o600)
-	if err == nil {
-		err = errors.Join(disk.Truncate(DiskSize), disk.Close())
-	}
-	if err != nil {
-		return nil, fmt.Errorf("make the disk of %s: %w", name, err)
+	for path, size := range map[string]int64{g.Disk(): DiskSize, g.path("state"): stateSize} {
+		disk, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+		if err == nil {
+			err = errors.Join(disk.Truncate(size), disk.Close())
+		}
+		if err != nil {
+			return nil, fmt.Errorf("make a disk of %s: %w", name, err)
+		}
 	}
 	words := guest.Cmdline + " host=" + name
 	for i := range cables {
@@ -65,6 +70,7 @@ func newGuest(dir, name, initrd string, images guest.Images, cables [][2]string,
 		"-qmp", "unix:" + g.path("qmp") + ",server=on,wait=off",
 		"-device", "virtio-serial-pci", "-chardev", "socket,id=lab,server=on,wait=off,path=" + g.path("lab"), "-device", "virtserialport,chardev=lab,name=lab",
 		"-drive", "if=none,id=d0,format=raw,cache=writeback,file=" + g.Disk(), "-device", "virtio-blk-pci,drive=d0",
+		"-drive", "if=none,id=d1,format=raw,cache=writeback,file=" + g.path("state"), "-device", "virtio-blk-pci,drive=d1",
 	}
 	for i, c := range cables {
 		g.argv = append(g.argv,

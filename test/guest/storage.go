@@ -24,6 +24,7 @@ var storagePrograms = map[string][]string{
 	"drbd-utils": {"drbdadm", "drbdsetup", "drbdmeta", "drbdadm-84", "drbdsetup-84"},
 	"e2fsprogs":  {"mke2fs", "mkfs.ext4", "e2fsck", "fsck.ext4", "dumpe2fs", "debugfs", "tune2fs"},
 	"dmsetup":    {"dmsetup"},
+	"mount":      {"mount", "umount"},
 }
 
 // Storage is an initramfs for Images.Kernel that also has DRBD, ext4 and device-mapper: what Build gives, and more behind it. /lib/storage loads
@@ -37,7 +38,7 @@ func Storage(ctx context.Context, dir string) (Images, error) {
 		return Images{}, fmt.Errorf("build guest with storage: %w", err)
 	}
 	h := sha256.New()
-	fmt.Fprintln(h, "storage 3", storageModules, storagePrograms, filepath.Base(filepath.Dir(images.Initrd)))
+	fmt.Fprintln(h, "storage 4", storageModules, storagePrograms, filepath.Base(filepath.Dir(images.Initrd)))
 	out := filepath.Join(dir, "storage-"+hex.EncodeToString(h.Sum(nil))[:12])
 	whole := images
 	whole.Initrd, whole.AgentInitrd = out, ""
@@ -99,13 +100,16 @@ func programEntries(ctx context.Context, s *store) (entries []entry, err error) 
 			return nil, err
 		}
 		files, err := s.files(ctx, pkg, func(name string) bool {
-			return slices.Contains([]string{"sbin", "drbd"}, path.Base(path.Dir(name))) && slices.Contains(programs, path.Base(name))
+			return slices.Contains([]string{"sbin", "drbd", "bin"}, path.Base(path.Dir(name))) && slices.Contains(programs, path.Base(name))
 		})
 		if err != nil {
 			return nil, err
 		}
 		for name, f := range files {
-			at := strings.TrimPrefix(name, "usr/") // busybox has its own in /bin, and the rest is found here whatever Debian has merged
+			at := strings.TrimPrefix(name, "usr/") // whatever Debian has merged
+			if path.Dir(at) == "bin" {
+				at = "sbin/" + path.Base(at) // before busybox's in PATH
+			}
 			if f.link != "" {
 				entries = append(entries, entry{name: at, mode: typeSymlink | 0o777, data: []byte(path.Base(f.link))})
 				continue

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -169,7 +170,7 @@ func drbdNames(c *conf.Config, name string) bool {
 // lintGroups gives what lint wants to know of the groups.
 func lintGroups(spec ha.Spec) (all []lint.Group) {
 	for _, g := range spec.Groups {
-		one := lint.Group{Name: g.Name}
+		one := lint.Group{Name: g.Name, Storage: len(g.Storage.Resources) > 0}
 		for _, u := range g.Units {
 			if u.Kind == ha.UnitSystemd || u.Kind == ha.UnitSysV {
 				one.Units = append(one.Units, u.Name)
@@ -179,6 +180,24 @@ func lintGroups(spec ha.Spec) (all []lint.Group) {
 		all = append(all, one)
 	}
 	return all
+}
+
+// safeDRBD refuses to run a group's storage on a drbd.conf that loses data by itself (FAILOVER.md, safety 10).
+func (a *app) safeDRBD(spec ha.Spec) error {
+	if !slices.ContainsFunc(spec.Groups, func(g ha.Group) bool { return len(g.Storage.Resources) > 0 }) {
+		return nil
+	}
+	in, err := a.drbdInput(&drbdLintOptions{})
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, f := range lint.Lint(in) {
+		if f.Severity == lint.Danger {
+			errs = append(errs, cli.Refused("kvmha drbd lint", "cannot run with storage: %s: %s", f.Position, f.What))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // printFindings prints a table whose third column has the reason and the better value below each finding.

@@ -72,6 +72,11 @@ func (a *app) runAgent(ctx context.Context, verbose bool) error {
 	case resume == nil && len(spec.Groups) == 0 && len(spec.Arbiter) == 0:
 		return cli.WithCode(fmt.Errorf("cannot %s the agent: %s has no group", act, a.configPath()), cli.ExitUsage)
 	}
+	if resume == nil {
+		if err := a.safeDRBD(spec); err != nil {
+			return err
+		}
+	}
 	boot, err := ha.BootID()
 	if err != nil {
 		return fmt.Errorf("cannot %s the agent: %w", act, err)
@@ -110,7 +115,7 @@ func (a *app) runAgent(ctx context.Context, verbose bool) error {
 	o := ha.Options{
 		Spec: spec, Clock: clock, Network: kernel, Notifier: notifier, Log: log, Control: control, Reload: hup, Restart: usr2,
 		Root: a.root, Keys: a.keysPath(), Records: a.recordsPath(), Version: version.Version, BootID: boot, Resume: resume, Unread: unread,
-		Sync: a.copyFrom, Held: a.heldSince, Settled: a.settled, NoteSettled: a.noteSettled,
+		Disks: a.storageWorld(), Sync: a.copyFrom, Held: a.heldSince, Settled: a.settled, NoteSettled: a.noteSettled,
 		Load: func(context.Context) (ha.Spec, error) { return a.load(a.configPath()) },
 	}
 	besides, stop := context.WithCancel(context.WithoutCancel(ctx))

@@ -1,0 +1,172 @@
+package agentcmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"kvmctl/ha"
+	"kvmctl/ha/arbiter"
+	"kvmctl/ha/drbd"
+	"kvmctl/ha/drbd/conf"
+	"kvmctl/ha/drbd/control"
+	"kvmctl/ha/fence"
+	"kvmctl/ha/mount"
+	"kvmctl/ha/storage"
+	"kvmctl/internal/runner"
+)
+
+// storageWorld is the disks of this machine.
+func (a *app) storageWorld() *ha.StorageWorld {
+	run := runner.Exec{}
+	mounter := mount.New(run)
+	return &ha.StorageWorld{
+		Disks: disks{control.New(run)}, Records: a.rightPath(), Addresses: a.awaitAddress,
+		Mounts: func(g ha.Group) storage.Mounts { return mounts{mounter, g.Storage.Mounts} },
+		Fencer: func(f ha.Fence) (storage.Fencer, error) { return a.fencer(f, run) },
+	}
+}
+
+// disks is DRBD as the agent's storage wants it.
+type disks struct{ *control.Control }
+
+// Watch tells the states; one that cannot be asked for is none.
+func (d disks) Watch(ctx context.Context, tell func(drbd.State)) error {
+	return d.Control.Watch(ctx, control.Watching{}, func(t control.Told) { tell(t.State) })
+}
+
+// Secondary is control's; what is not there is secondary.
+func (d disks) Secondary(ctx context.Context, resource string) error {
+	err := d.Control.Secondary(ctx, resource)
+	if control.IsReason(err, control.NotConfigured, control.NoModule) {
+		return nil
+	}
+	return err
+}
+
+// mounts are the file systems of one group.
+type mounts struct {
+	*mount.Mounter
+	all []ha.Mount
+}
+
+var errNoMount = errors.New("the group mounts nothing there")
+
+func (m mounts) of(dir string) (mount.Mount, error) {
+	for _, one := range m.all {
+		if one.Dir != dir {
+			continue
+		}
+		out := mount.Mount{Device: one.Device, Dir: one.Dir, Type: one.Type, Options: one.Options}
+		return out, out.Fsck.UnmarshalText([]byte(one.Fsck))
+	}
+	return mount.Mount{}, fmt.Errorf("%s: %w", dir, errNoMount)
+}
+
+// Mount mounts what belongs at a directory.
+func (m mounts) Mount(ctx context.Context, dir string) error {
+	one, err := m.of(dir)
+	if err != nil {
+		return err
+	}
+	return m.Mounter.Mount(ctx, one)
+}
+
+// Unmount unmounts it, with the end of whoever holds it. Where there is no device nothing can be mounted.
+func (m mounts) Unmount(ctx context.Context, dir string) error {
+	one, err := m.of(dir)
+	if err != nil {
+		return err
+	}
+	_, err = m.Mounter.Unmount(ctx, one, true)
+	if errors.Is(err, mount.ErrNoDevice) {
+		return nil
+	}
+	return err
+}
+
+// fencer is a [fence.<name>].
+type fencer struct {
+	fence.Fencer
+	within time.Duration
+}
+
+// Fence ends a node for certain, or gives an error.
+func (f fencer) Fence(ctx context.Context, group, node string, id arbiter.ID) error {
+	_, err := fence.Ask(ctx, f.Fencer, fence.Request{ID: id, Group: group, Node: node, Within: f.within})
+	return err
+}
+
+func (a *app) fencer(f ha.Fence, run runner.Runner) (storage.Fencer, error) {
+	switch f.Kind {
+	case ha.FenceKVMCTL:
+		node := a.node()
+		return fencer{&fence.Host{Program: "kvmctl", VM: f.VM, For: node, Run: run}, f.Timeout}, nil
+	case ha.FenceExec:
+		agent, err := fence.NewAgent(f.Agent, f.Parameters, f.Password.Reveal(), run)
+		if err != nil {
+			return nil, fmt.Errorf("fence %s: %w", f.Name, err)
+		}
+		return fencer{agent, f.Timeout}, nil
+	case ha.FenceManual: // confirm-dead is a person's word under every key
+	}
+	return nil, nil
+}
+
+// node is this node's name.
+func (a *app) node() string {
+	spec, err := a.load(a.configPath())
+	if err != nil {
+		return ""
+	}
+	return spec.Node
+}
+
+// addressLook is how often a resource's own address is looked for.
+const addressLook = 200 * time.Millisecond
+
+// awaitAddress waits until the address that drbd.conf gives this host for a resource is there.
+func (a *app) awaitAddress(ctx context.Context, resource string) error {
+	c, err := conf.Load(conf.Dir(a.root), a.root, drbdConf)
+	if err != nil {
+		return err
+	}
+	want := replicationAddress(c, resource, a.drbdHost())
+	if !want.IsValid() {
+		return nil // DRBD itself says what is wrong with it
+	}
+	for {
+		there, err := net.InterfaceAddrs()
+		if err != nil {
+			return fmt.Errorf("list the addresses: %w", err)
+		}
+		if slices.ContainsFunc(there, func(n net.Addr) bool { return strings.HasPrefix(n.String(), want.String()+"/") }) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s is not there", want)
+		case <-time.After(addressLook):
+		}
+	}
+}
+
+// replicationAddress is that of a resource on a host; the zero one: drbd.conf does not say.
+func replicationAddress(c *conf.Config, resource, host string) netip.Addr {
+	for _, r := range c.Resources {
+		if r.Name.Text != resource {
+			continue
+		}
+		for _, h := range r.Hosts {
+			if h.Called(host) {
+				return h.Address.IP
+			}
+		}
+	}
+	return netip.Addr{}
+}
