@@ -94,7 +94,7 @@ func (a *Agent) startStorage(ctx context.Context, g *group) error {
 	}
 	w := storage.World{
 		Disks: a.Disks.Disks, Mounts: a.Disks.Mounts(g.spec), Records: records, Other: storagePeer{a, g.spec.Name, other.Name}, Arbiter: a.arbiterOf(g.spec.Name),
-		Addresses: a.Disks.Addresses, Log: a.Log,
+		Addresses: a.Disks.Addresses, Now: a.Clock.Now, Log: a.Log,
 		Tell: func(in failover.Input) {
 			a.post(ctx, func(time.Time) {
 				if a.group(g.spec.Name) == g { // else a reload has taken it away
@@ -237,7 +237,7 @@ func (c *channel) storageOf(from peer.Node, group string) (*storage.Keeper, erro
 
 // greeted answers what a peer says of a group's storage.
 func (c *channel) greeted(_ context.Context, from peer.Node, in json.RawMessage) (any, error) {
-	began := time.Now()
+	began := c.a.Clock.Now()
 	var h storage.Hello
 	if json.Unmarshal(in, &h) != nil {
 		return nil, &peer.AnswerError{Code: peer.CodeBadRequest, Text: "this is no greeting"}
@@ -278,9 +278,8 @@ func (a *Agent) tellStorage(now time.Time, g *group, p beat.Peer) {
 	case p.Alive || !p.Heard.IsZero() && now.Sub(p.Heard) < beat.Fresh:
 		g.silent = time.Time{}
 	case g.silent.IsZero():
-		g.silent = time.Now()
-		if !p.Heard.IsZero() {
-			g.silent = g.silent.Add(-now.Sub(p.Heard))
+		if g.silent = p.Heard; g.silent.IsZero() {
+			g.silent = now
 		}
 	}
 	g.keeper.Beats(storage.Pulse{Alive: p.Alive, Active: p.Alive && p.Present && p.Group.Role == beat.Active, Since: g.silent})

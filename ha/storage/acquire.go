@@ -42,10 +42,11 @@ func (k *Keeper) Acquire(ctx context.Context) (by right.Kind, err error) {
 			}
 			return v.By, nil
 		}
-		if !asks {
+		if v.Reason == right.ReasonPeerActive && !k.together() { // it was so a moment ago: it is not heard any more, or is about to say otherwise
+			asks, tried = true, errors.New("it may still be")
+		} else if !asks {
 			return "", &RefusedError{v.Why, v.Override}
-		}
-		if tried = k.askAll(ctx, v); tried == nil {
+		} else if tried = k.askAll(ctx, v); tried == nil {
 			if v, _ = k.verdict(); v.May {
 				continue
 			}
@@ -62,6 +63,13 @@ func (k *Keeper) Acquire(ctx context.Context) (by right.Kind, err error) {
 		case <-time.After(askAgain):
 		}
 	}
+}
+
+// together reports whether DRBD is connected: then it knows by itself who is active.
+func (k *Keeper) together() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return !k.joined.IsZero()
 }
 
 // lostTo says who has the right that this node, which is active, was refused.
@@ -185,7 +193,7 @@ func (k *Keeper) silentLongEnough() error {
 		return nil
 	case k.beats.Alive:
 		return fmt.Errorf("%s is heard: it is not fenced", k.Config.Peer)
-	case k.beats.Since.IsZero() || time.Since(k.beats.Since) < wait:
+	case k.beats.Since.IsZero() || k.Now().Sub(k.beats.Since) < wait:
 		return fmt.Errorf("%s is silent for less than %v: it is not fenced yet", k.Config.Peer, wait)
 	}
 	return nil

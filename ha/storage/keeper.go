@@ -60,6 +60,7 @@ type World struct {
 	Fencer    Fencer                                           // nil: none
 	Arbiter   arbiter.Asker                                    // nil: none
 	Addresses func(ctx context.Context, resource string) error // waits until a resource's own address is there; nil: nobody waits
+	Now       func() time.Time                                 // since boot, as the agent's Clock
 	Log       *slog.Logger
 	Tell      func(failover.Input) // what the group's machine has to know; it may wait
 }
@@ -178,7 +179,7 @@ func (k *Keeper) greet(ctx context.Context) {
 	t := time.NewTicker(greetEvery)
 	defer t.Stop()
 	for {
-		began := time.Now()
+		began := k.Now()
 		within, cancel := context.WithTimeout(ctx, greetWait)
 		h, err := k.Other.Greet(within, k.Hello())
 		cancel()
@@ -311,7 +312,7 @@ func (k *Keeper) sawDisks(s drbd.State) {
 	joined := k.connected()
 	switch {
 	case joined && !was:
-		k.joined = time.Now()
+		k.joined = k.Now()
 		k.both, k.behind, k.last = false, false, right.Record{}
 		k.inFlight, k.licence, k.lost = arbiter.ID{}, right.Licence{}, "" // what was asked before is over
 	case !joined && was:
@@ -375,8 +376,10 @@ func (k *Keeper) peerBehind() bool {
 	return k.any(func(r drbd.Resource) bool { return r.Resyncing() == drbd.ToPeer || !r.PeerUpToDate() })
 }
 
-// heard reports whether the peer said something lately.
-func (k *Keeper) heard() bool { return !k.heardAt.IsZero() && time.Since(k.heardAt) < heardFor }
+// heard reports whether the peer said something lately, and since its heartbeats have ended if they have.
+func (k *Keeper) heard() bool {
+	return !k.heardAt.IsZero() && k.Now().Sub(k.heardAt) < heardFor && (k.beats.Since.IsZero() || k.heardAt.After(k.beats.Since))
+}
 
 // situation is what decisions are made of.
 func (k *Keeper) situation() right.Situation {

@@ -62,7 +62,7 @@ func newLab(t *testing.T, alone string) *lab {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w := World{Disks: n, Records: records, Other: n, Fencer: n, Log: slog.New(slog.DiscardHandler), Tell: func(in failover.Input) { l.mu.Lock(); n.told = append(n.told, in); l.mu.Unlock() }}
+		w := World{Disks: n, Records: records, Other: n, Fencer: n, Now: time.Now, Log: slog.New(slog.DiscardHandler), Tell: func(in failover.Input) { l.mu.Lock(); n.told = append(n.told, in); l.mu.Unlock() }}
 		if alone == "arbiter" {
 			w.Arbiter = n
 		}

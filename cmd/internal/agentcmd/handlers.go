@@ -36,7 +36,7 @@ func (a *app) resourceOf(words []string) (string, error) {
 // handler makes a command that DRBD calls.
 func (a *app) handler(verb ha.Verb, short, long string, alone func(resource string) error) *cobra.Command {
 	return &cobra.Command{
-		Use: string(verb) + " [<resource>]", Short: short, Long: long,
+		Use: string(verb) + " [<resource>]", Short: short, Long: long, Example: "  kvmha " + string(verb) + " r0",
 		Args: args(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, words []string) error {
 			code, err := a.handle(cmd.Context(), verb, words, alone)
