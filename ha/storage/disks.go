@@ -1,0 +1,72 @@
+package storage
+
+import (
+	"slices"
+	"time"
+
+	"kvmctl/ha/arbiter"
+	"kvmctl/ha/drbd"
+	"kvmctl/ha/right"
+)
+
+// sawDisks takes a state of the disks.
+func (k *Keeper) sawDisks(s drbd.State) {
+	k.mu.Lock()
+	k.seen = true
+	was := !k.joined.IsZero()
+	clear(k.disks)
+	for _, name := range k.Resources {
+		if r, ok := s.Resource(name); ok {
+			k.disks[name] = r
+			if !r.StandAlone() {
+				delete(k.split, name)
+			}
+		}
+	}
+	joined := k.connected()
+	switch {
+	case joined && !was:
+		k.joined = k.Now()
+		k.both, k.behind, k.last = false, false, right.Record{}
+		k.inFlight, k.licence, k.lost = arbiter.ID{}, right.Licence{}, "" // what was asked before is over
+	case !joined && was:
+		k.joined = time.Time{}
+	}
+	if joined {
+		k.both = k.allUpToDate() && k.peerUpToDate()
+		k.behind = k.allUpToDate() && k.peerBehind()
+	}
+	k.mu.Unlock()
+	if joined != was {
+		k.greetSoon()
+	}
+	k.pair()
+	k.tell()
+}
+
+// What follows is asked with mu held.
+
+func (k *Keeper) every(is func(drbd.Resource) bool) bool {
+	for _, name := range k.Resources {
+		if r, ok := k.disks[name]; !ok || !is(r) {
+			return false
+		}
+	}
+	return true
+}
+
+func (k *Keeper) any(is func(drbd.Resource) bool) bool {
+	return slices.ContainsFunc(k.Resources, func(name string) bool { r, ok := k.disks[name]; return ok && is(r) })
+}
+
+func (k *Keeper) connected() bool    { return k.every(drbd.Resource.Connected) }
+func (k *Keeper) allUpToDate() bool  { return k.every(drbd.Resource.AllUpToDate) }
+func (k *Keeper) peerUpToDate() bool { return k.every(drbd.Resource.PeerUpToDate) }
+func (k *Keeper) active() bool {
+	return k.any(func(r drbd.Resource) bool { return r.Role == drbd.Primary })
+}
+
+// peerBehind reports whether the peer's data are on the way to good, from here, or known to be old.
+func (k *Keeper) peerBehind() bool {
+	return k.any(func(r drbd.Resource) bool { return r.Resyncing() == drbd.ToPeer || !r.PeerUpToDate() })
+}
