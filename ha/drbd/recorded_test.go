@@ -126,7 +126,11 @@ func TestMeaning(t *testing.T) {
 			lines = append(lines, name+": nothing configured\n")
 		}
 		for _, r := range s.Resources {
-			lines = append(lines, name+": "+meaning(r)+"\n")
+			why := ""
+			if r.StandAlone() {
+				why = fmt.Sprintf(" because %+v", ReadLog(forms["log"], s.place)[r.Name])
+			}
+			lines = append(lines, name+": "+meaning(r)+why+"\n")
 		}
 	}
 	slices.Sort(lines)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -90,15 +89,9 @@ const inittab = "::sysinit:/lib/storage\nttyS0::respawn:-/bin/sh\n::respawn:/lab
 
 // initrdWith is an initramfs with the lab's agent and some files behind a guest's own.
 func initrdWith(ctx context.Context, dir, base, port string, files map[string][]byte) (string, error) {
-	agent := filepath.Join(dir, "labexec")
-	build := exec.CommandContext(ctx, "go", "build", "-o", agent, "kvmctl/test/drbdlab/cmd/labexec")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build labexec: %w: %s", err, out)
-	}
-	program, err := os.ReadFile(agent)
+	program, err := Program(ctx, "kvmctl/test/drbdlab/cmd/labexec")
 	if err != nil {
-		return "", fmt.Errorf("read labexec: %w", err)
+		return "", err
 	}
 	all := map[string][]byte{"lab/labexec": program, "etc/inittab": []byte(strings.ReplaceAll(inittab, "PORT", port))}
 	for name, data := range files {

@@ -3,9 +3,6 @@ package control_test
 import (
 	"context"
 	"errors"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -77,6 +74,17 @@ func (l *lab) until(c *control.Control, what string, is func(drbd.Resource) bool
 func quiet(r drbd.Resource) bool {
 	return r.AllUpToDate() && r.PeerUpToDate() && r.Resyncing() == drbd.Nowhere && !r.Verifying()
 }
+
+// because checks why A is StandAlone, by the kernel's log.
+func (l *lab) because(want drbd.Cause) drbd.Apart {
+	l.Helper()
+	got := drbd.ReadLog([]byte(l.sh(l.A, "dmesg")), func(minor int) (string, int, bool) { return "r0", 0, minor == 0 })["r0"]
+	if got.Cause != want {
+		l.Errorf("it is said to be stand-alone for %v (%s), want %v", got.Cause, got.Said, want)
+	}
+	return got
+}
+
 func alone(r drbd.Resource) bool { return r.StandAlone() }
 func connecting(r drbd.Resource) bool {
 	return len(r.Peers) == 1 && r.Peers[0].Connection == drbd.Connecting
@@ -131,13 +139,7 @@ func TestOnRealDRBD(t *testing.T) {
 	testenv.Need(t, testenv.QEMU)
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
-	odd := filepath.Join(t.TempDir(), "oddpeer")
-	build := exec.CommandContext(ctx, "go", "build", "-o", odd, "kvmctl/test/drbdlab/cmd/oddpeer")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	program, err := os.ReadFile(odd)
+	program, err := drbdlab.Program(ctx, "kvmctl/test/drbdlab/cmd/oddpeer")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -249,6 +251,7 @@ func standAlone(l *lab) {
 	l.must(l.b.Connect(l.ctx, "r0"))
 	w.sees(l, "stand-alone, by the secret", alone) // events2 destroys the connection, and tells of no other
 	l.until(l.b, "stand-alone", alone)
+	l.because(drbd.WrongSecret)
 	l.sh(l.B, `sed -i 's/"moria"/"lab"/' /etc/drbd.conf`)
 	l.must(l.b.Connect(l.ctx, "r0"))
 	l.must(l.a.Connect(l.ctx, "r0"))
@@ -261,6 +264,7 @@ const write = "dd if=/dev/urandom of=/dev/drbd0 bs=4k count=4 conv=fsync 2>/dev/
 
 func splitBrain(l *lab) {
 	l.must(l.a.Disconnect(l.ctx, "r0"))
+	l.because(drbd.ByAdmin)
 	l.until(l.b, "connecting", connecting)
 	l.must(l.b.Disconnect(l.ctx, "r0"))
 	for _, side := range []struct {
@@ -276,6 +280,9 @@ func splitBrain(l *lab) {
 	l.must(l.b.Connect(l.ctx, "r0"))
 	l.until(l.a, "stand-alone", alone)
 	l.until(l.b, "stand-alone", alone)
+	if why := l.because(drbd.SplitBrain); why.Met != 1 || why.Here != 16 || why.There != 16 {
+		l.Errorf("each side wrote 16 KiB: %+v", why)
+	}
 	l.must(l.b.ConnectDiscardMyData(l.ctx, "r0"))
 	l.must(l.a.Connect(l.ctx, "r0"))
 	l.until(l.b, "quiet", quiet)
@@ -332,6 +339,7 @@ func protocol(l *lab) {
 	l.must(l.b.Down(l.ctx, "r0"))
 	l.sh(l.B, "/lab/oddpeer 10.91.0.2:7788 >/dev/null 2>&1 &")
 	l.until(l.a, "stand-alone", alone)
+	l.because(drbd.OtherProtocol)
 	l.sh(l.B, "killall oddpeer")
 	l.must(l.b.Up(l.ctx, "r0"))
 	l.must(l.a.Connect(l.ctx, "r0"))

@@ -38,7 +38,11 @@ func main() {
 func run(ctx context.Context, dir string, talk io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	lab, err := drbdlab.New(ctx, nil)
+	odd, err := drbdlab.Program(ctx, "kvmctl/test/drbdlab/cmd/oddpeer")
+	if err != nil {
+		return err
+	}
+	lab, err := drbdlab.New(ctx, map[string][]byte{"/lab/oddpeer": odd})
 	if err != nil {
 		return err
 	}
@@ -70,6 +74,9 @@ func play(ctx context.Context, lab *drbdlab.Lab, s scenario) ([]byte, error) {
 	}
 	var streams []*stream
 	for _, g := range guests {
+		if _, err := g.Sh(ctx, "dmesg -c >/dev/null"); err != nil { // log is of what comes now
+			return nil, err
+		}
 		st, err := follow(ctx, g)
 		if err != nil {
 			return nil, err

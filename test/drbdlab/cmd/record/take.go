@@ -23,6 +23,7 @@ var asked = []struct {
 	{"proc", []string{"cat", "/proc/drbd"}},
 	{"status", []string{"drbdsetup", "status", "--verbose", "--statistics"}},
 	{"events2-now", []string{"drbdsetup", "events2", "--now", "--statistics"}},
+	{"log", []string{"sh", "-c", "dmesg | grep drbd || true"}},
 }
 
 // take asks a guest, again until its states were the same before and after: the forms are to tell of one moment. Numbers may differ.
