@@ -17,17 +17,17 @@ type Proc struct {
 
 // ProcMinor is one device. /proc/drbd knows no resource's name.
 type ProcMinor struct {
-	Minor        int
-	Configured   bool // false: "cs:Unconfigured", and the rest is empty
-	Connection   Connection
-	Replication  Replication
-	Role, Peer   Role
-	Disk, ThatOf Disk          // here, and at the peer
-	Suspended    bool          // writes stand still
-	Paused       bool          // a resync stands still
-	OutOfSync    uint64        // in KiB
-	Done         float64       // percent of this resync or verification; 0 where there is none
-	Left         time.Duration // until its end, as DRBD reckons; 0: not told
+	Minor          int
+	Configured     bool // false: "cs:Unconfigured", and the rest is empty
+	Connection     Connection
+	Replication    Replication
+	Role, PeerRole Role
+	Disk, PeerDisk Disk          // here, and at the peer
+	Suspended      bool          // writes stand still
+	Paused         bool          // a resync stands still
+	OutOfSync      uint64        // in KiB
+	Done           float64       // percent of this resync or verification; 0 where there is none
+	Left           time.Duration // until its end, as DRBD reckons; 0: not told
 }
 
 var (
@@ -102,8 +102,8 @@ func parseMinor(line string) (ProcMinor, error) {
 	}
 	m.Configured = true
 	m.Connection, m.Replication = parseCS(f[2])
-	m.Role, m.Peer = Role(find(roleNames, f[3])), Role(find(roleNames, f[4]))
-	m.Disk, m.ThatOf = Disk(find(diskNames, f[5])), Disk(find(diskNames, f[6]))
+	m.Role, m.PeerRole = Role(find(roleNames, f[3])), Role(find(roleNames, f[4]))
+	m.Disk, m.PeerDisk = Disk(find(diskNames, f[5])), Disk(find(diskNames, f[6]))
 	flags := f[8] // drbd_proc.c: suspended, a (depends on another), p (by the peer), u (by the user), …
 	m.Suspended, m.Paused = flags[0] == 's', flags[1:4] != "---"
 	return m, nil
@@ -121,7 +121,7 @@ func (p Proc) State(place func(minor int) (resource string, volume int, ok bool)
 		i := s.index(name)
 		if i < 0 {
 			i = len(s.Resources)
-			s.Resources = append(s.Resources, Resource{Name: name, Role: m.Role, Peers: []Peer{{Name: "peer", Connection: m.Connection, Role: m.Peer}}})
+			s.Resources = append(s.Resources, Resource{Name: name, Role: m.Role, Peers: []Peer{{Name: "peer", Connection: m.Connection, Role: m.PeerRole}}})
 		}
 		r := &s.Resources[i]
 		if m.Suspended {
@@ -129,7 +129,7 @@ func (p Proc) State(place func(minor int) (resource string, volume int, ok bool)
 		}
 		r.Volumes = append(r.Volumes, Volume{Number: volume, Minor: m.Minor, Disk: m.Disk})
 		peer := &r.Peers[0]
-		peer.Volumes = append(peer.Volumes, PeerVolume{Number: volume, Replication: m.Replication, Disk: m.ThatOf, Paused: m.Paused, OutOfSync: m.OutOfSync, Done: m.Done})
+		peer.Volumes = append(peer.Volumes, PeerVolume{Number: volume, Replication: m.Replication, Disk: m.PeerDisk, Paused: m.Paused, OutOfSync: m.OutOfSync, Done: m.Done})
 	}
 	return s
 }

@@ -32,24 +32,24 @@ GIT-hash: fc00c6e00a1b6039bfcebe37afa3e7e28dbd92fa build by root@vm-vara,
 )
 
 func TestParseProc(t *testing.T) {
-	alone := ProcMinor{Configured: true, Connection: StandAlone, Replication: Off, Role: Primary, Peer: UnknownRole, Disk: UpToDate, ThatOf: DUnknown}
+	alone := ProcMinor{Configured: true, Connection: StandAlone, Replication: Off, Role: Primary, PeerRole: UnknownRole, Disk: UpToDate, PeerDisk: DUnknown}
 	second := alone
 	second.Role = Secondary
 	tests := []struct {
 		name, text string
 		want       Proc
 	}{
-		{"seed, resync", seedSync, Proc{Minors: []ProcMinor{{Configured: true, Connection: Connected, Replication: SyncSource, Role: Primary, Peer: Secondary,
-			Disk: UpToDate, ThatOf: Inconsistent, Done: 91.6, Left: 30 * time.Second}}}},
+		{"seed, resync", seedSync, Proc{Minors: []ProcMinor{{Configured: true, Connection: Connected, Replication: SyncSource, Role: Primary, PeerRole: Secondary,
+			Disk: UpToDate, PeerDisk: Inconsistent, Done: 91.6, Left: 30 * time.Second}}}},
 		{"seed, split brain, primary", seedPrimary, Proc{Version: "8.2.4", Minors: []ProcMinor{alone}}},
 		{"seed, split brain, secondary", seedSecondary, Proc{Version: "8.2.4", Minors: []ProcMinor{second}}},
 		{"8.3, unconfigured and frozen", "version: 8.3.11 (api:88/proto:86-96)\n 1: cs:Unconfigured\n12: cs:WFConnection ro:Primary/Unknown ds:UpToDate/DUnknown C s-p---\n" +
 			"    ns:0 nr:0 dw:4 dr:21 al:1 bm:0 lo:0 pe:0 ua:0 ap:1 ep:1 wo:b oos:12\n", Proc{Version: "8.3.11", Minors: []ProcMinor{{Minor: 1},
-			{Minor: 12, Configured: true, Connection: Connecting, Replication: Off, Role: Primary, Peer: UnknownRole, Disk: UpToDate, ThatOf: DUnknown,
+			{Minor: 12, Configured: true, Connection: Connecting, Replication: Off, Role: Primary, PeerRole: UnknownRole, Disk: UpToDate, PeerDisk: DUnknown,
 				Suspended: true, Paused: true, OutOfSync: 12}}}},
 		{"9: only the version", "version: 9.1.7 (api:2/proto:110-121)\nGIT-hash: 0 build by a@b\nTransports (api:18): tcp (9.1.7)\n", Proc{Version: "9.1.7"}},
 		{"a word that came later", " 0: cs:Dancing ro:Primary/Tertiary ds:Shiny/UpToDate C r-----\n",
-			Proc{Minors: []ProcMinor{{Configured: true, Role: Primary, ThatOf: UpToDate}}}},
+			Proc{Minors: []ProcMinor{{Configured: true, Role: Primary, PeerDisk: UpToDate}}}},
 		{"nothing", "", Proc{}},
 	}
 	for _, tt := range tests {

@@ -20,12 +20,11 @@ const (
 )
 
 func main() {
-	if err := serve(os.Args[1]); err != nil {
-		fmt.Fprintln(os.Stderr, "oddpeer:", err)
-		os.Exit(1)
-	}
+	fmt.Fprintln(os.Stderr, "oddpeer:", serve(os.Args[1]))
+	os.Exit(1)
 }
 
+// serve ends only by an error.
 func serve(address string) error {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
