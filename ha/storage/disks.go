@@ -60,7 +60,7 @@ func (k *Keeper) any(is func(drbd.Resource) bool) bool {
 }
 
 func (k *Keeper) connected() bool    { return k.every(drbd.Resource.Connected) }
-func (k *Keeper) allUpToDate() bool  { return k.every(drbd.Resource.AllUpToDate) }
+func (k *Keeper) allUpToDate() bool  { return k.every(usable) }
 func (k *Keeper) peerUpToDate() bool { return k.every(drbd.Resource.PeerUpToDate) }
 func (k *Keeper) active() bool {
 	return k.any(func(r drbd.Resource) bool { return r.Role == drbd.Primary })
@@ -69,4 +69,13 @@ func (k *Keeper) active() bool {
 // peerBehind reports whether the peer's data are on the way to good, from here, or known to be old.
 func (k *Keeper) peerBehind() bool {
 	return k.any(func(r drbd.Resource) bool { return r.Resyncing() == drbd.ToPeer || !r.PeerUpToDate() })
+}
+
+// usable reports whether a resource's data may be promoted as far as they themselves are concerned. Consistent is what DRBD with fencing says of good data at a
+// boot without the peer, which may have better ones: then the right to be alone decides, and DRBD asks for it once more by its fence-peer handler.
+func usable(r drbd.Resource) bool {
+	alone := !slices.ContainsFunc(r.Peers, func(p drbd.Peer) bool { return p.Connection == drbd.Connected })
+	return len(r.Volumes) > 0 && !slices.ContainsFunc(r.Volumes, func(v drbd.Volume) bool {
+		return v.Disk != drbd.UpToDate && !(alone && v.Disk == drbd.Consistent)
+	})
 }

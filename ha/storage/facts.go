@@ -52,12 +52,12 @@ func diskOf(name string, r drbd.Resource, configured bool, apart Apart) failover
 		return d
 	case r.Failed():
 		d.State, d.Why = failover.DiskFailed, disksOf(r)
-	case r.AllUpToDate():
+	case usable(r):
 		d.State = failover.DiskUpToDate
 	default:
 		d.State, d.Why = failover.DiskWaits, disksOf(r)
 	}
-	if r.StandAlone() {
+	if r.StandAlone() && !r.Failed() { // without a disk it has not come to the connection yet
 		d.Apart = max(apart, failover.ApartUnclear)
 	}
 	d.Syncing = r.Resyncing() != drbd.Nowhere
