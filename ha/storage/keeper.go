@@ -321,7 +321,7 @@ func (k *Keeper) heard() bool {
 // situation is what decisions are made of.
 func (k *Keeper) situation() right.Situation {
 	s := right.Situation{
-		Node: k.Node, Peer: k.Config.Peer, Group: k.Group, Alone: k.Alone, Agreed: k.agreed, Own: k.record, Damaged: k.damaged, Disk: worst(k.allUpToDate()),
+		Node: k.Node, Peer: k.Config.Peer, Group: k.Group, Alone: k.Alone, Agreed: k.agreed || k.heardAt.IsZero(), Own: k.record, Damaged: k.damaged, Disk: worst(k.allUpToDate()),
 		Active: k.active(), Connected: !k.joined.IsZero(), PeerActive: k.any(drbd.Resource.PeerPrimary) || k.heard() && k.hello.Active || k.beats.Alive && k.beats.Active,
 		BothUpToDate: k.both, PeerBehind: k.behind, Last: k.last, Licence: k.licence, InFlight: k.inFlight,
 	}

@@ -251,6 +251,36 @@ func TestBeforeAResync(t *testing.T) {
 	})
 }
 
+// At a boot without its peer DRBD with fencing calls good data Consistent: the record decides.
+func TestConsistentAtABootIsGoodForTheOneThatWasAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, "varda2")
+		if err := primary(t, l.nodes[0], time.Second); err != nil {
+			t.Fatal(err)
+		}
+		l.partition(true)
+		if exit, err := l.nodes[0].Fenced(within(t, time.Second)); exit != 7 {
+			t.Fatal(exit, err)
+		}
+		for i, n := range l.nodes {
+			k := New(n.Config, n.World)
+			boots := func(d drbd.Disk) {
+				k.sawDisks(drbd.State{Resources: []drbd.Resource{{Name: "r0", Role: drbd.Secondary, Volumes: []drbd.Volume{{Disk: d}}, Peers: []drbd.Peer{{Connection: drbd.Connecting}}}}})
+			}
+			boots(drbd.Consistent)
+			if by, err := k.Acquire(within(t, 2*time.Second)); (err == nil) != (i == 0) {
+				t.Errorf("%s: %v, %v", n.name, by, err)
+			}
+			for _, bad := range []drbd.Disk{drbd.Outdated, drbd.Inconsistent, drbd.Diskless, drbd.Failed, drbd.Attaching, drbd.Negotiating, drbd.NoDisk} {
+				boots(bad)
+				if _, err := k.Acquire(within(t, time.Second)); err == nil {
+					t.Errorf("%s goes on with %v", n.name, bad)
+				}
+			}
+		}
+	})
+}
+
 // A second caller of the handler gets the same answer, and nobody is fenced twice.
 func TestTheHandlerIsCalledTwiceAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -3,11 +3,13 @@ package drbdlab
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"kvmctl/ha"
 	"kvmctl/ha/peer"
@@ -16,7 +18,7 @@ import (
 
 // Safe is a drbd.conf as lint wants it: writes freeze until the agent has answered for the peer.
 var Safe = Config{
-	Disk:     "fencing resource-and-stonith;",
+	Disk:     "fencing resource-and-stonith; c-plan-ahead 0; resync-rate 30M;",
 	Handlers: `fence-peer "/bin/kvmha fence-peer"; before-resync-target "/bin/kvmha before-resync"; after-resync-target "/bin/kvmha unfence"; split-brain "/bin/kvmha split-brain";`,
 	Net:      "after-sb-0pri discard-zero-changes; after-sb-1pri disconnect; after-sb-2pri disconnect;",
 }
@@ -165,5 +167,15 @@ func (a *Agents) Status(ctx context.Context, g *Guest) (s ha.Status, err error) 
 
 // Role waits until a guest's group has a role.
 func (a *Agents) Role(ctx context.Context, g *Guest, role string) error {
-	return g.Until(ctx, fmt.Sprintf(`kvmha status --json | grep -q '"role": *"%s"'`, role))
+	for {
+		s, err := a.Status(ctx, g)
+		if err == nil && len(s.Groups) == 1 && s.Groups[0].Role == role {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s is not %s: %+v, %w", g.Name, role, s.Groups, errors.Join(err, context.Cause(ctx)))
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }
