@@ -11,19 +11,20 @@ type Kind uint8
 // The kinds. What Unmount ends when it may kill are the processes of Open, Raw and Space, and the mounts of Bind and Nested;
 // everything else is only named.
 const (
-	Open   Kind = iota // a process has a file of it open or mapped, runs from it, or is in one of its directories
-	Raw                // a process has the device open
-	Space              // a process lives in another mount namespace that has it mounted
-	Kept               // a mount namespace without processes, kept by a descriptor or a bind mount, has it mounted
-	Bind               // it is mounted a second time
-	Nested             // something is mounted on it
-	Export             // the kernel's NFS server exports it
-	Loop               // a loop device has its file there
-	Mapper             // a device of device-mapper or md lies on its device
-	Swap               // it holds a swap file, or its device is swapped to
+	Open    Kind = iota // a process has a file of it open or mapped, runs from it, or is in one of its directories
+	Raw                 // a process has the device open
+	Space               // a process lives in another mount namespace that has it mounted
+	Kept                // a mount namespace without processes, kept by a descriptor or a bind mount, has it mounted
+	Bind                // it is mounted a second time
+	Nested              // something is mounted on it
+	Overlay             // an overlay has a layer there
+	Export              // the kernel's NFS server exports it
+	Loop                // a loop device has its file there
+	Mapper              // a device of device-mapper or md lies on its device
+	Swap                // it holds a swap file, or its device is swapped to
 )
 
-var kinds = [...]string{"open", "raw", "space", "kept", "bind", "nested", "export", "loop", "mapper", "swap"}
+var kinds = [...]string{"open", "raw", "space", "kept", "bind", "nested", "overlay", "export", "loop", "mapper", "swap"}
 
 func (k Kind) String() string {
 	if int(k) < len(kinds) {

@@ -39,7 +39,7 @@ func newLab(t *testing.T, kind string) *lab {
 	testenv.Need(t, testenv.Netns, "losetup", "mkfs."+kind, "e2fsck")
 	root := t.TempDir()
 	l := &lab{New(runner.Exec{}), Mount{Dir: filepath.Join(root, "srv"), Type: kind}, t, filepath.Join(root, "image")}
-	l.Grace = 300 * time.Millisecond
+	l.Grace = 10 * time.Second // SIGTERM ends all of them but those that are deaf
 	if err := os.Mkdir(l.Dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +187,7 @@ func act(role string, args []string) {
 			_, err := net.Listen("unix", args[0])
 			return errors.Join(unix.Unshare(unix.CLONE_NEWNET), err)
 		},
-		"nothing": func() error { return nil },
+		"doomed": func() error { return doomed(args) },
 	}
 	if err := hold[role](); err != nil {
 		fmt.Println(err)

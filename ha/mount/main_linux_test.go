@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"syscall"
 	"testing"
 
@@ -13,6 +14,9 @@ import (
 
 // alone, in the environment, says that this program has a mount namespace of its own.
 const alone = "KVM_TEST_MOUNT_ALONE"
+
+// The first thread stays with the main goroutine: the namespace that /proc/PID/ns tells of a holder is that thread's.
+func init() { runtime.LockOSThread() }
 
 // TestMain runs the tests in a mount namespace of their own: whatever else this machine starts in a namespace meanwhile would have a copy of
 // their mounts, hold them for as long as it lives, and be killed for it.

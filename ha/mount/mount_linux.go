@@ -19,12 +19,14 @@ import (
 
 // here is what a Mounter uses of Linux.
 type here struct {
-	signal func(*proc.Process, unix.Signal) error
-	umount func(dir string) error
+	signal    func(*proc.Process, unix.Signal) error
+	umount    func(dir string) error
+	proc, sys string // where the kernel's own tables are
 }
 
 func system() here {
-	return here{signal: (*proc.Process).Signal, umount: func(dir string) error { return unix.Unmount(dir, unix.UMOUNT_NOFOLLOW) }}
+	umount := func(dir string) error { return unix.Unmount(dir, unix.UMOUNT_NOFOLLOW) }
+	return here{signal: (*proc.Process).Signal, umount: umount, proc: "/proc", sys: "/sys"}
 }
 
 // whole is how long a call may take whose context has no deadline.
@@ -66,7 +68,10 @@ func (x *Mounter) mount(ctx context.Context, m Mount) error {
 	case !errors.Is(err, unix.EBUSY):
 		return err
 	}
-	if err := x.call(ctx, m, dir); err != nil {
+	if err := x.call(ctx, m, dir); errors.Is(err, ErrRefused) && errors.Is(exclusive(m.Device), unix.EBUSY) {
+		holders, _, _ := x.holders(ctx, m, dev)
+		return &BusyError{Device: m.Device, Dir: m.Dir, Holders: holders, Cause: err}
+	} else if err != nil {
 		return err
 	}
 	done, err := state(m, dir, dev)

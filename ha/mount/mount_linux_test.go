@@ -127,6 +127,7 @@ func TestProcessesThatHoldIt(t *testing.T) {
 			l.says("busy", l.busy(100*time.Millisecond), tt.want)
 			fate := " (ended)"
 			if tt.role == "deaf" {
+				l.Grace = 100 * time.Millisecond
 				fate = " (killed)"
 			}
 			if err := h.Process.Signal(unix.Signal(0)); err != nil {

@@ -3,6 +3,8 @@ package mount
 import (
 	"strconv"
 	"strings"
+
+	"kvmctl/internal/mountinfo"
 )
 
 // maxCgroup bounds a /proc/PID/cgroup, in bytes.
@@ -80,4 +82,46 @@ func parseMapping(line string) (number, string, bool) {
 		return number{}, "", false
 	}
 	return number{uint32(major), uint32(minor)}, strings.TrimLeft(f[5], " "), true
+}
+
+// export is what the kernel's NFS server lets clients have.
+type export struct{ path, client string }
+
+// Bounds of a /proc/fs/nfsd/exports, in bytes and in lines.
+const (
+	maxExports     = 4 << 20
+	maxExportLines = 1 << 16
+)
+
+// parseExports reads a /proc/fs/nfsd/exports (nfsd(7)): a path, a tab, and a client with its options in parentheses. Lines that begin with #
+// are no exports, and one in another form is passed over: it must not keep the others from being seen.
+func parseExports(s string) []export {
+	var all []export
+	for line := range strings.SplitSeq(s, "\n") {
+		path, client, ok := strings.Cut(line, "\t")
+		if !ok || !strings.HasPrefix(path, "/") || len(all) >= maxExportLines {
+			continue
+		}
+		client, _, _ = strings.Cut(client, "(")
+		all = append(all, export{mountinfo.Unescape(path), mountinfo.Unescape(client)})
+	}
+	return all
+}
+
+// maxSwaps bounds a /proc/swaps, in bytes; the kernel has room for some thirty of them.
+const maxSwaps = 1 << 20
+
+// parseSwaps reads the paths of a /proc/swaps (proc_swaps(5)): the first of five fields, below a line of titles.
+func parseSwaps(s string) []string {
+	var all []string
+	for line := range strings.SplitSeq(s, "\n") {
+		path, rest, _ := strings.Cut(line, " ")
+		if before, after, tab := strings.Cut(path, "\t"); tab {
+			path, rest = before, after+rest
+		}
+		if strings.HasPrefix(path, "/") && rest != "" {
+			all = append(all, mountinfo.Unescape(path))
+		}
+	}
+	return all
 }

@@ -231,3 +231,50 @@ func FuzzParseSockets(f *testing.F) {
 		}
 	})
 }
+
+func TestParseSwaps(t *testing.T) {
+	got := parseSwaps("Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n" +
+		"/dev/sda2                               partition\t975868\t\t0\t\t-2\n" +
+		"/srv/a\\040swap\\040file\\040(deleted)\tfile\t\t1020\t\t0\t\t-3\n/x\n\n")
+	if s := strings.Join(got, "|"); s != "/dev/sda2|/srv/a swap file (deleted)" {
+		t.Errorf("got %s", s)
+	}
+}
+
+func TestParseExports(t *testing.T) {
+	got := parseExports("# Version 1.1\n# Path Client(Flags) # IPs\n/srv/a\\040b\t10.0.0.0/8(rw,sync)\n/x\n#/y\tz(rw)\nrelative\tz(rw)\n/z\t*(ro)\n")
+	if len(got) != 2 || got[0] != (export{"/srv/a b", "10.0.0.0/8"}) || got[1] != (export{"/z", "*"}) {
+		t.Errorf("got %q", got)
+	}
+}
+
+func FuzzParseSwaps(f *testing.F) {
+	f.Add("Filename Type\n/dev/sda2 partition 1 2 3\n/a\\040b\tfile")
+	f.Fuzz(func(t *testing.T, s string) {
+		for _, p := range parseSwaps(s) {
+			if !strings.HasPrefix(p, "/") {
+				t.Errorf("%q out of %q", p, s)
+			}
+		}
+	})
+}
+
+func FuzzParseExports(f *testing.F) {
+	f.Add("# Version 1.1\n/srv/a\\040b\t10.0.0.0/8(rw,sync)\n/x")
+	f.Fuzz(func(t *testing.T, s string) {
+		for _, e := range parseExports(s) {
+			if !strings.HasPrefix(e.path, "/") || strings.Contains(e.client, "(") && !strings.Contains(s, "\\") {
+				t.Errorf("%+v out of %q", e, s)
+			}
+		}
+	})
+}
+
+func FuzzLayered(f *testing.F) {
+	f.Add("rw,lowerdir=/srv/a:/srv/b\\040c,upperdir=/x", "/srv")
+	f.Fuzz(func(t *testing.T, super, dir string) {
+		if layered(super, []string{dir}) && !strings.Contains(super, "dir") {
+			t.Errorf("%q in %q", dir, super)
+		}
+	})
+}

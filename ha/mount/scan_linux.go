@@ -50,7 +50,15 @@ func (x *Mounter) holders(ctx context.Context, m Mount, dev number) ([]Holder, *
 		}
 		uses[pid] = t.look(pid)
 	}
+	dirs := []string{dir}
+	for _, e := range of(table, dev) {
+		dirs = append(dirs, e.Point)
+	}
 	all := mounts(table, dir, dev)
+	for _, e := range overlays(table, dirs) {
+		all = append(all, Holder{Kind: Overlay, What: fmt.Sprintf("the overlay on %s has a layer there: umount %s", name(e.Point), quote(e.Point))})
+	}
+	all = append(all, t.kernel(x.here, table, dirs)...)
 	all = append(all, t.others(table, dir, uses)...)
 	return append(all, t.processes(pids, uses)...), t, nil
 }
