@@ -176,6 +176,36 @@ func TestAHolderThatCannotBeKilled(t *testing.T) {
 	l.unmounted()
 }
 
+// TestUnmountingADeviceThatIsGone is a resource that was taken down; a device that is mounted and has lost its name is another thing.
+func TestUnmountingADeviceThatIsGone(t *testing.T) {
+	l := newLab(t, "ext4")
+	dev, err := blockDevice(l.Device)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := l.Mount
+	m.Device = filepath.Join(filepath.Dir(l.Dir), "node")
+	if report, err := l.Unmount(within(t, long), m, true); err != nil || len(report) > 0 {
+		t.Errorf("gone: %v, %v", report, err)
+	}
+	if err := unix.Mknod(m.Device, unix.S_IFBLK|0o600, int(unix.Mkdev(dev.major, dev.minor))); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount(m.Device, m.Dir, "ext4", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	if ok, err := l.Mounted(l.Mount); !ok || err != nil {
+		t.Errorf("mounted by another name of the device: %v, %v", ok, err)
+	}
+	if err := os.Remove(m.Device); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Unmount(within(t, long), m, true); !errors.Is(err, ErrNoDevice) {
+		t.Errorf("mounted, and its name is gone: %v", err)
+	}
+	l.unmounted()
+}
+
 // TestItself never ends itself.
 func TestItself(t *testing.T) {
 	l := newLab(t, "ext4")

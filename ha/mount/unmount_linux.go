@@ -22,7 +22,8 @@ const (
 // Unmount unmounts m and proves that its device is free: that it can be opened exclusively, and that no process has it open. Without kill it
 // touches nothing but the mount at m.Dir; with kill it undoes all mounts of the file system and on it, and ends the processes that hold it:
 // SIGTERM, SIGKILL after the grace; never process 1, this one or the kernel's. It tries until ctx ends. The report names every
-// holder that was found and what became of it. A file system that is mounted nowhere is no error. Errors: ErrNoDevice, ErrHangs, *BusyError.
+// holder that was found and what became of it. A file system that is mounted nowhere is no error, nor is a device that is
+// gone. Errors: ErrNoDevice, ErrHangs, *BusyError.
 func (x *Mounter) Unmount(ctx context.Context, m Mount, kill bool) ([]Holder, error) {
 	if err := m.Validate(); err != nil {
 		return nil, fmt.Errorf("unmount %s: %w", m.Dir, err)
@@ -36,6 +37,9 @@ func (x *Mounter) Unmount(ctx context.Context, m Mount, kill bool) ([]Holder, er
 
 func (x *Mounter) unmount(ctx context.Context, m Mount, kill bool, r *report) error {
 	dev, err := blockDevice(m.Device)
+	if errors.Is(err, unix.ENOENT) && !source(m.Device) {
+		return nil // a resource that was taken down has no device: it cannot have been in use
+	}
 	if err != nil {
 		return err
 	}
@@ -71,7 +75,13 @@ func (x *Mounter) unmount(ctx context.Context, m Mount, kill bool, r *report) er
 // that was taken down.
 func isFree(path string) bool {
 	err := exclusive(path)
-	return err == nil || errors.Is(err, unix.EMEDIUMTYPE) || errors.Is(err, unix.EROFS) || errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ENOENT)
+	return err == nil || errors.Is(err, unix.EMEDIUMTYPE) || errors.Is(err, unix.ENXIO)
+}
+
+// source reports whether something is mounted here from a device of that name, or whether it cannot be known.
+func source(path string) bool {
+	table, err := mountinfo.Read()
+	return err != nil || slices.ContainsFunc(table, func(e mountinfo.Entry) bool { return e.Source == path })
 }
 
 // detach unmounts what may be unmounted; never lazily: a file system that was detached so lives on where no table shows it. The error is the
