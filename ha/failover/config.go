@@ -92,6 +92,9 @@ const (
 
 	startWait = 5 * time.Second // in which the first facts are expected
 
+	holdEvery = 300 * time.Millisecond // adding the addresses that failed is tried again: the kernel may be busy, and disks and units are back already
+	holdTries = 3
+
 	dropEvery = time.Second // a delete of the addresses that failed is tried again; the kernel ends the lease within 2.4 s anyway (lease.md)
 	dropTries = 5
 

@@ -32,9 +32,13 @@ func yieldFor(e Event) yield {
 	return yieldBowOut
 }
 
-// yield tells CARP once that the addresses are not here.
+// yield tells CARP, and with it the peer, once that the addresses are not here. What invites the peer to begin waits for a group's disks: it would
+// find this node writing still, and decline.
 func (m *Machine) yield() {
 	y := m.job.yield
+	if invites := y == yieldBowOut || y == yieldRelease; invites && len(m.cfg.Resources) > 0 && (m.job.running || len(m.job.queue) > 0) {
+		return
+	}
 	m.job.yield = yieldNot
 	switch y {
 	case yieldNot:
@@ -108,6 +112,9 @@ func (m *Machine) stuck() {
 		m.job.yield = yieldQuiet // nobody waits to hear that they are deleted; without a bow-out the peer takes them after the lease's end
 		m.job.queue = slices.DeleteFunc(m.job.queue, func(q Step) bool { return q.Kind == KindDrop })
 	}
+	if len(m.cfg.Resources) > 0 { // the disks are not let go of, and perhaps never will be
+		m.job.yield = yieldQuiet
+	}
 	m.yield()
 	m.silence(false)
 	if m.damp.due == 0 {
@@ -130,7 +137,7 @@ func (m *Machine) demoted() {
 		return
 	}
 	if m.handing != nil {
-		m.handing.until = m.now.Add(2*m.cfg.Dead + startWait)
+		m.handing.until = m.now.Add(2*m.cfg.Dead + startWait + m.storageTime())
 	}
 	m.rest(EventReleased, "let go: "+m.cause)
 }

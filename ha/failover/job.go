@@ -14,7 +14,8 @@ type job struct {
 	running  bool
 	deadline time.Time // when cur is not waited for any more
 	pause    time.Time // before it nothing is begun
-	drops    int       // how often deleting the addresses was tried
+	holds    int       // how often adding the addresses was tried
+	drops    int       // how often deleting them was tried
 	kills    int       // how often killing what a unit left was tried
 	yield    yield     // what CARP is told as soon as the addresses are not here
 }
@@ -112,6 +113,9 @@ func (m *Machine) finish(o Outcome, why string) {
 	case s.Kind == KindUp: // tried again by bringUp
 	case m.role == Promoting && s.Kind == KindRight:
 		m.refusedRight(why)
+	case m.role == Promoting && s.Kind == KindHold && m.job.holds < holdTries:
+		m.job.holds++
+		m.job.queue, m.job.pause = slices.Insert(m.job.queue, 0, s), m.now.Add(holdEvery)
 	case m.role == Promoting:
 		m.promoteFailed(s, why)
 	case m.role == Active:

@@ -320,6 +320,16 @@ func (m *Machine) storagePlan(stage Stage) (plan []Step) {
 	return plan
 }
 
+// storageTime is how long a promote may take for its disks.
+func (m *Machine) storageTime() (d time.Duration) {
+	for _, stage := range []Stage{StageDRBD, StageMounts} {
+		for _, s := range m.storagePlan(stage) {
+			d += s.Timeout
+		}
+	}
+	return d
+}
+
 // storageInverse gives the step that undoes one of storage.
 func (m *Machine) storageInverse(s Step) Step {
 	for _, r := range m.cfg.Resources {
