@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -13,6 +14,7 @@ import (
 
 	"kvmctl/ha/check"
 	"kvmctl/ha/confsync"
+	"kvmctl/ha/drbd/conf"
 	"kvmctl/ha/peer"
 )
 
@@ -69,6 +71,7 @@ func newChannel(a *Agent) *channel {
 		return c.report(ctx)
 	})
 	c.server.Handle(peer.VerbSID, tellSIDs(check.NewSIDReader(a.Clock.Now, check.LocalSIDs)))
+	c.server.Handle(peer.VerbDRBDConf, tellDRBDConf(conf.Dir(a.Root), os.Hostname))
 	c.witness = newWitness(a)
 	c.server.Handle(peer.VerbArbiter, c.witness.handle)
 	c.server.Handle(peer.VerbRekey, c.askedRekey)

@@ -12,9 +12,12 @@ const (
 	VerbStorage        Verb = "storage"          // what each of two nodes says of a group's disks
 	VerbSyncPull       Verb = "sync-pull"        // a stream: rsync, restricted to the declared paths
 	VerbSID            Verb = "sid"              // the domain's and the node's own SID
+	VerbDRBDConf       Verb = "drbd-conf"        // drbd.conf and what it includes, with a digest for each secret
 	VerbArbiter        Verb = "arbiter"          // compare and set who may be alone
 	VerbRekey          Verb = "rekey"            // accept a new key beside the one in use
 )
 
 // readsOnly reports whether asking twice is as good as asking once, so that a connection that broke unnoticed costs nothing but a second try.
-func (v Verb) readsOnly() bool { return v == VerbReport || v == VerbSID || v == VerbStorage }
+func (v Verb) readsOnly() bool {
+	return v == VerbReport || v == VerbSID || v == VerbStorage || v == VerbDRBDConf
+}

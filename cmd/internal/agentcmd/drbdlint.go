@@ -1,6 +1,7 @@
 package agentcmd
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -18,15 +19,10 @@ import (
 	"kvmctl/ha/drbd/lint"
 )
 
-// drbdConf is where drbdadm begins to read.
-const drbdConf = "/etc/drbd.conf"
-
-// peerLabel stands before the files of the peer.
-const peerLabel = "peer:"
-
 type drbdLintOptions struct {
 	file  string
 	peers []string
+	alone bool // nobody is asked
 	json  bool
 }
 
@@ -42,29 +38,32 @@ print each thing to mend with its file:line:column, the reason and what to write
   warning  it will not do what was meant, or not when it is needed
   note     worth knowing
 
-With --peer-file, once for each file of the other node that drbdadm reads there, the two are compared by what they
-mean; a host that one resource alone names, in another spelling, is found in one file, too. Secrets are compared and
-never printed.
+Where kvmha.toml has a peer that this node is paired with, its agent is asked for its drbd.conf, and the two are
+compared by what they mean; when it cannot be asked, that is said. --peer-file, once for each file of the other node
+that drbdadm reads there, asks nobody. Secrets are compared and never printed; over the network goes a digest of each,
+and no comment. A host that one resource alone names, in another spelling, is found in one file, too.
 
 Exit code 1 if there is a danger or a warning, 2 if drbd.conf cannot be read on.`,
 		Example: `  kvmha drbd lint
   kvmha drbd lint --peer-file vm-varda.drbd.conf
-  kvmha drbd lint /etc/drbd.conf.new --json`,
+  kvmha drbd lint /etc/drbd.conf.new --no-peer --json`,
 		Args: args(cobra.MaximumNArgs(1)),
-		RunE: func(_ *cobra.Command, words []string) error {
+		RunE: func(cmd *cobra.Command, words []string) error {
 			if len(words) > 0 {
 				o.file = words[0]
 			}
-			return a.runDRBDLint(o)
+			return a.runDRBDLint(cmd.Context(), o)
 		},
 	}
-	cmd.Flags().StringArrayVar(&o.peers, "peer-file", nil, "compare with `FILE` of the peer; may be repeated")
+	cmd.Flags().StringArrayVar(&o.peers, "peer-file", nil, "compare with `FILE` of the peer, and ask nobody; may be repeated")
+	cmd.Flags().BoolVar(&o.alone, "no-peer", false, "compare with nobody")
+	cmd.MarkFlagsMutuallyExclusive("peer-file", "no-peer")
 	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON")
 	return cmd
 }
 
-func (a *app) runDRBDLint(o *drbdLintOptions) error {
-	in, err := a.drbdInput(o)
+func (a *app) runDRBDLint(ctx context.Context, o *drbdLintOptions) error {
+	in, err := a.drbdInput(ctx, o)
 	if err != nil {
 		return err
 	}
@@ -86,16 +85,16 @@ func (a *app) runDRBDLint(o *drbdLintOptions) error {
 }
 
 // drbdInput gathers what lint judges. Of what is beside drbd.conf, what cannot be read is told and left out.
-func (a *app) drbdInput(o *drbdLintOptions) (in lint.Input, err error) {
+func (a *app) drbdInput(ctx context.Context, o *drbdLintOptions) (in lint.Input, err error) {
 	if o.file == "" {
-		in.Here, err = conf.Load(conf.Dir(a.root), a.root, drbdConf)
+		in.Here, err = conf.Load(conf.Dir(a.root), a.root, conf.Main)
 	} else {
 		in.Here, err = loadDRBD("", o.file)
 	}
 	if err != nil {
 		return in, drbdError(err)
 	}
-	if in.Peer, err = a.peerDRBD(o.peers); err != nil {
+	if in.Peer, err = peerFiles(o.peers); err != nil {
 		return in, drbdError(err)
 	}
 	in.Host = a.drbdHost()
@@ -111,16 +110,13 @@ func (a *app) drbdInput(o *drbdLintOptions) (in lint.Input, err error) {
 		if len(spec.Peers) == 1 && drbdNames(in.Here, spec.Peers[0].Name) {
 			in.PeerHost = spec.Peers[0].Name
 		}
+		if in.Peer == nil && !o.alone {
+			if there, host := a.askDRBD(ctx, &spec); there != nil {
+				in.Peer, in.PeerHost = there, host
+			}
+		}
 	}
 	return in, nil
-}
-
-// peerDRBD reads the peer's files; nil: there are none. Here belongs what asks the peer for them, as a conf.Memory, where no file is given.
-func (a *app) peerDRBD(files []string) (*conf.Config, error) {
-	if len(files) == 0 {
-		return nil, nil
-	}
-	return loadDRBD(peerLabel, files...)
 }
 
 // loadDRBD reads files by the names that a shell gives.
@@ -183,11 +179,11 @@ func lintGroups(spec ha.Spec) (all []lint.Group) {
 }
 
 // safeDRBD refuses to run a group's storage on a drbd.conf that loses data by itself (FAILOVER.md, safety 10).
-func (a *app) safeDRBD(spec ha.Spec) error {
+func (a *app) safeDRBD(ctx context.Context, spec ha.Spec) error {
 	if !slices.ContainsFunc(spec.Groups, func(g ha.Group) bool { return len(g.Storage.Resources) > 0 }) {
 		return nil
 	}
-	in, err := a.drbdInput(&drbdLintOptions{})
+	in, err := a.drbdInput(ctx, &drbdLintOptions{alone: true})
 	if err != nil {
 		return err
 	}

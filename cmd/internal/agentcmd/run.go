@@ -73,7 +73,7 @@ func (a *app) runAgent(ctx context.Context, verbose bool) error {
 		return cli.WithCode(fmt.Errorf("cannot %s the agent: %s has no group", act, a.configPath()), cli.ExitUsage)
 	}
 	if resume == nil {
-		if err := a.safeDRBD(spec); err != nil {
+		if err := a.safeDRBD(ctx, spec); err != nil {
 			return err
 		}
 	}

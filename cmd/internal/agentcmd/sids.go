@@ -12,25 +12,30 @@ import (
 	"kvmctl/internal/version"
 )
 
-// askSIDs asks a peer's agent for the SIDs of its Samba, with this node's key and without the agent here.
+// askPeer asks a peer's agent, with this node's key and without the agent here.
+func (a *app) askPeer(ctx context.Context, spec *ha.Spec, name string, v peer.Verb, out any) error {
+	ring, err := peer.ReadKeyring(a.keysPath(), spec.Peers)
+	if ring.Identity == nil {
+		return err
+	}
+	for _, n := range ring.Nodes {
+		if n.Name != name {
+			continue
+		}
+		if n.Key.IsZero() {
+			return &peer.NotPairedError{Name: name}
+		}
+		client := peer.NewClient(version.Version, ring.Identity)
+		defer client.Close()
+		return client.Do(ctx, n, v, nil, out)
+	}
+	return errors.Join(fmt.Errorf("there is no peer %q", name), err)
+}
+
+// askSIDs asks a peer's agent for the SIDs of its Samba.
 func (a *app) askSIDs(spec *ha.Spec) check.SIDSource {
 	return func(ctx context.Context, name string) (there check.SIDs, err error) {
-		ring, err := peer.ReadKeyring(a.keysPath(), spec.Peers)
-		if ring.Identity == nil {
-			return there, err
-		}
-		for _, n := range ring.Nodes {
-			if n.Name != name {
-				continue
-			}
-			if n.Key.IsZero() {
-				return there, &peer.NotPairedError{Name: name}
-			}
-			client := peer.NewClient(version.Version, ring.Identity)
-			defer client.Close()
-			return there, client.Do(ctx, n, peer.VerbSID, nil, &there)
-		}
-		return there, errors.Join(fmt.Errorf("there is no peer %q", name), err)
+		return there, a.askPeer(ctx, spec, name, peer.VerbSID, &there)
 	}
 }
 

@@ -132,7 +132,7 @@ const addressLook = 200 * time.Millisecond
 
 // awaitAddress waits until the address that drbd.conf gives this host for a resource is there.
 func (a *app) awaitAddress(ctx context.Context, resource string) error {
-	c, err := conf.Load(conf.Dir(a.root), a.root, drbdConf)
+	c, err := conf.Load(conf.Dir(a.root), a.root, conf.Main)
 	if err != nil {
 		return err
 	}

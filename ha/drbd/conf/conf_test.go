@@ -247,7 +247,7 @@ func FuzzLoad(f *testing.F) {
 		lines := strings.Split(string(text), "\n")
 		for _, f := range c.Facts() {
 			at := f.Value.At
-			if at.File == "/etc/drbd.conf" && (at.Line < 1 || at.Line > len(lines) || at.Column < 1 || at.Column > len(lines[at.Line-1])) {
+			if at.File == "/etc/drbd.conf" && (at.Line < 1 || at.Line > len(lines) || at.Column < 0 || at.Column > len(lines[at.Line-1])) {
 				t.Fatalf("%v is nowhere", f)
 			}
 		}

@@ -58,11 +58,19 @@ var keywords = func() map[string]bool {
 type lexer struct {
 	text         string
 	file         string
-	i            int // next byte
-	line, begins int // the line's number and where it begins
+	i            int      // next byte
+	first        int      // of the last token
+	line, begins int      // the line's number and where it begins
+	masked       int      // the line of a secret's digest: how long the secret was nobody says, and so no column behind it is known
+	private      *private // of Share; else nil
 }
 
-func (l *lexer) at(i int) Position { return Position{l.file, l.line, i - l.begins + 1} }
+func (l *lexer) at(i int) Position {
+	if l.masked == l.line {
+		return Position{File: l.file, Line: l.line}
+	}
+	return Position{l.file, l.line, i - l.begins + 1}
+}
 
 func isWord(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '/' || c == '.' || c == '_' || c == '-'
@@ -76,6 +84,7 @@ func (l *lexer) next() (token, error) {
 	}
 	first, c := l.i, l.text[l.i]
 	at := l.at(first)
+	l.first = first
 	switch {
 	case strings.IndexByte("{};[]:", c) >= 0:
 		l.i++
@@ -104,9 +113,9 @@ func (l *lexer) blanks() {
 		case '#':
 			rest := strings.IndexByte(l.text[l.i:], '\n')
 			if rest < 0 {
-				l.i = len(l.text)
-				return
+				rest = len(l.text) - l.i
 			}
+			l.private.blank(l.i, l.i+rest)
 			l.i += rest - 1
 		default:
 			return
@@ -121,6 +130,9 @@ func (l *lexer) quote(at Position) (token, error) {
 		switch c := l.text[l.i]; c {
 		case '"':
 			l.i++
+			if _, is := masked(b.String()); is {
+				l.masked = l.line
+			}
 			return token{quoted, b.String(), at}, nil
 		case '\n':
 			return token{}, &Error{At: at, Why: "a quoted string that does not end on its line"}

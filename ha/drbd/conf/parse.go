@@ -10,13 +10,24 @@ import (
 // Load reads the named files one after the other, and what they include. label goes before each file's name in positions, such as
 // "vm-varda:". An error is an *Error, of what cannot be read on; what drbdadm would refuse else is in Problems.
 func Load(source Source, label string, files ...string) (*Config, error) {
-	p := &parser{source: source, label: label, seen: map[string]bool{}, c: &Config{}, sections: map[string]Position{}}
-	for _, name := range files {
-		if err := p.file(name, Position{}); err != nil {
-			return nil, err
-		}
+	p := newParser(source, label)
+	if err := p.files(files); err != nil {
+		return nil, err
 	}
 	return p.c, nil
+}
+
+func newParser(source Source, label string) *parser {
+	return &parser{source: source, label: label, seen: map[string]bool{}, c: &Config{}, sections: map[string]Position{}}
+}
+
+func (p *parser) files(names []string) error {
+	for _, name := range names {
+		if err := p.file(name, Position{}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 type parser struct {
@@ -24,6 +35,7 @@ type parser struct {
 	source     Source
 	label      string
 	seen       map[string]bool // files by name
+	shared     shared          // of Share; else nil
 	depth      int
 	total      int64 // bytes
 	statements int
@@ -158,6 +170,7 @@ func (p *parser) top(name string) error {
 
 // skip passes over the section that follows.
 func (p *parser) skip(at Position) error {
+	first := p.first
 	for level := 0; ; {
 		t, err := p.next()
 		switch {
@@ -169,6 +182,7 @@ func (p *parser) skip(at Position) error {
 			level++
 		case t.is("}"):
 			if level--; level <= 0 {
+				p.private.blank(first, p.i)
 				return nil
 			}
 		}
@@ -220,7 +234,9 @@ func (p *parser) option(section string, t token) (Option, error) {
 	if no {
 		o.Value.Text = "no"
 	}
+	nameFirst, nameEnd := p.first, p.i
 	v, err := p.next()
+	first, valueEnd := p.first, p.i
 	given := err == nil && (v.kind == word || v.kind == quoted)
 	if given {
 		o.Value = Value{Text: v.text, At: v.at}
@@ -239,16 +255,23 @@ func (p *parser) option(section string, t token) (Option, error) {
 		if found || section != string(Net) {
 			p.problem(t.at, near, "unknown option %q of %s", t.text, section)
 		} else {
+			p.private.replace(nameFirst, nameEnd, unknownName)
 			o.Name, o.Written = hidden, hidden
 			p.problem(t.at, "", "unknown option of %s", section)
+		}
+		if given {
+			p.private.replace(first, valueEnd, o.Value.mask())
 		}
 	case !given && f != yesNo:
 		p.problem(t.at, "", "%s needs a value", name)
 	case name == "shared-secret":
-		if len(o.Value.Text) > 63 {
+		if _, is := masked(o.Value.Text); !is && len(o.Value.Text) > 63 {
 			p.problem(o.Value.At, "", "the shared secret is longer than 63 bytes")
 		}
 		o.Value = secret(o.Value)
+		if given {
+			p.private.replace(first, valueEnd, o.Value.mask())
+		}
 	default:
 		if what, fit := f.fits(o.Value.Text); !fit {
 			p.problem(o.Value.At, "", "%s is %s", name, what)

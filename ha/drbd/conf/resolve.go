@@ -115,8 +115,8 @@ func (f *facts) say(outer, about, what string, v Value) {
 
 // options says what counts of a list.
 func (f *facts) options(outer, about string, list []Option) {
-	for _, o := range list {
-		if last, _ := Last(list, o.Section, o.Name); last.At != o.At || o.Section == Global && slices.Contains(ownBusiness, o.Name) {
+	for i, o := range list {
+		if _, again := Last(list[i+1:], o.Section, o.Name); again || o.Section == Global && slices.Contains(ownBusiness, o.Name) {
 			continue
 		}
 		v := o.Value

@@ -190,7 +190,7 @@ func (p *parser) file(name string, from Position) error {
 	p.total += int64(len(text))
 	p.c.Files = append(p.c.Files, File{p.label + name, mode})
 	outer := p.lexer
-	p.lexer = lexer{text: string(text), file: p.label + name, line: 1}
+	p.lexer = lexer{text: string(text), file: p.label + name, line: 1, private: p.shared.file(name)}
 	p.depth++
 	err = p.top(name)
 	p.depth--

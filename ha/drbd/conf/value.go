@@ -10,13 +10,16 @@ import (
 // Position is a place in a file; line and column count from 1, the column in bytes.
 type Position struct {
 	File   string `json:"file"`
-	Line   int    `json:"line,omitempty"` // 0: the file as a whole
-	Column int    `json:"column,omitempty"`
+	Line   int    `json:"line,omitempty"`   // 0: the file as a whole
+	Column int    `json:"column,omitempty"` // 0: the line as a whole
 }
 
 func (p Position) String() string {
-	if p.Line == 0 {
+	switch {
+	case p.Line == 0:
 		return p.File
+	case p.Column == 0:
+		return p.File + ":" + strconv.Itoa(p.Line)
 	}
 	return p.File + ":" + strconv.Itoa(p.Line) + ":" + strconv.Itoa(p.Column)
 }
@@ -57,6 +60,9 @@ type Value struct {
 }
 
 func secret(v Value) Value {
+	if digest, is := masked(v.Text); is {
+		return Value{Text: hidden, At: v.At, digest: digest}
+	}
 	return Value{Text: hidden, At: v.At, digest: sha256.Sum256([]byte(v.Text))}
 }
 
