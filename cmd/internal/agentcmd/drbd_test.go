@@ -16,7 +16,7 @@ import (
 const drbdPair = "resource r0 {\n on a { device /dev/drbd0; disk /dev/x; meta-disk internal; address 10.0.0.1:7788; }\n on b { device /dev/drbd0; disk /dev/x; meta-disk internal; address 10.0.0.2:7788; }\n}\n"
 
 const drbdGood = "common {\n disk { fencing resource-and-stonith; }\n net { cram-hmac-alg sha1; shared-secret \"s3cr3t\"; verify-alg crc32c; }\n" +
-	" handlers { fence-peer \"kvmha fence-peer\"; after-resync-target \"kvmha unfence\"; }\n}\n"
+	" handlers { fence-peer \"kvmha fence-peer\"; after-resync-target \"kvmha unfence\"; before-resync-target \"kvmha before-resync\"; split-brain \"kvmha split-brain\"; }\n}\n"
 
 func TestDRBDLintIsATableAPersonReads(t *testing.T) {
 	root := etc(t, map[string]string{

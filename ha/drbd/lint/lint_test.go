@@ -59,7 +59,7 @@ func TestSeed(t *testing.T) {
 const good = `common {
  net { protocol C; cram-hmac-alg sha256; shared-secret "s3cr3t"; verify-alg crc32c; after-sb-0pri discard-zero-changes; }
  disk { fencing resource-and-stonith; resync-rate 33M; }
- handlers { fence-peer "/usr/local/bin/kvmha fence-peer"; after-resync-target "/usr/local/bin/kvmha unfence"; }
+ handlers { fence-peer "/usr/local/bin/kvmha fence-peer"; after-resync-target "/usr/local/bin/kvmha unfence"; before-resync-target "/usr/local/bin/kvmha before-resync"; split-brain "/usr/local/bin/kvmha split-brain"; }
 }
 resource r0 {
  on alpha { device /dev/drbd0; disk /dev/vg/r0; meta-disk internal; address 10.0.0.1:7788; }
@@ -111,6 +111,8 @@ func TestRules(t *testing.T) {
 		{"no handler", "fence-peer \"/usr/local/bin/kvmha fence-peer\";", "", boot(), nil, "/r.conf:6:10: warning: no fence-peer handler: r0, r1"},
 		{"another handler", "/usr/local/bin/kvmha fence-peer", "/usr/lib/drbd/crm-fence-peer.sh", boot(), nil, "/r.conf:4:13: warning: fence-peer is not kvmha"},
 		{"never unfenced", "kvmha unfence", "true", boot(), nil, "/r.conf:6:10: warning: no after-resync-target handler: r0, r1"},
+		{"not told before a resync", "kvmha before-resync", "true", boot(), nil, "/r.conf:6:10: warning: no before-resync-target handler of kvmha's: r0, r1"},
+		{"not told of a split brain", "kvmha split-brain", "true", boot(), nil, "/r.conf:6:10: note: no split-brain handler of kvmha's: r0, r1"},
 		{"nine promotes", "", "", lint.Facts{DRBD: 9}, nil, "/r.conf:6:10: danger: auto-promote is not no: r0, r1\n/r.conf:3:9: warning: fencing is an option of net"},
 		{"nine by its looks", "address 10.0.0.1:7788", "node-id 1; address 10.0.0.1:7788", lint.Facts{}, nil, "/r.conf:6:10: danger: auto-promote is not no: r0, r1\n/r.conf:3:9: warning: fencing is an option of net"},
 		{"perhaps nine", "common {", "common {", lint.Facts{}, nil, "/r.conf:6:10: note: auto-promote is not no: r0, r1"},

@@ -75,8 +75,20 @@ func (l *linter) policies() {
 const (
 	fenceCommand   = "kvmha fence-peer"
 	unfenceCommand = "kvmha unfence"
+	targetCommand  = "kvmha before-resync"
+	splitCommand   = "kvmha split-brain"
 	fenceBetter    = `handlers { fence-peer "/usr/local/bin/kvmha fence-peer"; }`
 )
+
+// without gives the resources that have no handler of that name, or another program's.
+func (l *linter) without(handler, command string) (p places) {
+	for _, r := range l.in.Here.Resources {
+		if o, ok := l.in.Here.Option(r, conf.Handlers, handler); !ok || !strings.Contains(o.Value.Text, command) {
+			p = append(p, r)
+		}
+	}
+	return p
+}
 
 // storage tells what is missing for one node to be alone safely.
 func (l *linter) storage() {
@@ -109,6 +121,13 @@ func (l *linter) storage() {
 	}
 	if len(other) > 0 {
 		l.say(Warning, other.at(), "no "+unfence+" handler: "+other.String(), "the peer stays marked after it is up to date again", "handlers { "+unfence+` "/usr/local/bin/kvmha unfence"; }`)
+	}
+	if p := l.without("before-resync-target", targetCommand); len(p) > 0 {
+		l.say(Warning, p.at(), "no before-resync-target handler of kvmha's: "+p.String(), "a node that went on alone and is then overwritten may still take itself for the last one that wrote, if the power fails amid that",
+			`handlers { before-resync-target "/usr/local/bin/kvmha before-resync"; }`)
+	}
+	if p := l.without("split-brain", splitCommand); len(p) > 0 {
+		l.say(Note, p.at(), "no split-brain handler of kvmha's: "+p.String(), "the agent has to find out by itself why the two stand alone", `handlers { split-brain "/usr/local/bin/kvmha split-brain"; }`)
 	}
 	if p := l.lacking(conf.Options, "auto-promote"); len(p) > 0 && nine {
 		l.say(Danger, p.at(), "auto-promote is not no: "+p.String(), "DRBD 9 promotes by itself unless it is told not to: a mount or a backup makes this node primary, and no agent is asked", "options { auto-promote no; }")

@@ -100,7 +100,9 @@ func Template(r Resource) (string, error) {
 	}
 	handlers {
 		fence-peer "/usr/local/bin/kvmha fence-peer";
+		before-resync-target "/usr/local/bin/kvmha before-resync";
 		` + unfence + ` "/usr/local/bin/kvmha unfence";
+		split-brain "/usr/local/bin/kvmha split-brain";
 	}
 	startup {
 		wfc-timeout 0; # nobody begins without the peer by the clock

@@ -1,0 +1,353 @@
+package drbdlab
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"kvmctl/internal/testenv"
+	"kvmctl/test/drbdlab/wire"
+)
+
+// pdu is a fence agent as fence-agents has them (FenceAgentAPI): its switch is the test, which is asked by a file.
+const pdu = `#!/bin/sh
+while read -r line; do case $line in action=*) action=${line#action=} ;; esac; done
+case $action in
+off) : >/run/pdu.asked; while ! [ -e /run/pdu.off ]; do sleep 0.05; done; echo "Success: Powered OFF"; exit 0 ;;
+status) [ -e /run/pdu.off ] && { echo "Status: OFF"; exit 2; }; echo "Status: ON"; exit 0 ;;
+metadata) echo '<?xml version="1.0" ?><resource-agent name="pdu"><parameters><parameter name="plug"/><parameter name="action"/></parameters></resource-agent>'; exit 0 ;;
+esac
+exit 1
+`
+
+// withPDU adds the fence to both files.
+func (a *Agents) withPDU() {
+	a.Fence = "[fence.pdu]\ntype = \"exec\"\nagent = \"/bin/pdu\"\nparameters = [\"plug=1\"]\ntimeout = \"15s\"\n"
+	a.Lines = "fence = \"pdu\"\nfence_after = \"1s\"\n"
+}
+
+// power is a PDU that answers: it cuts the power of victim when asker's agent has asked.
+func (a *Agents) power(ctx context.Context, asker, victim *Guest) error {
+	if err := asker.Until(ctx, "[ -e /run/pdu.asked ]"); err != nil {
+		return err
+	}
+	victim.PowerCut()
+	_, err := asker.Sh(ctx, ": >/run/pdu.off")
+	return err
+}
+
+// scribe writes numbered lines on the share, each fsynced before it says so, and keeps what was acknowledged.
+type scribe struct {
+	mu    sync.Mutex
+	acked []int
+	at    []time.Time
+	rest  string
+}
+
+func (s *scribe) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rest += string(b)
+	for {
+		line, rest, whole := strings.Cut(s.rest, "\n")
+		if !whole {
+			return len(b), nil
+		}
+		s.rest = rest
+		if n, err := strconv.Atoi(line); err == nil {
+			s.acked, s.at = append(s.acked, n), append(s.at, time.Now())
+		}
+	}
+}
+
+// write has a guest write until ctx ends, or the guest.
+func (s *scribe) write(ctx context.Context, g *Guest) {
+	s.mu.Lock()
+	from := 1
+	if n := len(s.acked); n > 0 {
+		from = s.acked[n-1] + 1000 // what was on its way may be there or not
+	}
+	s.mu.Unlock()
+	p, err := g.inside()
+	if err != nil {
+		return
+	}
+	script := fmt.Sprintf("i=%d; while echo $i | dd of=/srv/lines oflag=append conv=notrunc,fsync 2>/dev/null; do echo $i; i=$((i+1)); done", from)
+	_, _ = p.Exec(ctx, wire.Command{Argv: []string{"sh", "-c", script}}, s) // it ends as the test has it end
+}
+
+// lost gives what was acknowledged and is not there.
+func (s *scribe) lost(ctx context.Context, t *testing.T, g *Guest) (lost []int) {
+	t.Helper()
+	text, err := g.Sh(ctx, "cat /srv/lines")
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := map[string]bool{}
+	for line := range strings.Lines(text) {
+		there[strings.TrimSpace(line)] = true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, n := range s.acked {
+		if !there[strconv.Itoa(n)] {
+			lost = append(lost, n)
+		}
+	}
+	if len(s.acked) == 0 {
+		t.Error("nothing was ever acknowledged")
+	}
+	return lost
+}
+
+// stage is two guests with agents and a file system on r0, active on A.
+func stage(ctx context.Context, t *testing.T, alone string, pdus bool) *Agents {
+	t.Helper()
+	testenv.Need(t, testenv.QEMU)
+	a, err := NewAgents(ctx, alone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			a.Both(func(g *Guest) error {
+				text, err := g.Sh(context.WithoutCancel(ctx), "tail -40 /var/log/kvmha.log; cat /proc/drbd; kvmha status || true")
+				t.Logf("%s: %v\n%s", g.Name, err, text)
+				return nil
+			})
+		}
+		a.Close()
+	})
+	if pdus {
+		a.withPDU()
+	}
+	if err := a.Replicate(ctx, Safe); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.A.Sh(ctx, "drbdadm primary r0; mkfs.ext4 -q /dev/drbd0; drbdadm secondary r0"); err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range []*Guest{a.A, a.B} {
+		if err := a.begin(ctx, g); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := a.Role(ctx, a.A, "active"); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Role(ctx, a.B, "standby"); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.A.Until(ctx, "grep -q '\"paired\"' /var/lib/kvmha/right/varda*"); err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// begin gives a guest all that an agent needs, and starts it.
+func (a *Agents) begin(ctx context.Context, g *Guest) error {
+	if err := a.Prepare(ctx, g); err != nil {
+		return err
+	}
+	if err := g.Put(ctx, "/bin/pdu", []byte(pdu), 0o755); err != nil {
+		return err
+	}
+	return a.Start(ctx, g)
+}
+
+// again boots a guest whose power was cut.
+func (a *Agents) again(ctx context.Context, g *Guest) error {
+	if err := g.Boot(ctx); err != nil {
+		return err
+	}
+	if err := g.Put(ctx, "/etc/drbd.conf", []byte(Safe.Text()), 0o600); err != nil {
+		return err
+	}
+	return a.begin(ctx, g)
+}
+
+// must fails the test.
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func during(t *testing.T, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// status gives what an agent says of its group.
+func (a *Agents) says(ctx context.Context, t *testing.T, g *Guest) (role, missing, override string) {
+	t.Helper()
+	s, err := a.Status(ctx, g)
+	must(t, err)
+	return s.Groups[0].Role, s.Groups[0].Missing, s.Groups[0].Override
+}
+
+// TestTakeoverByAFenceThatAnswers cuts the power of the primary under write load. Whoever's fence answers goes on, and nothing that was acknowledged is
+// lost; the other one comes back as standby, resynced.
+func TestTakeoverByAFenceThatAnswers(t *testing.T) {
+	ctx := during(t, 4*time.Minute)
+	a := stage(ctx, t, "fence", true)
+	var s scribe
+	go s.write(ctx, a.A)
+	must(t, a.A.Until(ctx, "[ $(wc -l </srv/lines) -gt 20 ]"))
+	began := time.Now()
+	a.A.PowerCut()
+	must(t, a.power(ctx, a.B, a.A))
+	must(t, a.Role(ctx, a.B, "active"))
+	t.Logf("active on the standby %v after the power cut", time.Since(began).Round(time.Millisecond))
+	write, stop := context.WithTimeout(ctx, 2*time.Second)
+	defer stop()
+	s.write(write, a.B)
+	if lost := s.lost(ctx, t, a.B); len(lost) > 0 {
+		t.Errorf("acknowledged and lost: %v", lost)
+	}
+	t.Logf("%d lines acknowledged, the first on the standby %v after the power cut", len(s.acked), firstAfter(s.at, began).Round(time.Millisecond))
+	must(t, a.again(ctx, a.A))
+	must(t, a.Role(ctx, a.A, "standby"))
+	must(t, a.UpToDate(ctx))
+	// And back, as planned.
+	_, err := a.B.Sh(ctx, "kvmha switch varda")
+	must(t, err)
+	must(t, a.Role(ctx, a.A, "active"))
+	if lost := s.lost(ctx, t, a.A); len(lost) > 0 {
+		t.Errorf("acknowledged and lost after the way back: %v", lost)
+	}
+}
+
+func firstAfter(at []time.Time, began time.Time) time.Duration {
+	for _, t := range at {
+		if d := t.Sub(began); d > 500*time.Millisecond {
+			return d
+		}
+	}
+	return 0
+}
+
+// TestTakeoverByAFenceThatIsSilentWaits is the same with a fence that shares the fate of its target: it ends waiting, with the alarm and the command.
+func TestTakeoverByAFenceThatIsSilentWaits(t *testing.T) {
+	ctx := during(t, 4*time.Minute)
+	a := stage(ctx, t, "fence", true)
+	var s scribe
+	go s.write(ctx, a.A)
+	must(t, a.A.Until(ctx, "[ $(wc -l </srv/lines) -gt 20 ]"))
+	a.A.PowerCut()
+	must(t, a.B.Until(ctx, "[ -e /run/pdu.asked ]"))
+	must(t, a.B.Until(ctx, "kvmha status varda | grep -q 'alarm: nobody-active'"))
+	if role, missing, override := a.says(ctx, t, a.B); role == "active" || !strings.Contains(override, "confirm-dead") {
+		t.Errorf("the standby is %s, missing %q, override %q", role, missing, override)
+	}
+	if out, err := a.B.Sh(ctx, "cat /proc/drbd"); err != nil || strings.Contains(out, "ro:Primary") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	// A person who has looked says so.
+	_, err := a.B.Sh(ctx, "kvmha confirm-dead varda varda2 --yes")
+	must(t, err)
+	must(t, a.Role(ctx, a.B, "active"))
+	if lost := s.lost(ctx, t, a.B); len(lost) > 0 {
+		t.Errorf("acknowledged and lost: %v", lost)
+	}
+}
+
+// TestStaggeredPowerLoss is the seed's own story: the primary goes off, the standby takes over 30 s later, the standby goes off, the primary comes back
+// first. It must not serve what is old: it waits, and says for whom.
+func TestStaggeredPowerLoss(t *testing.T) {
+	ctx := during(t, 4*time.Minute)
+	a := stage(ctx, t, "varda2", false)
+	_, err := a.A.Sh(ctx, "echo old >/srv/file; sync")
+	must(t, err)
+	a.A.PowerCut()
+	must(t, a.B.Until(ctx, "kvmha status varda | grep -q 'waiting (right)'"))
+	_, err = a.B.Sh(ctx, "kvmha confirm-dead varda varda2 --yes")
+	must(t, err)
+	must(t, a.Role(ctx, a.B, "active"))
+	_, err = a.B.Sh(ctx, "echo new >/srv/file; sync")
+	must(t, err)
+	a.B.PowerCut()
+	must(t, a.again(ctx, a.A))
+	must(t, a.A.Until(ctx, "kvmha status varda | grep -q 'alarm: nobody-active'"))
+	if role, missing, _ := a.says(ctx, t, a.A); role != "waiting" || !strings.Contains(missing, "vm-varda may have gone on alone") {
+		t.Errorf("the primary is %s, missing %q", role, missing)
+	}
+	if out, err := a.A.Sh(ctx, "cat /proc/drbd"); err != nil || strings.Contains(out, "ro:Primary") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	must(t, a.again(ctx, a.B))
+	must(t, a.Role(ctx, a.B, "active"))
+	out, err := a.B.Sh(ctx, "cat /srv/file")
+	if err != nil || out != "new\n" {
+		t.Errorf("the file is %q, %v", out, err)
+	}
+	must(t, a.Role(ctx, a.A, "standby"))
+	must(t, a.UpToDate(ctx))
+}
+
+// TestPartitionUnderWriteLoad cuts both cables while both would write. The active node's writes freeze until it may go on: under a name at once, and
+// the other one waits. When the cables are back the standby is resynced, and nothing is lost.
+func TestPartitionUnderWriteLoad(t *testing.T) {
+	ctx := during(t, 4*time.Minute)
+	a := stage(ctx, t, "varda2", false)
+	var s scribe
+	write, stop := context.WithCancel(ctx)
+	var writing sync.WaitGroup
+	writing.Go(func() { s.write(write, a.A) })
+	must(t, a.A.Until(ctx, "[ $(wc -l </srv/lines) -gt 20 ]"))
+	for nic := range 2 {
+		must(t, a.A.Link(ctx, nic, false))
+	}
+	must(t, a.A.Until(ctx, "grep -q '\"alone\"' /var/lib/kvmha/right/varda*"))
+	must(t, a.B.Until(ctx, "kvmha status varda | grep -q 'waiting (right)'"))
+	n, err := a.A.Sh(ctx, "wc -l </srv/lines")
+	must(t, err)
+	lines, err := strconv.Atoi(strings.TrimSpace(n))
+	must(t, err)
+	must(t, a.A.Until(ctx, fmt.Sprintf("[ $(wc -l </srv/lines) -gt %d ]", lines+20)))
+	for nic := range 2 {
+		must(t, a.A.Link(ctx, nic, true))
+	}
+	must(t, a.Role(ctx, a.B, "standby"))
+	must(t, a.UpToDate(ctx))
+	stop()
+	writing.Wait()
+	_, err = a.A.Sh(ctx, "kvmha switch varda")
+	must(t, err)
+	must(t, a.Role(ctx, a.B, "active"))
+	if lost := s.lost(ctx, t, a.B); len(lost) > 0 {
+		t.Errorf("acknowledged and lost: %v", lost)
+	}
+}
+
+// TestAFrozenPrimaryThatThaws stops the whole primary; its fence kills it, as the host of a guest does for certain, or it thaws before: then it has lost
+// nothing, and serves nothing that is not its own any more.
+func TestAFrozenPrimaryThatThaws(t *testing.T) {
+	ctx := during(t, 4*time.Minute)
+	a := stage(ctx, t, "fence", true)
+	var s scribe
+	write, stop := context.WithCancel(ctx)
+	var writing sync.WaitGroup
+	writing.Go(func() { s.write(write, a.A) })
+	must(t, a.A.Until(ctx, "[ $(wc -l </srv/lines) -gt 20 ]"))
+	must(t, a.A.Freeze(ctx))
+	must(t, a.B.Until(ctx, "[ -e /run/pdu.asked ]")) // and the fence is silent
+	must(t, a.A.Thaw(ctx))
+	must(t, a.Role(ctx, a.A, "active")) // it goes on, or takes it again
+	must(t, a.UpToDate(ctx))
+	stop()
+	writing.Wait()
+	if lost := s.lost(ctx, t, a.A); len(lost) > 0 {
+		t.Errorf("acknowledged and lost: %v", lost)
+	}
+	if out, err := a.B.Sh(ctx, "cat /proc/drbd"); err != nil || strings.Contains(out, "ro:Primary/Primary") || bytes.Contains([]byte(out), []byte("StandAlone")) {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
