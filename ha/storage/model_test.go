@@ -41,7 +41,6 @@ type labNode struct {
 	frozen  bool
 	watcher func(drbd.State)
 	told    []failover.Input
-	outs    []string
 }
 
 func (n *labNode) other() *labNode { return n.lab.nodes[1-n.i] }
