@@ -34,6 +34,7 @@ func (k *Keeper) Acquire(ctx context.Context) (by right.Kind, err error) {
 	changed := k.waiter()
 	defer k.forget(changed)
 	var tried error
+	began := k.Now()
 	for {
 		v, asks := k.verdict()
 		if v.May {
@@ -42,7 +43,7 @@ func (k *Keeper) Acquire(ctx context.Context) (by right.Kind, err error) {
 			}
 			return v.By, nil
 		}
-		if v.Reason == right.ReasonPeerActive && !k.together() { // it was so a moment ago: it is not heard any more, or is about to say otherwise
+		if v.Reason == right.ReasonPeerActive && (!k.together() || k.Now().Sub(began) < lettingGo) { // it was so a moment ago: it is not heard any more, or is about to say otherwise
 			asks, tried = true, errors.New("it may still be")
 		} else if !asks {
 			return "", &RefusedError{v.Why, v.Override}

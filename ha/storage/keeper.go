@@ -87,6 +87,7 @@ const (
 	greetWait  = 2 * time.Second
 	heardFor   = 3 * time.Second // a peer that has not answered for so long is not heard
 	askAgain   = 500 * time.Millisecond
+	lettingGo  = 2 * time.Second        // a peer that hands over is heard as active for so long at most: by its last greeting, or its heartbeat
 	askAtMost  = 100 * time.Millisecond // between two rounds, whatever has changed
 )
 

@@ -54,6 +54,18 @@ func TestTwoThatSeeEachOtherArePaired(t *testing.T) {
 	})
 }
 
+// A hand-over is taken although the peer's last word, before it let go, was that it is active.
+func TestAHandOverIsTakenThoughTheLastWordIsOlder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, "varda2")
+		l.nodes[1].Beats(Pulse{Alive: true, Active: true})
+		time.AfterFunc(300*time.Millisecond, func() { l.nodes[1].Beats(Pulse{Alive: true}) })
+		if err := primary(t, l.nodes[1], 10*time.Second); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // Under `alone = "<node>"` that node goes on at once, and the other one waits for a person, whatever fence answers.
 func TestTheNamedNodeGoesOnAndTheOtherOneWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -48,7 +48,7 @@ func New(ctx context.Context, files map[string][]byte) (lab *Lab, err error) {
 	if err != nil {
 		return nil, err
 	}
-	cable := func(nic int, end string) string { return filepath.Join(dir, fmt.Sprintf("c%d%s", nic, end)) }
+	cable := l.cable
 	if l.A, err = newGuest(dir, Physical, initrd, images, [][2]string{{cable(0, "a"), cable(0, "b")}, {cable(1, "a"), cable(1, "b")}}, 1); err != nil {
 		return nil, err
 	}
@@ -69,6 +69,24 @@ func (l *Lab) Close() {
 		}
 	}
 	os.RemoveAll(l.dir)
+}
+
+// cable is the socket at one end of a cable.
+func (l *Lab) cable(nic int, end string) string {
+	return filepath.Join(l.dir, fmt.Sprintf("c%d%s", nic, end))
+}
+
+// Pass lets frames through a cable, or swallows them as a switch in between would: the carrier stays.
+func (l *Lab) Pass(nic int, through bool) error {
+	var errs []error
+	for _, end := range []string{"a", "b"} {
+		from, to := l.cable(nic, end), l.cable(nic, end)+".swallowed"
+		if through {
+			from, to = to, from
+		}
+		errs = append(errs, os.Rename(from, to)) // QEMU sends to the path
+	}
+	return errors.Join(errs...)
 }
 
 // Both does something to both guests at once.

@@ -292,7 +292,7 @@ func TestStaggeredPowerLoss(t *testing.T) {
 	must(t, a.UpToDate(ctx))
 }
 
-// TestPartitionUnderWriteLoad cuts both cables while both would write. The active node's writes freeze until it may go on: under a name at once, and
+// TestPartitionUnderWriteLoad has both networks swallow everything while both would write. The active node's writes freeze until it may go on: under a name at once, and
 // the other one waits. When the cables are back the standby is resynced, and nothing is lost.
 func TestPartitionUnderWriteLoad(t *testing.T) {
 	ctx := during(t, 4*time.Minute)
@@ -303,7 +303,7 @@ func TestPartitionUnderWriteLoad(t *testing.T) {
 	writing.Go(func() { s.write(write, a.A) })
 	must(t, a.A.Until(ctx, "[ $(wc -l </srv/lines) -gt 20 ]"))
 	for nic := range 2 {
-		must(t, a.A.Link(ctx, nic, false))
+		must(t, a.Pass(nic, false))
 	}
 	must(t, a.A.Until(ctx, "grep -q '\"alone\"' /var/lib/kvmha/right/varda*"))
 	must(t, a.B.Until(ctx, "kvmha status varda | grep -q 'waiting (right)'"))
@@ -313,7 +313,7 @@ func TestPartitionUnderWriteLoad(t *testing.T) {
 	must(t, err)
 	must(t, a.A.Until(ctx, fmt.Sprintf("[ $(wc -l </srv/lines) -gt %d ]", lines+20)))
 	for nic := range 2 {
-		must(t, a.A.Link(ctx, nic, true))
+		must(t, a.Pass(nic, true))
 	}
 	must(t, a.Role(ctx, a.B, "standby"))
 	must(t, a.UpToDate(ctx))
