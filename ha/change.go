@@ -71,7 +71,7 @@ func (a *Agent) reloaded(now time.Time, l loaded) {
 	if l.err != nil {
 		a.unused(l.err)
 		if l.q != nil {
-			l.q.reply <- Reply{Usage: !errors.Is(l.err, errNoLoad), Error: l.err.Error(), Hint: "kvmha check"}
+			l.q.reply <- unusable(l.err)
 		}
 		return
 	}
@@ -87,6 +87,25 @@ func (a *Agent) reloaded(now time.Time, l loaded) {
 	if l.q != nil {
 		l.q.reply <- Reply{}
 	}
+}
+
+// UnsafeError says that a file is well, but that its storage may not run on this machine as it is.
+type UnsafeError struct{ Why []error }
+
+func (e *UnsafeError) Error() string { return errors.Join(e.Why...).Error() }
+
+// Unwrap gives the reasons.
+func (e *UnsafeError) Unwrap() []error { return e.Why }
+
+// Hint is the command that says what is better.
+func (*UnsafeError) Hint() string { return "kvmha drbd lint" }
+
+// unusable answers whoever wanted a file to be used.
+func unusable(err error) Reply {
+	if unsafe, ok := errors.AsType[*UnsafeError](err); ok {
+		return Reply{Refused: true, Error: unsafe.Error(), Hint: unsafe.Hint()}
+	}
+	return Reply{Usage: !errors.Is(err, errNoLoad), Error: err.Error(), Hint: "kvmha check"}
 }
 
 // unused notes a file that cannot be used.

@@ -2,6 +2,7 @@ package ha
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"os"
 	"sync/atomic"
@@ -39,6 +40,35 @@ func TestTheLastFileCounts(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		if got := w.holders(shared.Next()); len(got) != 1 {
 			t.Errorf("the group of the last file is held by %v", got)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A file whose storage may not run here is refused for safety, not as a mistake in it; nothing changes, and the same goes for a restart.
+func TestAnUnsafeFileIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &wire{}
+		n := w.add(1)
+		spec := Spec{Node: "n", Groups: []Group{testGroup(0)}}
+		load := func(context.Context) (Spec, error) {
+			return Spec{Node: "n"}, &UnsafeError{[]error{errors.New("storage is not safe here: fstab"), errors.New("and a unit")}}
+		}
+		a := New(Options{Spec: spec, Clock: n, Network: n, Load: load})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- a.Run(ctx) }()
+		time.Sleep(5 * time.Second)
+		for _, v := range []Verb{VerbReload, VerbRestart} {
+			if r := a.ask(ctx, Request{Verb: v}); !r.Refused || r.Usage || r.Hint != "kvmha drbd lint" || r.Error != "storage is not safe here: fstab\nand a unit" {
+				t.Errorf("%s: %+v", v, r)
+			}
+		}
+		if got := w.holders(shared); len(got) != 1 {
+			t.Errorf("the group is held by %v", got)
 		}
 		cancel()
 		if err := <-ended; err != nil {

@@ -40,7 +40,7 @@ func (a *Agent) looksRestartable(now time.Time, q *asked, err error) {
 	a.readsForRestart = false
 	if err != nil {
 		a.degrade("configuration", err)
-		a.refuseRestart(q, Reply{Usage: true, Error: err.Error(), Hint: "kvmha check"})
+		a.refuseRestart(q, unusable(err))
 		return
 	}
 	a.beginRestart(now, q)

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -22,7 +21,8 @@ import (
 type drbdLintOptions struct {
 	file  string
 	peers []string
-	alone bool // nobody is asked
+	alone bool     // nobody is asked
+	spec  *ha.Spec // nil: as the file has it
 	json  bool
 }
 
@@ -101,12 +101,8 @@ func (a *app) drbdInput(ctx context.Context, o *drbdLintOptions) (in lint.Input,
 	if in.Facts, err = lint.Gather(a.root, a.root); err != nil {
 		a.env.Talk("%v", err)
 	}
-	if _, err := os.Stat(a.configPath()); err == nil { // DRBD can be looked at before there is an agent
-		spec, err := a.load(a.configPath())
-		if err != nil {
-			a.env.Talk("the groups are not looked at: see kvmha check")
-		}
-		in.Groups = lintGroups(spec)
+	if spec, ok := a.groupsOf(o); ok {
+		in.Groups = lintGroups(spec, a.configPath())
 		if len(spec.Peers) == 1 && drbdNames(in.Here, spec.Peers[0].Name) {
 			in.PeerHost = spec.Peers[0].Name
 		}
@@ -117,6 +113,21 @@ func (a *app) drbdInput(ctx context.Context, o *drbdLintOptions) (in lint.Input,
 		}
 	}
 	return in, nil
+}
+
+// groupsOf gives the file whose groups are looked at: DRBD can be looked at before there is an agent.
+func (a *app) groupsOf(o *drbdLintOptions) (ha.Spec, bool) {
+	if o.spec != nil {
+		return *o.spec, true
+	}
+	if _, err := os.Stat(a.configPath()); err != nil {
+		return ha.Spec{}, false
+	}
+	spec, err := a.load(a.configPath())
+	if err != nil {
+		a.env.Talk("the groups are not looked at: see kvmha check")
+	}
+	return spec, true
 }
 
 // loadDRBD reads files by the names that a shell gives.
@@ -164,9 +175,15 @@ func drbdNames(c *conf.Config, name string) bool {
 }
 
 // lintGroups gives what lint wants to know of the groups.
-func lintGroups(spec ha.Spec) (all []lint.Group) {
+func lintGroups(spec ha.Spec, file string) (all []lint.Group) {
 	for _, g := range spec.Groups {
-		one := lint.Group{Name: g.Name, Storage: len(g.Storage.Resources) > 0}
+		one := lint.Group{Name: g.Name, At: conf.Position{File: file}, Storage: len(g.Storage.Resources) > 0}
+		for _, r := range g.Storage.Resources {
+			one.Resources = append(one.Resources, r.Name)
+		}
+		for _, m := range g.Storage.Mounts {
+			one.Mounts = append(one.Mounts, lint.GroupMount{Device: m.Device, Dir: m.Dir})
+		}
 		for _, u := range g.Units {
 			if u.Kind == ha.UnitSystemd || u.Kind == ha.UnitSysV {
 				one.Units = append(one.Units, u.Name)
@@ -176,24 +193,6 @@ func lintGroups(spec ha.Spec) (all []lint.Group) {
 		all = append(all, one)
 	}
 	return all
-}
-
-// safeDRBD refuses to run a group's storage on a drbd.conf that loses data by itself (FAILOVER.md, safety 10).
-func (a *app) safeDRBD(ctx context.Context, spec ha.Spec) error {
-	if !slices.ContainsFunc(spec.Groups, func(g ha.Group) bool { return len(g.Storage.Resources) > 0 }) {
-		return nil
-	}
-	in, err := a.drbdInput(ctx, &drbdLintOptions{alone: true})
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for _, f := range lint.Lint(in) {
-		if f.Severity == lint.Danger {
-			errs = append(errs, cli.Refused("kvmha drbd lint", "cannot run with storage: %s: %s", f.Position, f.What))
-		}
-	}
-	return errors.Join(errs...)
 }
 
 // printFindings prints a table whose third column has the reason and the better value below each finding.

@@ -31,8 +31,10 @@ func newRun(a *app) *cobra.Command {
 file, takes the addresses of those that it is elected for, runs their units, and lets go when another
 node is better or a check fails.
 
-SIGTERM or SIGINT hands over what is active and ends. SIGHUP reads the file again; one with a mistake is
-refused. SIGUSR2 replaces the agent by the program on disk, in place. --debug logs every step too.`,
+A file with storage is refused (exit code 3) while kvmha drbd lint finds a danger here.
+
+SIGTERM or SIGINT hands over what is active and ends. SIGHUP reads the file again; one with a mistake, or a
+danger, is refused. SIGUSR2 replaces the agent by the program on disk, in place. --debug logs every step too.`,
 		Example: "  kvmha run --debug",
 		Args:    args(cobra.NoArgs),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.runAgent(cmd.Context(), verbose) },
@@ -63,19 +65,14 @@ func (a *app) runAgent(ctx context.Context, verbose bool) error {
 	if err != nil {
 		log.Error("begins anew", "error", err)
 	}
-	spec, unread := a.load(a.configPath())
+	spec, unread := a.loadSafe(ctx)
 	switch {
 	case resume != nil && unread != nil: // what the program before held must not be lost by a typing error
 		spec = resume.Spec()
 	case unread != nil:
-		return unread
+		return unsafeToRun(act, unread)
 	case resume == nil && len(spec.Groups) == 0 && len(spec.Arbiter) == 0:
 		return cli.WithCode(fmt.Errorf("cannot %s the agent: %s has no group", act, a.configPath()), cli.ExitUsage)
-	}
-	if resume == nil {
-		if err := a.safeDRBD(ctx, spec); err != nil {
-			return err
-		}
 	}
 	boot, err := ha.BootID()
 	if err != nil {
@@ -116,7 +113,7 @@ func (a *app) runAgent(ctx context.Context, verbose bool) error {
 		Spec: spec, Clock: clock, Network: kernel, Notifier: notifier, Log: log, Control: control, Reload: hup, Restart: usr2,
 		Root: a.root, Keys: a.keysPath(), Records: a.recordsPath(), Version: version.Version, BootID: boot, Resume: resume, Unread: unread,
 		Disks: a.storageWorld(), Sync: a.copyFrom, Held: a.heldSince, Settled: a.settled, NoteSettled: a.noteSettled,
-		Load: func(context.Context) (ha.Spec, error) { return a.load(a.configPath()) },
+		Load: a.loadSafe,
 	}
 	besides, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()

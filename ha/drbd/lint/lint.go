@@ -79,10 +79,16 @@ type Setting struct {
 
 // Group is a group of kvmha.toml.
 type Group struct {
-	Name    string
-	Units   []string // of systemd or /etc/init.d
-	Storage bool     // it has DRBD resources or file systems
+	Name      string
+	At        conf.Position // the file
+	Units     []string      // of systemd or /etc/init.d
+	Storage   bool          // it has DRBD resources or file systems
+	Resources []string
+	Mounts    []GroupMount
 }
+
+// GroupMount is a file system that the agent mounts.
+type GroupMount struct{ Device, Dir string }
 
 // most bounds the findings of one rule.
 const most = 50
@@ -90,7 +96,7 @@ const most = 50
 // Lint judges, the worst first; of equals, in the order of the rules and of the files.
 func Lint(in Input) []Finding {
 	l := &linter{in: in, said: map[Finding]bool{}}
-	for _, rule := range []func(){l.refused, l.policies, l.storage, l.secrets, l.startup, l.rates, l.hosts, l.twice, l.mounts, l.units, l.watchdog, l.differ} {
+	for _, rule := range []func(){l.refused, l.policies, l.storage, l.secrets, l.startup, l.rates, l.hosts, l.twice, l.mounts, l.groups, l.units, l.watchdog, l.differ} {
 		before := len(l.all)
 		rule()
 		l.all = append(l.all[:before], cut(l.all[before:])...)

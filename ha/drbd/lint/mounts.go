@@ -9,6 +9,9 @@ import (
 	"kvmctl/ha/drbd/conf"
 )
 
+// resourceOf stands before a resource's name.
+const resourceOf = "resource "
+
 // devices gives what the volumes of this host are called, and the disks below them; of every host where this one is not known.
 func (l *linter) devices() (drbd, below map[string]string) {
 	drbd, below = map[string]string{}, map[string]string{}
@@ -18,7 +21,7 @@ func (l *linter) devices() (drbd, below map[string]string) {
 				continue
 			}
 			for _, v := range r.VolumesOn(h) {
-				name := "resource " + r.Name.Text
+				name := resourceOf + r.Name.Text
 				drbd[path.Join("/dev/drbd/by-res", r.Name.Text, strconv.Itoa(v.Number))] = name
 				drbd[path.Join("/dev/drbd/by-res", r.Name.Text)] = name
 				if v.Device.Text != "" {

@@ -1,0 +1,56 @@
+package agentcmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"kvmctl/cmd/internal/cli"
+	"kvmctl/ha"
+	"kvmctl/ha/drbd/lint"
+)
+
+// loadSafe reads the agent's file for a start, a reload or a restart: one whose storage may not run here is refused, too.
+func (a *app) loadSafe(ctx context.Context) (ha.Spec, error) {
+	spec, err := a.load(a.configPath())
+	if err == nil {
+		err = a.safeDRBD(ctx, spec)
+	}
+	return spec, err
+}
+
+// safeDRBD refuses, as an *ha.UnsafeError, to run a group's storage on a drbd.conf that loses data by itself (FAILOVER.md, safety 10), or on one that
+// cannot be judged.
+func (a *app) safeDRBD(ctx context.Context, spec ha.Spec) error {
+	if !slices.ContainsFunc(spec.Groups, func(g ha.Group) bool { return len(g.Storage.Resources) > 0 }) {
+		return nil
+	}
+	in, err := a.drbdInput(ctx, &drbdLintOptions{alone: true, spec: &spec})
+	if err != nil {
+		return &ha.UnsafeError{Why: []error{fmt.Errorf("storage is not safe here: %w", err)}}
+	}
+	unsafe := &ha.UnsafeError{}
+	for _, f := range lint.Lint(in) {
+		if f.Severity == lint.Danger {
+			unsafe.Why = append(unsafe.Why, fmt.Errorf("storage is not safe here: %s: %s", f.Position, f.What))
+		}
+	}
+	if len(unsafe.Why) == 0 {
+		return nil
+	}
+	return unsafe
+}
+
+// unsafeToRun is the error of a program that does not start for it.
+func unsafeToRun(act string, err error) error {
+	unsafe, ok := errors.AsType[*ha.UnsafeError](err)
+	if !ok {
+		return err
+	}
+	errs := make([]error, len(unsafe.Why))
+	for i, why := range unsafe.Why {
+		errs[i] = cli.Refused(unsafe.Hint(), "cannot %s the agent: %w", act, why)
+	}
+	return errors.Join(errs...)
+}
