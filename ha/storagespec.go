@@ -72,9 +72,3 @@ const (
 	DefaultFsck           = FsckPreen
 	DefaultFileSystem     = "ext4"
 )
-
-// The names of Storage.Alone that are no node's.
-const (
-	AloneArbiter = "arbiter"
-	AloneFence   = "fence"
-)

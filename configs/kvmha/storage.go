@@ -11,6 +11,7 @@ import (
 	"kvmctl/configs/strict"
 	"kvmctl/ha"
 	"kvmctl/ha/peer"
+	"kvmctl/ha/right"
 )
 
 // storage fills what a group has of DRBD and file systems, and tells what is missing for it to be safe (FAILOVER.md, safety 3 and 10).
@@ -89,18 +90,18 @@ func (l *loader) alone(path string, raw *rawGroup, g *ha.Group) {
 		fmt.Sprintf(`alone = %s, "arbiter" or "fence", the same on both nodes`, strict.Quote(*l.node))) || l.Bad[path+".alone"] {
 		return
 	}
-	switch at := path + ".alone"; *raw.Alone {
-	case *l.node, members[0]:
-	case ha.AloneArbiter:
+	by, err := right.ParseAlone(*raw.Alone, *l.node, members[0])
+	switch at := path + ".alone"; {
+	case err != nil:
+		l.Value(at, fmt.Sprintf("alone wants %s, %s, \"arbiter\" or \"fence\", got %s", strict.Quote(*l.node), strict.Quote(members[0]), strict.Quote(*raw.Alone)), "")
+	case by.Who == right.ByArbiter:
 		if len(l.arbiters()) == 0 && !l.inEtcd() {
 			l.Value(at, `alone = "arbiter", and the file has no arbiter`, `a [peer.<name>] with role = "arbiter", or an [arbiter.etcd]`)
 		}
-	case ha.AloneFence:
+	case by.Who == right.ByFence:
 		if raw.Fence == nil {
 			l.Value(at, `alone = "fence", and the group has no fence`, `fence = "<name>" and a [fence.<name>]`)
 		}
-	default:
-		l.Value(at, fmt.Sprintf("alone wants %s, %s, \"arbiter\" or \"fence\", got %s", strict.Quote(*l.node), strict.Quote(members[0]), strict.Quote(*raw.Alone)), "")
 	}
 }
 

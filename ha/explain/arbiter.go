@@ -4,8 +4,10 @@ import (
 	"slices"
 	"strings"
 
+	"kvmctl/ha"
 	"kvmctl/ha/arbiter"
 	"kvmctl/ha/peer"
+	"kvmctl/ha/right"
 )
 
 // arbiters tells what this node is to others as their arbiter, what others are to it, and what stops when one dies.
@@ -18,8 +20,8 @@ func (n *notes) arbiters() {
 		}
 	}
 	for _, p := range n.spec.Peers {
-		if p.Role == peer.Arbiter && len(n.spec.Groups) > 0 {
-			n.add(Limit, "", "%s is an arbiter. No group of this version asks it: groups of addresses and units choose service. When it dies, nothing of them stops.", p.Name)
+		if p.Role == peer.Arbiter && len(n.spec.Groups) > 0 && !slices.ContainsFunc(n.spec.Groups, func(g ha.Group) bool { return g.Storage.Alone == string(right.ByArbiter) }) {
+			n.add(Limit, "", "%s is an arbiter. No group of this file asks it: groups of addresses and units choose service, and no storage has alone = \"arbiter\". When it dies, nothing of them stops.", p.Name)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package explain
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"kvmctl/ha"
@@ -41,6 +42,8 @@ type Facts struct {
 	Tick       bool                          // kvmha-tick runs
 	Paired     map[string]bool               // [peer.<name>] → its key is known here
 	SIDs       map[string]Compared           // group/check, of each of type sid → what it says now
+	Own        []netip.Addr                  // this node's addresses
+	Unsafe     []error                       // why the agent refuses the storage of the file here
 	Private    map[string][]confsync.Private // sync → what it would copy although it belongs to one node
 }
 
@@ -58,7 +61,9 @@ func Explain(spec ha.Spec, facts Facts) []Sentence {
 	for i := range spec.Groups {
 		g := &spec.Groups[i]
 		n.found(g)
+		n.misplaced(g)
 		n.moves(g)
+		n.storage(g)
 		n.service(g)
 		n.syncs(g)
 		n.limits(g)

@@ -1,6 +1,7 @@
 package explain
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"net/netip"
@@ -90,6 +91,11 @@ func TestWhatFilesMean(t *testing.T) {
 		{name: "etcdhere", spec: ha.Spec{Node: "a", Arbiter: []arbiter.Group{{Name: "mail", Members: []string{"a", "b"}}},
 			Etcd: arbiter.EtcdAt{Endpoints: []string{"http://127.0.0.1:2379"}, Prefix: arbiter.EtcdPrefix}}},
 		{name: "member", spec: ha.Spec{Mail: mail, Peers: []peer.Node{{Name: "b", Role: peer.Member}, {Name: "witness", Role: peer.Arbiter}}, Groups: []ha.Group{group("web", func(*ha.Group) {})}}},
+		{name: "storagename", spec: stored("a", nil, nil)},
+		{name: "storagethere", spec: stored("b", &pdu, nil)},
+		{name: "storagearbiter", spec: stored("arbiter", nil, nil)},
+		{name: "storagefence", spec: stored("fence", &pdu, nil)},
+		{name: "storagemanual", spec: stored("fence", &human, nil), facts: Facts{Unsafe: []error{errors.New("/etc/fstab:3:1: mounts /dev/drbd0 on /srv at boot")}}},
 		{name: "fast", spec: ha.Spec{Command: ha.Command{Argv: []string{"/usr/bin/alert"}}, Groups: []ha.Group{group("lb", func(g *ha.Group) {
 			g.Base, g.Skew, g.PeerSkew = 0, 26, skew(52)
 			g.Units = []ha.Unit{ha.DefaultUnit(ha.UnitSystemd, "haproxy.service")}

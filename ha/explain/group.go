@@ -48,7 +48,7 @@ func (n *notes) moves(g *ha.Group) {
 	n.add(Promise, "", "This node shares %s on %s with %s peer (vhid %d, an advert every %s).", list(addresses), g.Interface, peerName(g), g.VHID, seconds(interval(g.Base, g.Skew)))
 	n.preference(g)
 	if p := n.beats(g); p != nil {
-		n.heartbeats(p)
+		n.heartbeats(g, p)
 	} else {
 		n.adverts(g)
 	}

@@ -15,8 +15,10 @@ func (n *notes) limits(g *ha.Group) {
 	} else {
 		n.outlives(g)
 	}
-	n.add(Limit, "", "In a full partition (both nodes run, neither hears the other) both answer for the addresses, each to those who reach it: nothing in this file could decide. "+
-		"When it heals, one lets go %s, and the other tells all neighbours.", heal)
+	if len(g.Storage.Resources) == 0 {
+		n.add(Limit, "", "In a full partition (both nodes run, neither hears the other) both answer for the addresses, each to those who reach it: nothing in this file could decide. "+
+			"When it heals, one lets go %s, and the other tells all neighbours.", heal)
+	}
 	n.add(Limit, "", alone+"CARP signs neither base nor skew, and nobody checks for repetitions: whoever can send on %s's network and has caught one advert can move the addresses, or have "+
 		"both nodes answer, without the password. Keep strangers off that network.", g.Interface)
 	if !g.Probe {

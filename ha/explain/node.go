@@ -20,6 +20,9 @@ func (n *notes) node() {
 		n.add(Warning, "add a [group.<name>]", "the file has no group: there is nothing to do")
 		return
 	}
+	for _, err := range n.facts.Unsafe {
+		n.add(Warning, "kvmha drbd lint", "the agent refuses to run with this file: %v", err)
+	}
 	voices := voices(s)
 	if len(voices) == 0 {
 		n.add(Warning, "add a [mail], a [webhook] or a [command]", "nobody is told when something happens: the audit log is all there is")

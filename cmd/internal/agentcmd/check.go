@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
@@ -40,10 +41,12 @@ func newCheck(a *app) *cobra.Command {
 Exit code 2 if there is one.
 
 A file without mistakes is put in plain words: per group what happens when, how soon it is noticed, what
-the file cannot rule out (a full partition, a captured advert), and what is left to do on the nodes. An
+the file cannot rule out (a full partition, a captured advert), and what is left to do on the nodes. Of a group with
+storage it says who goes on and who waits when a node or its host, the arbiter, a fence, a cable or all of them are
+lost. What the agent would refuse to run with, a fence or an arbiter that dies with whom it is to judge, an
 interface that is missing, a unit that the boot starts, too, and what a [[sync]] would copy although it belongs
-to one node (leases, journals, keys) are warnings and do not change the exit code. Where the agent runs, the SIDs of Samba are compared with those of the other node for each check of type
-sid.`,
+to one node (leases, journals, keys) are warnings and do not change the exit code. Where the agent runs, the SIDs of Samba are
+compared with those of the other node for each check of type sid.`,
 		Example: `  kvmha check
   kvmha check kvmha.toml.new
   kvmha check --json`,
@@ -64,7 +67,7 @@ func (a *app) runCheck(ctx context.Context, o *checkOptions) error {
 	if err != nil {
 		return err
 	}
-	sentences := explain.Explain(spec, a.facts(ctx, spec))
+	sentences := explain.Explain(spec, a.facts(ctx, spec, o.file))
 	if o.json {
 		if sentences == nil {
 			sentences = []explain.Sentence{}
@@ -128,7 +131,7 @@ func (a *app) printSentences(sentences []explain.Sentence) {
 }
 
 // facts looks at what the sentences depend on. What cannot be asked is left unknown.
-func (a *app) facts(ctx context.Context, spec ha.Spec) explain.Facts {
+func (a *app) facts(ctx context.Context, spec ha.Spec, file string) explain.Facts {
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
 	f := explain.Facts{Interfaces: map[string]bool{}, AtBoot: map[string][]string{}, Missing: map[string]bool{}, Paired: map[string]bool{}}
@@ -157,7 +160,22 @@ func (a *app) facts(ctx context.Context, spec ha.Spec) explain.Facts {
 		f.Private[j.Name] = confsync.LookPrivate(ctx, j)
 	}
 	f.SIDs = a.compareSIDs(ctx, &spec)
+	f.Own = ownAddresses()
+	if unsafe, ok := errors.AsType[*ha.UnsafeError](a.safeDRBD(ctx, spec, file)); ok {
+		f.Unsafe = unsafe.Why
+	}
 	return f
+}
+
+// ownAddresses gives this node's addresses; none where the system does not say.
+func ownAddresses() (all []netip.Addr) {
+	there, _ := net.InterfaceAddrs()
+	for _, one := range there {
+		if p, err := netip.ParsePrefix(one.String()); err == nil {
+			all = append(all, p.Addr().Unmap())
+		}
+	}
+	return all
 }
 
 var errNobodyKnows = errors.New("nobody knows")

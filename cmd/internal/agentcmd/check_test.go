@@ -55,6 +55,30 @@ func TestCheckSaysWhatTheFileMeansAndWhatItFoundHere(t *testing.T) {
 	}
 }
 
+// Of storage it says who goes on and who waits, and what a run with the file would be refused for; positions are in the file that was named.
+func TestCheckTellsOfStorageWhatRunWouldRefuse(t *testing.T) {
+	root := etc(t, map[string]string{"drbd.conf": drbdGood + drbdPair, "hostname": "a", "fstab": "/dev/drbd0 /srv ext4 defaults 0 2\n",
+		"kvmha.toml": webFile, "new.toml": strings.Replace(storageTOML, `directory = "/srv"`, "directory = \"/srv\"\n[[group.files.mount]]\ndevice = \"/dev/sdb1\"\ndirectory = \"/mnt\"", 1)})
+	file := filepath.Join(root, "etc/new.toml")
+	code, stdout, stderr := said(t, "--root", root, "check", file)
+	if code != 0 || stderr != "" {
+		t.Fatalf("exit %d, stderr %q", code, stderr)
+	}
+	for _, want := range []string{
+		"  - the agent refuses to run with this file: storage is not safe here: " + root + "/etc/fstab:1:1: mounts /dev/drbd0 on /srv at boot\n      type: kvmha drbd lint\n",
+		"storage is not safe here: " + file + `: group "files" mounts /dev/sdb1 on /mnt`,
+		"  - When b or its host dies, a goes on by itself, as alone names it; if it stood by, it takes over.\n",
+		"  - When a or its host dies, b waits: ", "kvmha confirm-dead files a\n",
+	} {
+		if !strings.Contains(stdout, want) {
+			t.Errorf("%q is not in\n%s", want, stdout)
+		}
+	}
+	if strings.Contains(stdout, "nothing in this file could decide") {
+		t.Errorf("alone decides:\n%s", stdout)
+	}
+}
+
 func TestCheckPrintsJSON(t *testing.T) {
 	root := etc(t, map[string]string{"kvmha.toml": webFile})
 	code, stdout, stderr := said(t, "--root", root, "check", "--json")

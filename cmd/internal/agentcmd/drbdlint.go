@@ -1,6 +1,7 @@
 package agentcmd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,11 +20,12 @@ import (
 )
 
 type drbdLintOptions struct {
-	file  string
-	peers []string
-	alone bool     // nobody is asked
-	spec  *ha.Spec // nil: as the file has it
-	json  bool
+	file   string
+	peers  []string
+	alone  bool     // nobody is asked
+	spec   *ha.Spec // nil: as the file has it
+	config string   // where spec is from
+	json   bool
 }
 
 func newDRBDLint(a *app) *cobra.Command {
@@ -102,7 +104,7 @@ func (a *app) drbdInput(ctx context.Context, o *drbdLintOptions) (in lint.Input,
 		a.env.Talk("%v", err)
 	}
 	if spec, ok := a.groupsOf(o); ok {
-		in.Groups = lintGroups(spec, a.configPath())
+		in.Groups = lintGroups(spec, cmp.Or(o.config, a.configPath()))
 		if len(spec.Peers) == 1 && drbdNames(in.Here, spec.Peers[0].Name) {
 			in.PeerHost = spec.Peers[0].Name
 		}

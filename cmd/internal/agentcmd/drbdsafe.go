@@ -15,18 +15,18 @@ import (
 func (a *app) loadSafe(ctx context.Context) (ha.Spec, error) {
 	spec, err := a.load(a.configPath())
 	if err == nil {
-		err = a.safeDRBD(ctx, spec)
+		err = a.safeDRBD(ctx, spec, a.configPath())
 	}
 	return spec, err
 }
 
-// safeDRBD refuses, as an *ha.UnsafeError, to run a group's storage on a drbd.conf that loses data by itself (FAILOVER.md, safety 10), or on one that
+// safeDRBD refuses, as an *ha.UnsafeError, to run the storage of a kvmha.toml on a drbd.conf that loses data by itself (FAILOVER.md, safety 10), or on one that
 // cannot be judged.
-func (a *app) safeDRBD(ctx context.Context, spec ha.Spec) error {
+func (a *app) safeDRBD(ctx context.Context, spec ha.Spec, file string) error {
 	if !slices.ContainsFunc(spec.Groups, func(g ha.Group) bool { return len(g.Storage.Resources) > 0 }) {
 		return nil
 	}
-	in, err := a.drbdInput(ctx, &drbdLintOptions{alone: true, spec: &spec})
+	in, err := a.drbdInput(ctx, &drbdLintOptions{alone: true, spec: &spec, config: file})
 	if err != nil {
 		return &ha.UnsafeError{Why: []error{fmt.Errorf("storage is not safe here: %w", err)}}
 	}
