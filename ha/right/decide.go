@@ -85,6 +85,14 @@ func MayStayAlone(s Situation) Verdict {
 	return s.alone()
 }
 
+// Lost says of an active node that has asked nobody successfully yet that its peer went on alone: what its kernel has frozen will never be written.
+func Lost(s Situation) (why string, lost bool) {
+	if !s.Active || s.Connected || s.Own.State == Alone || s.Heard == nil || s.Heard.State != Alone || s.Heard.N <= s.Own.N {
+		return "", false
+	}
+	return fmt.Sprintf("%s went on alone (%v)", s.Peer, *s.Heard), true
+}
+
 // never gives what no licence overcomes.
 func (s Situation) never() (Verdict, bool) {
 	switch {

@@ -53,7 +53,7 @@ func (k *Keeper) Acquire(ctx context.Context) (by right.Kind, err error) {
 			}
 			tried = errors.New("the answer was for what was so before")
 		}
-		if lost := k.lostTo(); lost != "" {
+		if lost := k.lostNow(); lost != "" {
 			return "", &RefusedError{lost + ": this node may not", ""}
 		}
 		sleep(ctx, askAtMost)
@@ -71,13 +71,6 @@ func (k *Keeper) together() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return !k.joined.IsZero()
-}
-
-// lostTo says who has the right that this node, which is active, was refused.
-func (k *Keeper) lostTo() string {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.lost
 }
 
 // verdict decides, and says whether there is anybody to ask. A request gets its number here.

@@ -12,6 +12,7 @@ import (
 // tell has the group's machine know what is new, and wakes whoever waits for a change.
 func (k *Keeper) tell() {
 	k.mu.Lock()
+	k.abandonSoon()
 	var news []failover.Input
 	for _, name := range k.Resources {
 		if !k.seen {
@@ -91,8 +92,8 @@ func disksOf(r drbd.Resource) string {
 func (k *Keeper) rightOf() failover.Right {
 	s := k.situation()
 	if s.Active {
-		if k.lost != "" {
-			return failover.Right{State: failover.RightLost, Why: k.lost}
+		if why := k.lostTo(); why != "" {
+			return failover.Right{State: failover.RightLost, Why: why}
 		}
 		return failover.Right{State: failover.RightYes}
 	}

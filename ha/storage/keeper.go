@@ -31,6 +31,7 @@ type Disks interface {
 	Primary(ctx context.Context, resource string) error
 	Secondary(ctx context.Context, resource string) error // verified; one that is not configured is none
 	Outdate(ctx context.Context, resource string) error
+	Abandon(ctx context.Context, resource string) error // frozen writes fail, and the disk is let go of
 }
 
 // Mounts mounts and unmounts the group's file systems, by their directories.
@@ -99,6 +100,7 @@ type Keeper struct {
 	nudge chan struct{} // greet now
 	news  chan struct{} // tell what is new
 	own   sync.Mutex    // held while a record is written, and what follows from it is done
+	doom  chan struct{} // frozen writes are to fail
 	ask   chan struct{} // a token: whoever asks for the right holds it
 
 	mu       sync.Mutex
@@ -139,7 +141,7 @@ type Pulse struct {
 
 // New makes a group's keeper, with the record as it is on the disk. It starts nothing.
 func New(c Config, w World) *Keeper {
-	k := &Keeper{Config: c, World: w, nudge: make(chan struct{}, 1), news: make(chan struct{}, 1), ask: make(chan struct{}, 1), disks: map[string]drbd.Resource{}, split: map[string]Apart{},
+	k := &Keeper{Config: c, World: w, nudge: make(chan struct{}, 1), news: make(chan struct{}, 1), ask: make(chan struct{}, 1), doom: make(chan struct{}, 1), disks: map[string]drbd.Resource{}, split: map[string]Apart{},
 		told: map[string]failover.Disk{}, wakes: map[chan struct{}]bool{}}
 	k.record, k.damaged = w.Records.Read(c.Group)
 	return k
@@ -151,6 +153,7 @@ func (k *Keeper) Run(ctx context.Context) {
 	defer all.Wait()
 	all.Go(func() { k.watch(ctx) })
 	all.Go(func() { k.greet(ctx) })
+	all.Go(func() { k.abandon(ctx) })
 	for {
 		select {
 		case <-ctx.Done():

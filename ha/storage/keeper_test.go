@@ -66,6 +66,39 @@ func TestAHandOverIsTakenThoughTheLastWordIsOlder(t *testing.T) {
 	})
 }
 
+// A primary whose peer went on without it, by the arbiter or by a fence that lied, lets what its kernel has frozen fail, and keeps it frozen until it knows.
+func TestFrozenWritesFailWhenThePeerWentOn(t *testing.T) {
+	for _, arbiter := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			l := newLab(t, map[bool]string{false: "fence", true: "arbiter"}[arbiter])
+			a, b := l.nodes[0], l.nodes[1]
+			if err := primary(t, a, time.Second); err != nil {
+				t.Fatal(err)
+			}
+			l.partition(true)
+			time.Sleep(10 * time.Second)
+			l.set(func() { l.wins, l.lies = arbiter, !arbiter })
+			if err := primary(t, b, 20*time.Second); err != nil {
+				t.Fatal(err)
+			}
+			if !a.frozen || a.disk != drbd.UpToDate {
+				t.Error("let go of before anybody knew")
+			}
+			if arbiter {
+				if exit, _ := a.Fenced(within(t, 5*time.Second)); exit != 1 {
+					t.Errorf("fence-peer exits with %d", exit)
+				}
+			} else {
+				l.set(func() { l.lan = true })
+			}
+			time.Sleep(5 * time.Second)
+			if r := a.rightNow(); r.State != failover.RightLost || a.frozen || a.disk != drbd.Diskless {
+				t.Errorf("%v; frozen: %v, disk %v", r, a.frozen, a.disk)
+			}
+		})
+	}
+}
+
 // Under `alone = "<node>"` that node goes on at once, and the other one waits for a person, whatever fence answers.
 func TestTheNamedNodeGoesOnAndTheOtherOneWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -25,6 +25,7 @@ type lab struct {
 	link  bool // DRBD's
 	lan   bool // the peer channel's
 	fence map[int]error
+	lies  bool // the fence: it kills nobody
 	won   arbiter.Record
 	wins  bool // the arbiter answers
 }
@@ -87,7 +88,11 @@ func (n *labNode) state() drbd.State {
 		o := n.other()
 		p.Connection, p.Role, p.Volumes[0].Replication, p.Volumes[0].Disk = drbd.Connected, o.role, drbd.Established, o.disk
 	}
-	return drbd.State{Resources: []drbd.Resource{{Name: "r0", Role: n.role, Volumes: []drbd.Volume{{Disk: n.disk}}, Peers: []drbd.Peer{p}}}}
+	var suspended drbd.Suspended
+	if n.frozen {
+		suspended = drbd.ByFencing
+	}
+	return drbd.State{Resources: []drbd.Resource{{Name: "r0", Role: n.role, Suspended: suspended, Volumes: []drbd.Volume{{Disk: n.disk}}, Peers: []drbd.Peer{p}}}}
 }
 
 // changed tells both watchers.
@@ -170,6 +175,21 @@ func (n *labNode) Outdate(context.Context, string) error {
 	return nil
 }
 
+// Abandon has what is frozen fail, which costs the disk.
+func (n *labNode) Abandon(context.Context, string) error {
+	n.lab.mu.Lock()
+	frozen := n.frozen
+	if frozen {
+		n.frozen, n.disk = false, drbd.Diskless
+	}
+	n.lab.mu.Unlock()
+	n.lab.changed()
+	if !frozen {
+		return errors.New("it is not frozen")
+	}
+	return nil
+}
+
 var errDown = errors.New("nobody answers")
 
 func (n *labNode) reached() bool {
@@ -201,7 +221,11 @@ func (n *labNode) Fence(_ context.Context, _, node string, _ arbiter.ID) error {
 	}
 	n.lab.mu.Lock()
 	err, answers := n.lab.fence[n.i]
+	lies := n.lab.lies
 	n.lab.mu.Unlock()
+	if lies {
+		return nil
+	}
 	if !answers {
 		return errDown
 	}

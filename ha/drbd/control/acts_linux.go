@@ -12,6 +12,11 @@ import (
 // split brain that ends as before). Done already is no error. Nothing is created on a disk that has no metadata.
 func (c *Control) Up(ctx context.Context, resource string) error {
 	const act = "adjust"
+	if r, err := c.state(ctx, act, resource); err == nil && spent(r) {
+		if err := c.Down(ctx, resource); err != nil {
+			return err
+		}
+	}
 	if err := c.adm(ctx, actLimit, act, resource); err != nil {
 		return err
 	}

@@ -35,13 +35,15 @@ const (
 	IsSuspended            // writes still stand still
 	NotDone                // drbdadm said yes, and the state says no
 	PeerNotUpToDate        // refused: the peer's data are not good
+	IsSecondary            // refused: the resource is Secondary
+	NotSuspended           // refused: its writes do not stand still
 )
 
 var reasons = []string{"drbd says no", "no up-to-date data", "the peer is primary", "the device is held open", "the peer is not known to be fenced",
 	"the peer refused", "a resync or a verification runs", "not connected", "no verify-alg is configured", "the disk cannot be used",
 	"no valid metadata on the disk", "the resource is down", "the resource is not in drbd.conf for this host", "drbd.conf cannot be read",
 	"the kernel module drbd is missing", "drbd-utils are missing", "the command hangs", "it is connected or tries to be", "it is primary",
-	"writes stand still", "it was told and did not happen", "the peer's data are not up to date"}
+	"writes stand still", "it was told and did not happen", "the peer's data are not up to date", "it is secondary", "its writes do not stand still"}
 
 func (r Reason) Error() string {
 	if r < 0 || int(r) >= len(reasons) {

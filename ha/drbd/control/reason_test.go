@@ -63,7 +63,7 @@ func FuzzExplain(f *testing.F) {
 }
 
 func TestEachReasonHasItsSentence(t *testing.T) {
-	if len(reasons) != int(PeerNotUpToDate)+1 {
+	if len(reasons) != int(NotSuspended)+1 {
 		t.Errorf("%d sentences", len(reasons))
 	}
 }
