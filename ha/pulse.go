@@ -120,6 +120,7 @@ func (a *Agent) beatPeerOf(now time.Time, g *group) beat.Peer {
 	}
 	p := a.pulse.session.Peer(now, beat.GroupOf(g.spec.Name))
 	p.Longer = link.TermsFor(addresses).Lifetime - link.TermsFor(1).Lifetime
+	p.Behind = g.fo.Sole()
 	return p
 }
 

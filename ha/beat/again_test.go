@@ -36,3 +36,34 @@ func TestAfterAPartitionTheNetworkIsToldAgain(t *testing.T) {
 		}
 	}
 }
+
+// TestWhoWentOnAloneWithTheStorageStays has a peer with the better skew thaw, active: it cannot know yet that it has no right to the disks any more.
+func TestWhoWentOnAloneWithTheStorageStays(t *testing.T) {
+	for _, behind := range []bool{true, false} {
+		now := time.Unix(1000, 0)
+		e := NewElector(100, now)
+		thawed := Peer{Alive: true, Present: true, Behind: behind, Group: Group{Role: Active}}
+		step := func(p Peer) Verdict {
+			now = now.Add(Interval)
+			p.Heard = now
+			return e.Step(now, Active, p)
+		}
+		deaf := thawed
+		deaf.Alive = false
+		deaf.Since = now.Add(-time.Second)
+		for _, p := range []Peer{thawed, deaf} {
+			if v := step(p); (v.Deposed == "") != behind {
+				t.Errorf("behind %v: %+v", behind, v)
+			}
+		}
+		if !behind {
+			continue
+		}
+		step(thawed)
+		standby := thawed
+		standby.Group.Role = Standby
+		if v := step(standby); !v.Again {
+			t.Errorf("it has let go, and nobody is told whose the address is: %+v", v)
+		}
+	}
+}

@@ -20,6 +20,7 @@ type Peer struct {
 	Longer     time.Duration // its leases may last so much longer than those that LeaseBound is for: it has many addresses
 	Restarting bool
 	FirstOnTie bool // this node goes first where the skews are equal
+	Behind     bool // this node went on alone with the group's storage, and the peer is not known to have done so too: this one goes first, whatever the skews
 	Present    bool // it has the group
 	Group      Group
 }
@@ -239,6 +240,9 @@ func (e *Elector) answeredSince(p Peer) bool { return p.Echo > e.from }
 
 // first reports whether this node goes before the peer.
 func (e *Elector) first(p Peer) bool {
+	if p.Behind {
+		return true
+	}
 	if e.skew != p.Group.Skew {
 		return e.skew < p.Group.Skew
 	}
@@ -248,7 +252,7 @@ func (e *Elector) first(p Peer) bool {
 func (e *Elector) whilePromoting(p Peer) string {
 	switch {
 	case !p.Alive || !p.Present || !e.answeredSince(p):
-	case p.Group.Role == Active:
+	case p.Group.Role == Active && !p.Behind:
 		return "it is active"
 	case p.Group.Role == Promoting && !e.first(p):
 		return "it takes over, too, and goes first"
@@ -263,7 +267,7 @@ func (e *Elector) whileActive(now time.Time, p Peer) string {
 	case !p.Present || p.Heard.IsZero() || now.Sub(p.Heard) >= Dead:
 	case p.Alive && p.Group.Role == Active && !e.first(p):
 		return "both are active, and it goes first"
-	case !p.Alive && p.Group.Role == Active && now.Sub(p.Since) >= Fresh: // not before: its promote may find the address in use
+	case !p.Alive && p.Group.Role == Active && !p.Behind && now.Sub(p.Since) >= Fresh: // not before: its promote may find the address in use
 		return "it does not hear this node, and has taken over"
 	}
 	return ""

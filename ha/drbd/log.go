@@ -19,9 +19,10 @@ const (
 	OtherProtocol       // the peer speaks no version of the protocol that this DRBD does
 	OtherSettings       // a setting that has to be the same is not
 	Unrelated           // the disks never were copies of each other
+	TwoPrimaries        // both were Primary when they met, and nobody had split: it connects when one of them is not any more
 )
 
-var causeNames = []string{"unclear", "disconnected by an admin", "wrong secret", "split brain", "another protocol", "other settings", "unrelated data"}
+var causeNames = []string{"unclear", "disconnected by an admin", "wrong secret", "split brain", "another protocol", "other settings", "unrelated data", "both were primary"}
 
 func (c Cause) String() string {
 	if c < 0 || int(c) >= len(causeNames) {
@@ -47,6 +48,8 @@ var complaints = []struct {
 	{"Split-Brain detected but unresolved", SplitBrain},
 	{"incompatible DRBD dialects", OtherProtocol},
 	{"Unrelated data, aborting", Unrelated},
+	{"Multiple primaries not allowed by config", TwoPrimaries},
+	{"I shall become SyncTarget, but I am primary", TwoPrimaries},
 	{"incompatible ", OtherSettings},
 }
 

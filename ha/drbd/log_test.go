@@ -43,6 +43,10 @@ func TestReadLog(t *testing.T) {
 		{"the first complaint is the cause", split + "drbd r0: incompatible verify-alg settings\n" + gone,
 			map[string]Apart{"r0": {Cause: SplitBrain, Said: "Split-Brain detected but unresolved, dropping connection!"}}},
 		{"unrelated", "block drbd0: Unrelated data, aborting!\n" + gone, map[string]Apart{"r0": {Cause: Unrelated, Said: "Unrelated data, aborting!"}}},
+		{"a frozen primary that thawed", "block drbd0: self AB:CD:EF:00 bits:0 flags:0\nblock drbd0: peer AB:CD:EF:00 bits:9 flags:0\nblock drbd0: I shall become SyncTarget, but I am primary!\n" + gone,
+			map[string]Apart{"r0": {Cause: TwoPrimaries, Said: "I shall become SyncTarget, but I am primary!", Met: 1, There: 36}}},
+		{"its peer", "block drbd0: State change failed: Multiple primaries not allowed by config\n" + gone,
+			map[string]Apart{"r0": {Cause: TwoPrimaries, Said: "State change failed: Multiple primaries not allowed by config"}}},
 		{"settings", "drbd r0: incompatible after-sb-0pri settings\n" + gone, map[string]Apart{"r0": {Cause: OtherSettings, Said: "incompatible after-sb-0pri settings"}}},
 	}
 	for _, tt := range tests {

@@ -57,6 +57,7 @@ const (
 // Right says whether this node may write without asking anybody (FAILOVER.md, safety 2 and 3), told at each change.
 type Right struct {
 	State   RightState
+	Sole    bool   // of RightYes: this node went on alone, and its peer is not known to have done so too
 	Why     string // of RightNo and RightLost: the fact that is missing
 	Command string // what a person may type to override it; empty: nothing
 }
@@ -203,6 +204,9 @@ func (s *storage) gate() (Reason, string) {
 	}
 	return ReasonNone, ""
 }
+
+// Sole reports whether the group's newest data are here alone, as far as is known: then no peer goes before this node.
+func (m *Machine) Sole() bool { return m.storage.right.Sole }
 
 // licence gives what the right to be alone has against it (safety 2 and 3).
 func (m *Machine) licence() (Reason, string) {

@@ -95,18 +95,23 @@ func (k *Keeper) rightOf() failover.Right {
 		if why := k.lostTo(); why != "" {
 			return failover.Right{State: failover.RightLost, Why: why}
 		}
-		return failover.Right{State: failover.RightYes}
+		return failover.Right{State: failover.RightYes, Sole: sole(s)}
 	}
 	v := right.MayPromote(s)
 	switch {
 	case v.May && v.Write == nil:
-		return failover.Right{State: failover.RightYes}
+		return failover.Right{State: failover.RightYes, Sole: sole(s)}
 	case v.May:
 		return failover.Right{State: failover.RightAsk, Why: "it may, by " + string(v.By)}
 	case v.Reason == right.ReasonPeerActive, slices.ContainsFunc(v.Ask, k.canAsk):
 		return failover.Right{State: failover.RightAsk, Why: v.Why}
 	}
 	return failover.Right{State: failover.RightNo, Why: v.Why, Command: v.Override}
+}
+
+// sole reports whether this node went on alone, and the peer is not heard to have done so too.
+func sole(s right.Situation) bool {
+	return s.Own.State == right.Alone && (s.Heard == nil || s.Heard.State != right.Alone)
 }
 
 // canAsk reports whether there is anybody to ask; mu is held.

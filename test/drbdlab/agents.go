@@ -30,6 +30,9 @@ type Agents struct {
 	Fence string // lines of the file: a [fence.<name>], used where Alone or UseFence wants it
 	Lines string // more lines of the group
 	keys  string
+
+	witness     *exec.Cmd
+	witnessPort int
 }
 
 // Binary builds kvmha for the guests.
@@ -63,6 +66,7 @@ func NewAgents(ctx context.Context, alone string) (*Agents, error) {
 // Close ends the lab.
 func (a *Agents) Close() {
 	a.Lab.Close()
+	a.StopWitness()
 	os.RemoveAll(a.keys)
 }
 
@@ -86,7 +90,7 @@ resource = "r0"
 [[group.varda.mount]]
 device = "/dev/drbd0"
 directory = "/srv"
-`, own.Name, other.Name, strings.Replace(at, "90", "90", 1), strings.Replace(at, "90", "91", 1), a.Fence, skew, a.Alone, a.Lines)
+`, own.Name, other.Name, at, strings.Replace(at, "90", "91", 1), a.witnessLines()+a.Fence, skew, a.Alone, a.Lines)
 }
 
 // Prepare gives both guests their files and keys; after a boot, too. What an agent keeps is on a disk of its own.
@@ -112,20 +116,17 @@ func (a *Agents) Prepare(ctx context.Context, guests ...*Guest) error {
 
 // key puts a guest's own key and the other one's where kvmha pair would.
 func (a *Agents) key(ctx context.Context, g, other *Guest) error {
-	dir := func(of *Guest) string { return filepath.Join(a.keys, of.Name) }
-	for _, of := range []*Guest{g, other} {
-		if _, err := peer.CreateIdentity(dir(of)); err != nil {
+	others := []string{other.Name}
+	if a.witness != nil {
+		others = append(others, witness)
+	}
+	for _, name := range others {
+		if err := a.knows(g.Name, name); err != nil {
 			return err
 		}
 	}
-	id, err := peer.LoadIdentity(dir(other))
-	if err != nil {
-		return err
-	}
-	if err := peer.SavePin(dir(g), other.Name, peer.Pin{Key: id.Public()}); err != nil {
-		return err
-	}
-	files, err := os.ReadDir(dir(g))
+	dir := a.keysOf(g.Name)
+	files, err := os.ReadDir(dir)
 	if err != nil {
 		return fmt.Errorf("read the keys: %w", err)
 	}
@@ -133,7 +134,7 @@ func (a *Agents) key(ctx context.Context, g, other *Guest) error {
 		if !f.Type().IsRegular() {
 			continue
 		}
-		data, err := os.ReadFile(filepath.Join(dir(g), f.Name()))
+		data, err := os.ReadFile(filepath.Join(dir, f.Name()))
 		if err != nil {
 			return fmt.Errorf("read a key: %w", err)
 		}
@@ -142,6 +143,28 @@ func (a *Agents) key(ctx context.Context, g, other *Guest) error {
 		}
 	}
 	return nil
+}
+
+// keysOf is where the keys of a node are made.
+func (a *Agents) keysOf(node string) string {
+	if node == witness {
+		return filepath.Join(a.keys, witness, ha.StateDir, peer.Dir)
+	}
+	return filepath.Join(a.keys, node)
+}
+
+// knows has a node know the key of another one.
+func (a *Agents) knows(node, other string) error {
+	for _, of := range []string{node, other} {
+		if _, err := peer.CreateIdentity(a.keysOf(of)); err != nil {
+			return err
+		}
+	}
+	id, err := peer.LoadIdentity(a.keysOf(other))
+	if err != nil {
+		return err
+	}
+	return peer.SavePin(a.keysOf(node), other, peer.Pin{Key: id.Public()})
 }
 
 // Start runs the agent in a guest; its log is /var/log/kvmha.log.

@@ -64,6 +64,7 @@ func newGuest(dir, name, initrd string, images guest.Images, cables [][2]string,
 	for i := range cables {
 		words += fmt.Sprintf(" ip%s=10.%d.0.%d/24", map[bool]string{true: fmt.Sprint(i)}[i > 0], 90+i, mac)
 	}
+	words += fmt.Sprintf(" ip%d=10.92.0.15/24", len(cables)) // to the machine that runs the test
 	g.argv = []string{
 		"-accel", "tcg,tb-size=128", "-machine", "q35", "-m", "256", "-nodefaults", "-display", "none", "-no-reboot", "-name", name,
 		"-serial", "file:" + g.path("console"), "-kernel", images.Kernel, "-initrd", initrd, "-append", words + " panic=1",
@@ -77,8 +78,12 @@ func newGuest(dir, name, initrd string, images guest.Images, cables [][2]string,
 			"-netdev", fmt.Sprintf("dgram,id=n%d,local.type=unix,local.path=%s,remote.type=unix,remote.path=%s", i, c[0], c[1]),
 			"-device", fmt.Sprintf("virtio-net-pci,id=nic%d,netdev=n%d,mac=52:54:00:90:%02x:%02x", i, i, i, mac))
 	}
+	g.argv = append(g.argv, "-netdev", "user,id=host,net=10.92.0.0/24,host="+Outside, "-device", fmt.Sprintf("virtio-net-pci,netdev=host,mac=52:54:00:90:99:%02x", mac))
 	return g, nil
 }
+
+// Outside is the address by which a guest reaches the loopback of the machine that runs the test.
+const Outside = "10.92.0.2"
 
 // Boot starts the guest, and waits until programs can be run in it.
 func (g *Guest) Boot(ctx context.Context) error {

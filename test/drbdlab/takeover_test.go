@@ -126,6 +126,9 @@ func stage(ctx context.Context, t *testing.T, alone string, pdus bool) *Agents {
 	if pdus {
 		a.withPDU()
 	}
+	if alone == "arbiter" {
+		must(t, a.StartWitness(ctx))
+	}
 	if err := a.Replicate(ctx, Safe); err != nil {
 		t.Fatal(err)
 	}
@@ -349,5 +352,34 @@ func TestAFrozenPrimaryThatThaws(t *testing.T) {
 	}
 	if out, err := a.B.Sh(ctx, "cat /proc/drbd"); err != nil || strings.Contains(out, "ro:Primary/Primary") || bytes.Contains([]byte(out), []byte("StandAlone")) {
 		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// TestAFrozenPrimaryThatThawsTooLate stops the whole primary until the arbiter has let the standby go on. What was frozen in it fails when it thaws: it was
+// never acknowledged. It lets everything go, and comes back as standby, without a reboot and without a person.
+func TestAFrozenPrimaryThatThawsTooLate(t *testing.T) {
+	ctx := during(t, 4*time.Minute)
+	a := stage(ctx, t, "arbiter", false)
+	var s scribe
+	var writing sync.WaitGroup
+	writing.Go(func() { s.write(ctx, a.A) })
+	must(t, a.A.Until(ctx, "[ $(wc -l </srv/lines) -gt 20 ]"))
+	must(t, a.A.Freeze(ctx))
+	must(t, a.Role(ctx, a.B, "active"))
+	must(t, a.A.Thaw(ctx))
+	writing.Wait() // its writer ends by an error
+	write, stop := context.WithTimeout(ctx, 2*time.Second)
+	defer stop()
+	s.write(write, a.B)
+	must(t, a.Role(ctx, a.A, "standby"))
+	must(t, a.UpToDate(ctx))
+	if lost := s.lost(ctx, t, a.B); len(lost) > 0 {
+		t.Errorf("acknowledged and lost: %v", lost)
+	}
+	_, err := a.B.Sh(ctx, "kvmha switch varda")
+	must(t, err)
+	must(t, a.Role(ctx, a.A, "active"))
+	if lost := s.lost(ctx, t, a.A); len(lost) > 0 {
+		t.Errorf("acknowledged and lost after the way back: %v", lost)
 	}
 }
