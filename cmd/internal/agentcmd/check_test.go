@@ -2,6 +2,7 @@ package agentcmd
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +13,12 @@ import (
 func etc(t *testing.T, files map[string]string) (root string) {
 	t.Helper()
 	root = t.TempDir()
+	for _, dir := range []string{"usr/bin", "usr/local/bin"} { // for the handlers of a drbd.conf
+		program := filepath.Join(root, dir, "kvmha")
+		if err := errors.Join(os.MkdirAll(filepath.Dir(program), 0o755), os.WriteFile(program, nil, 0o755)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for name, text := range files {
 		path := filepath.Join(root, "etc", name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {

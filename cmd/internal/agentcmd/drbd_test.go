@@ -76,7 +76,7 @@ func TestDRBDLintExitCodes(t *testing.T) {
 		t.Errorf("a syntax error: exit %d\n%s%s", code, stdout, stderr)
 	}
 	missing := filepath.Join(root, "missing")
-	if code, stdout, stderr := said(t, "--root", root, "drbd", "lint", missing); code != 1 || stdout != "" || !strings.Contains(stderr, missing+": no such file or directory\n") {
+	if code, stdout, stderr := said(t, "--root", root, "drbd", "lint", missing); code != 2 || stdout != "" || !strings.Contains(stderr, missing+": no such file or directory\n") || !strings.Contains(stderr, "drbd template --help") {
 		t.Errorf("no file: exit %d\n%s%s", code, stdout, stderr)
 	}
 	if code, stdout, _ := said(t, "--root", root, "drbd", "lint", "--json", filepath.Join(root, "etc/hostname")); code != 2 || stdout != "" {

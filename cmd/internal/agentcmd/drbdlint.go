@@ -33,8 +33,8 @@ func newDRBDLint(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "lint [<file>]",
 		Short: "Find what is dangerous or wrong about DRBD here, and say what is better",
-		Long: `Read drbd.conf with what it includes, fstab, the mount units, what begins at boot and who has the watchdog, and
-print each thing to mend with its file:line:column, the reason and what to write instead:
+		Long: `Read drbd.conf with what it includes, kvmha.toml's groups, fstab, the mount units, what begins at boot, which programs
+the handlers call and who has the watchdog, and print each thing to mend with its file:line:column, the reason and what to write instead:
 
   danger   data can be lost: data discarded without asking, promotion by anybody but the agent, a mount at boot
   warning  it will not do what was meant, or not when it is needed
@@ -45,7 +45,8 @@ compared by what they mean; when it cannot be asked, that is said. --peer-file, 
 that drbdadm reads there, asks nobody. Secrets are compared and never printed; over the network goes a digest of each,
 and no comment. A host that one resource alone names, in another spelling, is found in one file, too.
 
-Exit code 1 if there is a danger or a warning, 2 if drbd.conf cannot be read on.`,
+Exit code 1 if there is a danger or a warning, or drbd.conf may not be read; 2 if it is missing, or has what cannot be
+read on.`,
 		Example: `  kvmha drbd lint
   kvmha drbd lint --peer-file vm-varda.drbd.conf
   kvmha drbd lint /etc/drbd.conf.new --no-peer --json`,
@@ -103,6 +104,10 @@ func (a *app) drbdInput(ctx context.Context, o *drbdLintOptions) (in lint.Input,
 	if in.Facts, err = lint.Gather(a.root, a.root); err != nil {
 		a.env.Talk("%v", err)
 	}
+	if a.root == "" {
+		in.Self, _ = os.Executable()
+	}
+	in.Programs = lint.GatherPrograms(a.root, in.Self, lint.Commands(in.Here))
 	if spec, ok := a.groupsOf(o); ok {
 		in.Groups = lintGroups(spec, cmp.Or(o.config, a.configPath()))
 		if len(spec.Peers) == 1 && drbdNames(in.Here, spec.Peers[0].Name) {
@@ -146,9 +151,11 @@ func loadDRBD(label string, files ...string) (*conf.Config, error) {
 }
 
 func drbdError(err error) error {
+	at, _ := errors.AsType[*conf.Error](err)
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && at != nil && at.At.Line > 0: // an include: the place says where to mend it
 	case errors.Is(err, fs.ErrNotExist):
-		return cli.Failed("kvmha drbd template --help", "cannot read drbd.conf: %w", err)
+		return cli.Usage("kvmha drbd template --help", "cannot read drbd.conf: %w", err)
 	case errors.Is(err, fs.ErrPermission):
 		return cli.Failed("sudo kvmha …", "cannot read drbd.conf: %w", err)
 	}

@@ -92,7 +92,7 @@ func (l *lexer) next() (token, error) {
 	case c == '"':
 		return l.quote(at)
 	case !isWord(c):
-		return token{}, &Error{At: at, Why: "a character that has no meaning here"}
+		return token{}, &Error{At: at, Why: meaningless(l.text[first:])}
 	}
 	for l.i < len(l.text) && isWord(l.text[l.i]) {
 		l.i++
@@ -101,6 +101,17 @@ func (l *lexer) next() (token, error) {
 		return token{}, &Error{At: at, Why: "a word of more than 128 bytes"}
 	}
 	return token{word, l.text[first:l.i], at}, nil
+}
+
+// meaningless names what nobody sees in an editor; all else may be a part of a secret.
+func meaningless(text string) string {
+	switch {
+	case strings.HasPrefix(text, "\ufeff"):
+		return "a byte order mark, which drbdadm does not know: save the file as UTF-8 without it"
+	case text[0] == 0:
+		return "a NUL byte"
+	}
+	return "a character that has no meaning here"
 }
 
 // blanks passes over white space and comments.

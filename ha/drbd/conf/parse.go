@@ -147,7 +147,7 @@ func (p *parser) top(name string) error {
 			}
 			p.once(r.Name.At, "resource "+r.Name.Text, fmt.Sprintf("resource %q", r.Name.Text))
 			p.c.Resources = append(p.c.Resources, r)
-			if err = p.room(len(p.c.Resources), maxResources, "resources"); err == nil {
+			if err = p.room(len(p.c.Resources)-1, maxResources, "resources"); err == nil {
 				err = p.resource(r)
 			}
 		case t.is("include"):

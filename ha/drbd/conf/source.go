@@ -59,9 +59,13 @@ func (d Dir) Read(name string, limit int64) ([]byte, uint32, error) {
 	}
 	text, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err == nil && int64(len(text)) > limit {
-		err = &fs.PathError{Op: "read", Path: name, Err: ErrTooLong}
+		err = tooLong(name, limit)
 	}
 	return text, uint32(info.Mode().Perm()), err
+}
+
+func tooLong(name string, limit int64) error {
+	return &fs.PathError{Op: "read", Path: name, Err: fmt.Errorf("%w: more than %d bytes", ErrTooLong, limit)}
 }
 
 // Glob gives the names below the directory that match.
@@ -82,7 +86,7 @@ func (m Memory) Read(name string, limit int64) ([]byte, uint32, error) {
 	case !ok:
 		return nil, 0, &fs.PathError{Op: "read", Path: name, Err: fs.ErrNotExist}
 	case int64(len(text)) > limit:
-		return nil, 0, &fs.PathError{Op: "read", Path: name, Err: ErrTooLong}
+		return nil, 0, tooLong(name, limit)
 	default:
 		return text, 0, nil
 	}

@@ -30,6 +30,8 @@ func Gather(root, label string) (Facts, error) {
 			f.DRBD = ParseVersion(text)
 		}
 	}
+	const helper = "/sys/module/drbd/parameters/usermode_helper"
+	f.Helper = Setting{strings.TrimSpace(string(g.read(helper))), conf.Position{File: label + helper}}
 	f.Mounts = ParseFstab(label+"/etc/fstab", g.read("/etc/fstab"))
 	seen := map[string]bool{}
 	for _, dir := range unitDirs {

@@ -38,7 +38,8 @@ func tree(t *testing.T, files map[string]string) string {
 
 func TestGather(t *testing.T) {
 	root := tree(t, map[string]string{
-		"proc/drbd":      "version: 8.4.11 (api:1/proto:86-101)\nsrcversion: 211FB288A383ED945B83420\n",
+		"proc/drbd": "version: 8.4.11 (api:1/proto:86-101)\nsrcversion: 211FB288A383ED945B83420\n",
+		"sys/module/drbd/parameters/usermode_helper": "/sbin/drbdadm\n",
 		"etc/fstab":      "# <file system>\n/dev/drbd0 /srv/a\\040b ext4 noauto,noatime 0 2\n\n  /dev/drbd1\tnone swap sw 0 0\nshort\n",
 		"etc/rcS.d/S01x": "", "etc/rc2.d/S20drbd": "-> ../init.d/drbd", "etc/rc3.d/S20drbd": "-> ../init.d/drbd", "etc/rc2.d/K20other": "", "etc/rc2.d/README": "",
 		"etc/systemd/system/srv.mount":                                  "[Unit]\nDescription=[x]\n[Mount]\nWhat=/dev/drbd/by-res/r0/0\nWhere=/srv\n Options = noatime,\\\n nodev\n",
@@ -67,7 +68,7 @@ func TestGather(t *testing.T) {
 		return p
 	}
 	want := lint.Facts{
-		DRBD: 8,
+		DRBD: 8, Helper: lint.Setting{Value: "/sbin/drbdadm", At: at("/sys/module/drbd/parameters/usermode_helper")},
 		Mounts: []lint.Mount{
 			{What: "/dev/drbd0", Where: "/srv/a b", Options: []string{"noauto", "noatime"}, At: at("/etc/fstab", 2, 1)},
 			{What: "/dev/drbd1", Options: []string{"sw"}, At: at("/etc/fstab", 4, 3)},

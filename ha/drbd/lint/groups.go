@@ -2,7 +2,6 @@ package lint
 
 import (
 	"fmt"
-	"path"
 	"slices"
 
 	"kvmctl/ha/drbd/conf"
@@ -33,9 +32,9 @@ func (l *linter) groups() {
 			}
 		}
 		for _, m := range g.Mounts {
-			device := path.Clean(m.Device)
-			of, replicated := devices[device]
-			disk, isBelow := below[device]
+			name := device(m.Device)
+			of, replicated := devices[name]
+			disk, isBelow := below[name]
 			what := fmt.Sprintf("group %q mounts %s on %s", g.Name, m.Device, m.Dir)
 			switch {
 			case !replicated && isBelow:
@@ -46,6 +45,22 @@ func (l *linter) groups() {
 				l.say(Danger, g.At, what, "the device of "+of+", which is not the group's: it is primary when somebody else says so", fmt.Sprintf("a [[group.%s.drbd]] with resource = %q", g.Name, of[len(resourceOf):]))
 			}
 		}
+	}
+}
+
+// orphans tells of resources that no group has.
+func (l *linter) orphans() {
+	if !slices.ContainsFunc(l.in.Groups, func(g Group) bool { return g.Storage }) {
+		return
+	}
+	var left places
+	for _, r := range l.in.Here.Resources {
+		if !slices.ContainsFunc(l.in.Groups, func(g Group) bool { return slices.Contains(g.Resources, r.Name.Text) }) {
+			left = append(left, r)
+		}
+	}
+	if len(left) > 0 {
+		l.say(Note, left.at(), "no group has "+left.String(), "the agent neither watches nor promotes what is no group's", fmt.Sprintf("a [[group.<name>.drbd]] with resource = %q", left[0].Name.Text))
 	}
 }
 

@@ -24,6 +24,7 @@ func TestGroupsGoWithDRBD(t *testing.T) {
 		{"good", "r0", "/dev/drbd0", nil},
 		{"by resource", "r0", "/dev/drbd/by-res/r0/0", nil},
 		{"two, and not clean", "r1 r0", "/dev//drbd0", nil},
+		{"as device mapper has it", "r0", "/dev/mapper/vg-r0", []string{`group "files" mounts /dev/mapper/vg-r0 on /srv | the device of resource r0`}},
 		{"a slip", "r0 r2", "/dev/drbd0", []string{`group "files" has resource r2, and drbd.conf has not | resource = "r0"`}},
 		{"none", "r0 mail", "/dev/drbd0", []string{`group "files" has resource mail, and drbd.conf has not | kvmha drbd template mail`}},
 		{"not here", "r0 elsewhere", "/dev/drbd0", []string{`group "files" has resource elsewhere, which does not name alpha (/r.conf:14:10) | on alpha`}},
@@ -49,5 +50,50 @@ func TestGroupsGoWithDRBD(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// What no group has is told once; nothing is said of it where no group has storage.
+func TestResourcesOfNoGroup(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		groups []lint.Group
+		want   string
+	}{
+		{"all", []lint.Group{{Name: "a", Storage: true, Resources: []string{"r0"}}, {Name: "b", Storage: true, Resources: []string{"r1"}}}, ""},
+		{"one", []lint.Group{{Name: "a", Storage: true, Resources: []string{"r0"}}, {Name: "dns"}}, "/r.conf:10:10: note: no group has r1"},
+		{"no storage", []lint.Group{{Name: "dns"}}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var got []string
+			for _, f := range lint.Lint(lint.Input{Here: load(t, "", good), Host: "alpha", Facts: lint.Facts{DRBD: 8}, Groups: tt.groups}) {
+				got = append(got, f.String())
+			}
+			if text := strings.Join(got, "\n"); text != tt.want {
+				t.Errorf("%s, want %s", text, tt.want)
+			}
+		})
+	}
+}
+
+// A directory of a group's is nobody else's at boot, by whatever name the device goes there.
+func TestFstabMountsWhereAGroupDoes(t *testing.T) {
+	groups := []lint.Group{{Name: "files", Storage: true, Resources: []string{"r0", "r1"}, Mounts: []lint.GroupMount{{Device: "/dev/drbd0", Dir: "/srv"}}}}
+	for _, tt := range []struct{ line, want string }{
+		{"UUID=0a3407de-014b-458b-b5c1-848e92a327a3 /srv ext4 defaults 0 2", "/etc/fstab:1:1: danger: mounts UUID=0a3407de-014b-458b-b5c1-848e92a327a3 on /srv at boot"},
+		{"LABEL=srv /srv/ ext4 defaults 0 2", "/etc/fstab:1:1: danger: mounts LABEL=srv on /srv/ at boot"},
+		{"LABEL=srv /srv ext4 noauto 0 2", ""},
+		{"LABEL=home /home ext4 defaults 0 2", ""},
+		{"/dev/mapper/vg-r0 /mnt ext4 noauto 0 2", "/etc/fstab:1:1: warning: mounts /dev/mapper/vg-r0 on /mnt"},
+		{"/dev/mapper/v--g-r--0 /mnt ext4 noauto 0 2", ""},
+	} {
+		f := lint.Facts{DRBD: 8, Mounts: lint.ParseFstab("/etc/fstab", []byte(tt.line))}
+		got := ""
+		for _, one := range lint.Lint(lint.Input{Here: load(t, "", good), Host: "alpha", Facts: f, Groups: groups}) {
+			got += one.String()
+		}
+		if got != tt.want {
+			t.Errorf("%s: %s, want %s", tt.line, got, tt.want)
+		}
 	}
 }

@@ -37,6 +37,9 @@ func (l *linter) named() (all []*host) {
 
 // hosts tells of names that fit nobody.
 func (l *linter) hosts() {
+	if c := l.in.Here; len(c.Resources) == 0 && len(c.Files) > 0 {
+		l.say(Note, conf.Position{File: c.Files[0].Name}, "no resource", "drbdadm has nothing to bring up: an include that matches no file is no error", "kvmha drbd template")
+	}
 	all := l.named()
 	const many = 200 // names; more are not compared with each other
 	told := map[string]bool{}

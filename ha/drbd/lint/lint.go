@@ -55,6 +55,10 @@ type Facts struct {
 	Mounts    []Mount   // of fstab and of mount units
 	AtBoot    []Link    // what begins with the machine
 	Watchdogs []Setting // RuntimeWatchdogSec of systemd, the one that counts last
+	Helper    Setting   // what the kernel calls for a handler; empty: not known
+
+	Programs map[string]Program // GatherPrograms of Commands; nil: nobody looked
+	Self     string             // the path of the kvmha that looks; "": it is not on this machine
 }
 
 // Mount is a line of fstab(5) or a systemd.mount(5).
@@ -96,7 +100,7 @@ const most = 50
 // Lint judges, the worst first; of equals, in the order of the rules and of the files.
 func Lint(in Input) []Finding {
 	l := &linter{in: in, said: map[Finding]bool{}}
-	for _, rule := range []func(){l.refused, l.policies, l.storage, l.secrets, l.startup, l.rates, l.hosts, l.twice, l.mounts, l.groups, l.units, l.watchdog, l.differ} {
+	for _, rule := range []func(){l.refused, l.policies, l.storage, l.secrets, l.startup, l.rates, l.hosts, l.twice, l.mounts, l.groups, l.orphans, l.programs, l.units, l.watchdog, l.differ} {
 		before := len(l.all)
 		rule()
 		l.all = append(l.all[:before], cut(l.all[before:])...)

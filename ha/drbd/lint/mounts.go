@@ -1,6 +1,7 @@
 package lint
 
 import (
+	"fmt"
 	"path"
 	"slices"
 	"strconv"
@@ -25,14 +26,14 @@ func (l *linter) devices() (drbd, below map[string]string) {
 				drbd[path.Join("/dev/drbd/by-res", r.Name.Text, strconv.Itoa(v.Number))] = name
 				drbd[path.Join("/dev/drbd/by-res", r.Name.Text)] = name
 				if v.Device.Text != "" {
-					drbd[v.Device.Text] = name
+					drbd[device(v.Device.Text)] = name
 				}
 				if v.Minor >= 0 {
 					drbd["/dev/drbd"+strconv.Itoa(v.Minor)] = name
 				}
 				if v.Disk.Text != "" && v.Disk.Text != "none" {
 					drbd[path.Join("/dev/drbd/by-disk", strings.TrimPrefix(v.Disk.Text, "/dev/"))] = name
-					below[v.Disk.Text] = name
+					below[device(v.Disk.Text)] = name
 				}
 			}
 		}
@@ -40,11 +41,36 @@ func (l *linter) devices() (drbd, below map[string]string) {
 	return drbd, below
 }
 
+// device gives one of the names of a device: device mapper's of a logical volume is as good as /dev/vg/lv.
+func device(name string) string {
+	name = path.Clean(name)
+	mapped, ok := strings.CutPrefix(name, "/dev/mapper/")
+	if !ok {
+		return name
+	}
+	const dash = "\x00" // a dash of the volume's or the group's own name is doubled
+	vg, lv, ok := strings.Cut(strings.ReplaceAll(mapped, "--", dash), "-")
+	if !ok || strings.Contains(lv, "-") {
+		return name
+	}
+	return strings.ReplaceAll("/dev/"+vg+"/"+lv, dash, "-")
+}
+
+// mountedBy gives the group that mounts a directory.
+func (l *linter) mountedBy(dir string) (group string, ok bool) {
+	for _, g := range l.in.Groups {
+		if slices.ContainsFunc(g.Mounts, func(m GroupMount) bool { return path.Clean(dir) == path.Clean(m.Dir) }) {
+			return g.Name, true
+		}
+	}
+	return "", false
+}
+
 // mounts tells what is mounted behind the agent's back.
 func (l *linter) mounts() {
 	drbd, below := l.devices()
 	for _, m := range l.in.Mounts {
-		what := path.Clean(m.What)
+		what := device(m.What)
 		auto, by := !slices.Contains(m.Options, "noauto"), ""
 		if slices.Contains(m.Options, "x-systemd.automount") || slices.Contains(m.Options, "comment=systemd.automount") {
 			auto = true
@@ -78,6 +104,9 @@ func (l *linter) mounts() {
 			}
 			l.all = append(l.all, Finding{s, at, other, by + "mounts " + m.What + " on " + where,
 				"the disk below " + r + ": what is written there passes DRBD by, and the peer never has it", "the DRBD device, with noauto"})
+		} else if g, ok := l.mountedBy(m.Where); ok && auto {
+			l.all = append(l.all, Finding{Danger, at, other, by + "mounts " + m.What + " on " + m.Where + " at boot",
+				fmt.Sprintf("group %q mounts its own device there on the active node; by a UUID or a label even the disk below it may be found", g), better})
 		}
 	}
 }
