@@ -123,6 +123,7 @@ func TestRules(t *testing.T) {
 		{"primary by hand", "common {", "common { startup { become-primary-on both; }", boot(), nil, "/r.conf:1:20: warning: become-primary-on both"},
 		{"primary at boot", "common {", "common { startup { become-primary-on both; }", boot("drbd.service"), nil, "/r.conf:1:20: danger: become-primary-on both (/wants/drbd.service)"},
 		{"drbd.service alone", "common {", "common {", boot("drbd.service", "drbd@r0.target"), nil, ""},
+		{"drbd.service beside the agent", "common {", "common {", boot("drbd.service"), []lint.Group{{Name: "files", Storage: true, Resources: []string{"r0", "r1"}}}, "/wants/drbd.service: warning: drbd.service begins at boot"},
 		{"promoted by systemd", "common {", "common {", boot("drbd-promote@r0.service"), nil, "/wants/drbd-promote@r0.service: danger: drbd-promote@r0.service begins at boot"},
 		{"another manager", "common {", "common {", boot("pacemaker.service"), nil, "/wants/pacemaker.service: danger: pacemaker.service begins at boot"},
 		{"a unit of a group", "common {", "common {", boot("smbd.service"), []lint.Group{{Name: "files", Units: []string{"smbd"}, Storage: true, Resources: []string{"r0", "r1"}}}, "/wants/smbd.service: danger: smbd.service of group \"files\" begins at boot"},

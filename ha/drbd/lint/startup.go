@@ -117,6 +117,8 @@ func (l *linter) units() {
 		switch {
 		case strings.HasPrefix(k.Unit, "drbd-promote@") || strings.HasPrefix(k.Unit, "drbd-services@"):
 			l.say(Danger, k.At, k.Unit+" begins at boot", "it promotes its resource, and no agent is asked", "systemctl disable "+k.Unit)
+		case k.Unit == drbdService && slices.ContainsFunc(l.in.Groups, func(g Group) bool { return g.Storage }):
+			l.say(Warning, k.At, k.Unit+" begins at boot", "it waits there for the peer, for ever unless wfc-timeout says otherwise, and takes the resources down when it ends; the agent brings its groups' up by itself", "systemctl disable "+k.Unit)
 		case slices.Contains(managers, k.Unit):
 			l.say(Danger, k.At, k.Unit+" begins at boot", "it promotes and demotes by its own mind, beside the agent", "systemctl disable "+k.Unit)
 		}
