@@ -42,7 +42,8 @@ func (a *app) safeDRBD(ctx context.Context, spec ha.Spec, file string) error {
 	return unsafe
 }
 
-// unsafeToRun is the error of a program that does not start for it.
+// unsafeToRun is the error of a program that does not start for it: like a bad kvmha.toml it gets no better by trying again, and a service manager that
+// is told so (exit code 2) does not.
 func unsafeToRun(act string, err error) error {
 	unsafe, ok := errors.AsType[*ha.UnsafeError](err)
 	if !ok {
@@ -50,7 +51,7 @@ func unsafeToRun(act string, err error) error {
 	}
 	errs := make([]error, len(unsafe.Why))
 	for i, why := range unsafe.Why {
-		errs[i] = cli.Refused(unsafe.Hint(), "cannot %s the agent: %w", act, why)
+		errs[i] = cli.Usage(unsafe.Hint(), "cannot %s the agent: %w", act, why)
 	}
 	return errors.Join(errs...)
 }

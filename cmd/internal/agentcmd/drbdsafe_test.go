@@ -58,7 +58,7 @@ func TestAFileWithUnsafeStorageIsRefused(t *testing.T) {
 			if unsafe, ok := errors.AsType[*ha.UnsafeError](err2); !ok || !strings.HasPrefix(unsafe.Error(), "storage is not safe here: "+tt.want) {
 				t.Errorf("%v", err2)
 			}
-			if err := unsafeToRun("run", err2); cli.Code(err) != cli.ExitRefused || !strings.HasPrefix(err.Error(), "cannot run the agent: storage is not safe here: ") {
+			if err := unsafeToRun("run", err2); cli.Code(err) != cli.ExitUsage || !strings.HasPrefix(err.Error(), "cannot run the agent: storage is not safe here: ") {
 				t.Errorf("%v", err)
 			}
 		})

@@ -31,7 +31,8 @@ func newRun(a *app) *cobra.Command {
 file, takes the addresses of those that it is elected for, runs their units, and lets go when another
 node is better or a check fails.
 
-A file with storage is refused (exit code 3) while kvmha drbd lint finds a danger here.
+A file with a mistake is refused, and one with storage while kvmha drbd lint finds a danger here: exit code 2, upon
+which no service manager tries again.
 
 SIGTERM or SIGINT hands over what is active and ends. SIGHUP reads the file again; one with a mistake, or a
 danger, is refused. SIGUSR2 replaces the agent by the program on disk, in place. --debug logs every step too.`,

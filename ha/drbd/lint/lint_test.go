@@ -127,6 +127,7 @@ func TestRules(t *testing.T) {
 		{"promoted by systemd", "common {", "common {", boot("drbd-promote@r0.service"), nil, "/wants/drbd-promote@r0.service: danger: drbd-promote@r0.service begins at boot"},
 		{"another manager", "common {", "common {", boot("pacemaker.service"), nil, "/wants/pacemaker.service: danger: pacemaker.service begins at boot"},
 		{"a unit of a group", "common {", "common {", boot("smbd.service"), []lint.Group{{Name: "files", Units: []string{"smbd"}, Storage: true, Resources: []string{"r0", "r1"}}}, "/wants/smbd.service: danger: smbd.service of group \"files\" begins at boot"},
+		{"a socket of a unit", "common {", "common {", boot("smbd.socket", "smbd.slice", "smbd2.socket", "nmbd.socket"), []lint.Group{{Name: "files", Units: []string{"smbd", "nmbd.target"}, Storage: true, Resources: []string{"r0", "r1"}}}, "/wants/smbd.socket: danger: smbd.socket of group \"files\" begins at boot"},
 		{"a unit of an address", "common {", "common {", boot("named.service"), []lint.Group{{Name: "dns", Units: []string{"named.service"}}}, "/wants/named.service: note: named.service of group \"dns\" begins at boot"},
 		{"syncer", "resource r0 {", "resource r0 { syncer { rate 100M; use-rle; }", boot(), nil, "/r.conf:6:24: warning: rate 100M in syncer\n/r.conf:6:35: note: use-rle in syncer"},
 		{"bits", "33M", "1G", boot(), nil, "/r.conf:3:39: note: resync-rate 1G"},

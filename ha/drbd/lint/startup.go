@@ -124,7 +124,7 @@ func (l *linter) units() {
 		}
 		for _, g := range l.in.Groups {
 			for _, u := range g.Units {
-				if serviceName(u) != k.Unit {
+				if !startsUnit(k.Unit, serviceName(u)) {
 					continue
 				}
 				if g.Storage {
@@ -135,6 +135,19 @@ func (l *linter) units() {
 			}
 		}
 	}
+}
+
+// startsUnit reports that one unit is another one, or begins the service of its own name when something happens (systemd.socket(5) and its kin).
+func startsUnit(one, unit string) bool {
+	if one == unit {
+		return true
+	}
+	service, ok := strings.CutSuffix(unit, ".service")
+	name, kind := one, ""
+	if i := strings.LastIndexByte(one, '.'); i >= 0 {
+		name, kind = one[:i], one[i:]
+	}
+	return ok && name == service && slices.Contains([]string{".socket", ".timer", ".path"}, kind)
 }
 
 // serviceName completes a unit's name as systemctl does.
