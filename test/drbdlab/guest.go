@@ -142,6 +142,13 @@ func (g *Guest) PowerCut() {
 	g.cmd, g.port = nil, nil
 }
 
+// On reports whether it has power.
+func (g *Guest) On() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.cmd != nil
+}
+
 var errOff = errors.New("the guest is off")
 
 // Run implements runner.Runner inside the guest.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -11,7 +12,6 @@ import (
 	"time"
 
 	"kvmctl/internal/testenv"
-	"kvmctl/test/drbdlab/wire"
 )
 
 // pdu is a fence agent as fence-agents has them (FenceAgentAPI): its switch is the test, which is asked by a file.
@@ -41,68 +41,14 @@ func (a *Agents) power(ctx context.Context, asker, victim *Guest) error {
 	return err
 }
 
-// scribe writes numbered lines on the share, each fsynced before it says so, and keeps what was acknowledged.
-type scribe struct {
-	mu    sync.Mutex
-	acked []int
-	at    []time.Time
-	rest  string
-}
-
-func (s *scribe) Write(b []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.rest += string(b)
-	for {
-		line, rest, whole := strings.Cut(s.rest, "\n")
-		if !whole {
-			return len(b), nil
-		}
-		s.rest = rest
-		if n, err := strconv.Atoi(line); err == nil {
-			s.acked, s.at = append(s.acked, n), append(s.at, time.Now())
-		}
-	}
-}
-
-// write has a guest write until ctx ends, or the guest.
-func (s *scribe) write(ctx context.Context, g *Guest) {
-	s.mu.Lock()
-	from := 1
-	if n := len(s.acked); n > 0 {
-		from = s.acked[n-1] + 1000 // what was on its way may be there or not
-	}
-	s.mu.Unlock()
-	p, err := g.inside()
-	if err != nil {
-		return
-	}
-	script := fmt.Sprintf("i=%d; while echo $i | dd of=/srv/lines oflag=append conv=notrunc,fsync 2>/dev/null; do echo $i; i=$((i+1)); done", from)
-	_, _ = p.Exec(ctx, wire.Command{Argv: []string{"sh", "-c", script}}, s) // it ends as the test has it end
-}
-
-// lost gives what was acknowledged and is not there.
-func (s *scribe) lost(ctx context.Context, t *testing.T, g *Guest) (lost []int) {
+// kept fails the test if something that was acknowledged is not on the share of a guest.
+func (s *Scribe) kept(ctx context.Context, t *testing.T, g *Guest) {
 	t.Helper()
-	text, err := g.Sh(ctx, "cat /srv/lines")
-	if err != nil {
-		t.Fatal(err)
+	lost, err := s.Lost(ctx, g)
+	must(t, err)
+	if len(lost) > 0 {
+		t.Errorf("acknowledged and lost on %s: %v", g.Name, lost)
 	}
-	there := map[string]bool{}
-	for line := range strings.Lines(text) {
-		there[strings.TrimSpace(line)] = true
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, n := range s.acked {
-		if !there[strconv.Itoa(n)] {
-			lost = append(lost, n)
-		}
-	}
-	if len(s.acked) == 0 {
-		t.Error("nothing was ever acknowledged")
-	}
-	return lost
 }
 
 // stage is two guests with agents and a file system on r0, active on A.
@@ -201,8 +147,8 @@ func (a *Agents) says(ctx context.Context, t *testing.T, g *Guest) (role, missin
 func TestTakeoverByAFenceThatAnswers(t *testing.T) {
 	ctx := during(t, 4*time.Minute)
 	a := stage(ctx, t, "fence", true)
-	var s scribe
-	go s.write(ctx, a.A)
+	var s Scribe
+	go s.On(ctx, a.A)
 	must(t, a.A.Until(ctx, "[ $(wc -l </srv/lines) -gt 20 ]"))
 	began := time.Now()
 	a.A.PowerCut()
@@ -211,11 +157,9 @@ func TestTakeoverByAFenceThatAnswers(t *testing.T) {
 	t.Logf("active on the standby %v after the power cut", time.Since(began).Round(time.Millisecond))
 	write, stop := context.WithTimeout(ctx, 2*time.Second)
 	defer stop()
-	s.write(write, a.B)
-	if lost := s.lost(ctx, t, a.B); len(lost) > 0 {
-		t.Errorf("acknowledged and lost: %v", lost)
-	}
-	t.Logf("%d lines acknowledged, the first on the standby %v after the power cut", len(s.acked), firstAfter(s.at, began).Round(time.Millisecond))
+	s.On(write, a.B)
+	s.kept(ctx, t, a.B)
+	t.Logf("%d lines acknowledged, the first on the standby %v after the power cut", s.Acked(), s.FirstAfter(began).Round(time.Millisecond))
 	must(t, a.again(ctx, a.A))
 	must(t, a.Role(ctx, a.A, "standby"))
 	must(t, a.UpToDate(ctx))
@@ -223,26 +167,15 @@ func TestTakeoverByAFenceThatAnswers(t *testing.T) {
 	_, err := a.B.Sh(ctx, "kvmha switch varda")
 	must(t, err)
 	must(t, a.Role(ctx, a.A, "active"))
-	if lost := s.lost(ctx, t, a.A); len(lost) > 0 {
-		t.Errorf("acknowledged and lost after the way back: %v", lost)
-	}
-}
-
-func firstAfter(at []time.Time, began time.Time) time.Duration {
-	for _, t := range at {
-		if d := t.Sub(began); d > 500*time.Millisecond {
-			return d
-		}
-	}
-	return 0
+	s.kept(ctx, t, a.A)
 }
 
 // TestTakeoverByAFenceThatIsSilentWaits is the same with a fence that shares the fate of its target: it ends waiting, with the alarm and the command.
 func TestTakeoverByAFenceThatIsSilentWaits(t *testing.T) {
 	ctx := during(t, 4*time.Minute)
 	a := stage(ctx, t, "fence", true)
-	var s scribe
-	go s.write(ctx, a.A)
+	var s Scribe
+	go s.On(ctx, a.A)
 	must(t, a.A.Until(ctx, "[ $(wc -l </srv/lines) -gt 20 ]"))
 	a.A.PowerCut()
 	must(t, a.B.Until(ctx, "[ -e /run/pdu.asked ]"))
@@ -257,9 +190,7 @@ func TestTakeoverByAFenceThatIsSilentWaits(t *testing.T) {
 	_, err := a.B.Sh(ctx, "kvmha confirm-dead varda varda2 --yes")
 	must(t, err)
 	must(t, a.Role(ctx, a.B, "active"))
-	if lost := s.lost(ctx, t, a.B); len(lost) > 0 {
-		t.Errorf("acknowledged and lost: %v", lost)
-	}
+	s.kept(ctx, t, a.B)
 }
 
 // TestStaggeredPowerLoss is the seed's own story: the primary goes off, the standby takes over 30 s later, the standby goes off, the primary comes back
@@ -295,15 +226,37 @@ func TestStaggeredPowerLoss(t *testing.T) {
 	must(t, a.UpToDate(ctx))
 }
 
+// TestStaggeredPowerLossInRandomOrder has the power go and come in orders that nobody thought of. KVMHA_TEST_SEED gives them again.
+func TestStaggeredPowerLossInRandomOrder(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	if text := os.Getenv("KVMHA_TEST_SEED"); text != "" {
+		n, err := strconv.ParseUint(text, 10, 64)
+		must(t, err)
+		seed = n
+	}
+	t.Logf("KVMHA_TEST_SEED=%d", seed)
+	ctx := during(t, 8*time.Minute)
+	a := stage(ctx, t, "arbiter", false)
+	for i := range uint64(4) {
+		began := time.Now()
+		one, cancel := context.WithTimeout(ctx, 3*time.Minute)
+		err := a.Staggered(one, seed+i, a.again, func(format string, args ...any) {
+			t.Logf("%d: %5.1fs "+format, append([]any{i, time.Since(began).Seconds()}, args...)...)
+		})
+		cancel()
+		must(t, err)
+	}
+}
+
 // TestPartitionUnderWriteLoad has both networks swallow everything while both would write. The active node's writes freeze until it may go on: under a name at once, and
 // the other one waits. When the cables are back the standby is resynced, and nothing is lost.
 func TestPartitionUnderWriteLoad(t *testing.T) {
 	ctx := during(t, 4*time.Minute)
 	a := stage(ctx, t, "varda2", false)
-	var s scribe
+	var s Scribe
 	write, stop := context.WithCancel(ctx)
 	var writing sync.WaitGroup
-	writing.Go(func() { s.write(write, a.A) })
+	writing.Go(func() { s.On(write, a.A) })
 	must(t, a.A.Until(ctx, "[ $(wc -l </srv/lines) -gt 20 ]"))
 	for nic := range 2 {
 		must(t, a.Pass(nic, false))
@@ -325,9 +278,7 @@ func TestPartitionUnderWriteLoad(t *testing.T) {
 	_, err = a.A.Sh(ctx, "kvmha switch varda")
 	must(t, err)
 	must(t, a.Role(ctx, a.B, "active"))
-	if lost := s.lost(ctx, t, a.B); len(lost) > 0 {
-		t.Errorf("acknowledged and lost: %v", lost)
-	}
+	s.kept(ctx, t, a.B)
 }
 
 // TestAFrozenPrimaryThatThaws stops the whole primary; its fence kills it, as the host of a guest does for certain, or it thaws before: then it has lost
@@ -335,10 +286,10 @@ func TestPartitionUnderWriteLoad(t *testing.T) {
 func TestAFrozenPrimaryThatThaws(t *testing.T) {
 	ctx := during(t, 4*time.Minute)
 	a := stage(ctx, t, "fence", true)
-	var s scribe
+	var s Scribe
 	write, stop := context.WithCancel(ctx)
 	var writing sync.WaitGroup
-	writing.Go(func() { s.write(write, a.A) })
+	writing.Go(func() { s.On(write, a.A) })
 	must(t, a.A.Until(ctx, "[ $(wc -l </srv/lines) -gt 20 ]"))
 	must(t, a.A.Freeze(ctx))
 	must(t, a.B.Until(ctx, "[ -e /run/pdu.asked ]")) // and the fence is silent
@@ -347,9 +298,7 @@ func TestAFrozenPrimaryThatThaws(t *testing.T) {
 	must(t, a.UpToDate(ctx))
 	stop()
 	writing.Wait()
-	if lost := s.lost(ctx, t, a.A); len(lost) > 0 {
-		t.Errorf("acknowledged and lost: %v", lost)
-	}
+	s.kept(ctx, t, a.A)
 	if out, err := a.B.Sh(ctx, "cat /proc/drbd"); err != nil || strings.Contains(out, "ro:Primary/Primary") || bytes.Contains([]byte(out), []byte("StandAlone")) {
 		t.Errorf("%v\n%s", err, out)
 	}
@@ -360,9 +309,9 @@ func TestAFrozenPrimaryThatThaws(t *testing.T) {
 func TestAFrozenPrimaryThatThawsTooLate(t *testing.T) {
 	ctx := during(t, 4*time.Minute)
 	a := stage(ctx, t, "arbiter", false)
-	var s scribe
+	var s Scribe
 	var writing sync.WaitGroup
-	writing.Go(func() { s.write(ctx, a.A) })
+	writing.Go(func() { s.On(ctx, a.A) })
 	must(t, a.A.Until(ctx, "[ $(wc -l </srv/lines) -gt 20 ]"))
 	must(t, a.A.Freeze(ctx))
 	must(t, a.Role(ctx, a.B, "active"))
@@ -370,16 +319,12 @@ func TestAFrozenPrimaryThatThawsTooLate(t *testing.T) {
 	writing.Wait() // its writer ends by an error
 	write, stop := context.WithTimeout(ctx, 2*time.Second)
 	defer stop()
-	s.write(write, a.B)
+	s.On(write, a.B)
 	must(t, a.Role(ctx, a.A, "standby"))
 	must(t, a.UpToDate(ctx))
-	if lost := s.lost(ctx, t, a.B); len(lost) > 0 {
-		t.Errorf("acknowledged and lost: %v", lost)
-	}
+	s.kept(ctx, t, a.B)
 	_, err := a.B.Sh(ctx, "kvmha switch varda")
 	must(t, err)
 	must(t, a.Role(ctx, a.A, "active"))
-	if lost := s.lost(ctx, t, a.A); len(lost) > 0 {
-		t.Errorf("acknowledged and lost after the way back: %v", lost)
-	}
+	s.kept(ctx, t, a.A)
 }
