@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help deps build check test e2e demo demo-ha bench bench-ha install uninstall man clean
+.PHONY: help deps build check test e2e demo demo-ha bench bench-ha bench-drbd install uninstall man clean
 
 PREFIX  ?= /usr/local
 DESTDIR ?=
@@ -72,6 +72,11 @@ bench-ha: ## measure kvmha against ucarp and keepalived (about twenty minutes)
 	@contrib/deps.sh bench-ha
 	@$(MAKE) --no-print-directory build
 	go run ./test/benchha
+
+bench-drbd: ## measure fail-over of storage against keepalived and Pacemaker (less than half an hour)
+	@contrib/deps.sh bench-drbd
+	@$(MAKE) --no-print-directory build
+	go run ./test/benchdrbd
 
 install: ## install into $(DESTDIR)$(PREFIX): programs, manual, units, init scripts, completions, reference files
 	@test -x $(BIN)/kvmctl -a -x $(BIN)/kvmha || $(MAKE) --no-print-directory build

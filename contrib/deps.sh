@@ -1,6 +1,6 @@
 #!/bin/bash
 # Installs what building, testing, the demo or the benchmark needs and this machine lacks; says so first. With nothing
-# missing it does nothing, in a few milliseconds. Usage: contrib/deps.sh [bench|bench-ha|e2e]
+# missing it does nothing, in a few milliseconds. Usage: contrib/deps.sh [bench|bench-ha|bench-drbd|e2e]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -72,6 +72,9 @@ if [[ ${1-} == bench-ha ]]; then
 	need_program named bind9 # runs beside the groups
 	need_file openssh-server /usr/sbin/sshd # rsync over it is what config sync is measured against
 	need_program ssh openssh-client # likewise
+fi
+if [[ ${1-} == bench-drbd ]]; then
+	need_program mmdebstrap mmdebstrap # a Debian with keepalived and Pacemaker for the guests; neither is installed here
 fi
 need_program mandoc mandoc # checks the manual
 if [[ ${1-} == e2e ]]; then

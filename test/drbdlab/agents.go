@@ -54,11 +54,23 @@ func NewAgents(ctx context.Context, alone string) (*Agents, error) {
 	}
 	program, err := Binary(ctx, dir)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	l, err := New(ctx, map[string][]byte{"/bin/kvmha": program})
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return &Agents{Lab: l, Alone: alone, keys: dir}, nil
+}
+
+// AgentsIn is a lab that has the kvmha in the file program among its own already.
+func AgentsIn(l *Lab, program, alone string) (*Agents, error) {
+	dir, err := os.MkdirTemp("", "drbdkeys")
+	if err != nil {
+		return nil, fmt.Errorf("make keys for a lab: %w", err)
+	}
+	if err := os.Symlink(program, filepath.Join(dir, "kvmha")); err != nil { // a witness is run of it
+		return nil, fmt.Errorf("make keys for a lab: %w", errors.Join(err, os.RemoveAll(dir)))
 	}
 	return &Agents{Lab: l, Alone: alone, keys: dir}, nil
 }

@@ -2,12 +2,14 @@ package drbdlab
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -48,8 +50,8 @@ func (g *Guest) Console() string {
 // path is a file of the guest's run.
 func (g *Guest) path(what string) string { return filepath.Join(g.dir, g.Name+"."+what) }
 
-// newGuest says how a guest is run; cables are the sockets of its NICs and of their other ends.
-func newGuest(dir, name, initrd string, images guest.Images, cables [][2]string, mac byte) (*Guest, error) {
+// newGuest says how a guest is run; nets are its NICs' -netdev, without an id.
+func newGuest(dir, name, initrd string, images guest.Images, o Options, nets []string, mac byte) (*Guest, error) {
 	g := &Guest{Name: name, dir: dir}
 	for path, size := range map[string]int64{g.Disk(): DiskSize, g.path("state"): stateSize} {
 		disk, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
@@ -61,21 +63,24 @@ func newGuest(dir, name, initrd string, images guest.Images, cables [][2]string,
 		}
 	}
 	words := guest.Cmdline + " host=" + name
-	for i := range cables {
+	for i := range nets {
 		words += fmt.Sprintf(" ip%s=10.%d.0.%d/24", map[bool]string{true: fmt.Sprint(i)}[i > 0], 90+i, mac)
 	}
-	words += fmt.Sprintf(" ip%d=10.92.0.15/24", len(cables)) // to the machine that runs the test
+	words += fmt.Sprintf(" ip%d=10.92.0.15/24", len(nets)) // to the machine that runs the test
 	g.argv = []string{
-		"-accel", "tcg,tb-size=128", "-machine", "q35", "-m", "256", "-nodefaults", "-display", "none", "-no-reboot", "-name", name,
+		"-accel", "tcg,tb-size=128", "-machine", "q35", "-m", strconv.Itoa(cmp.Or(o.Memory, 256)), "-nodefaults", "-display", "none", "-no-reboot", "-name", name,
 		"-serial", "file:" + g.path("console"), "-kernel", images.Kernel, "-initrd", initrd, "-append", words + " panic=1",
 		"-qmp", "unix:" + g.path("qmp") + ",server=on,wait=off",
 		"-device", "virtio-serial-pci", "-chardev", "socket,id=lab,server=on,wait=off,path=" + g.path("lab"), "-device", "virtserialport,chardev=lab,name=lab",
 		"-drive", "if=none,id=d0,format=raw,cache=writeback,file=" + g.Disk(), "-device", "virtio-blk-pci,drive=d0",
 		"-drive", "if=none,id=d1,format=raw,cache=writeback,file=" + g.path("state"), "-device", "virtio-blk-pci,drive=d1",
 	}
-	for i, c := range cables {
+	if o.Image != "" {
+		g.argv = append(g.argv, "-drive", "if=none,id=d2,format=raw,snapshot=on,file="+o.Image, "-device", "virtio-blk-pci,drive=d2")
+	}
+	for i, n := range nets {
 		g.argv = append(g.argv,
-			"-netdev", fmt.Sprintf("dgram,id=n%d,local.type=unix,local.path=%s,remote.type=unix,remote.path=%s", i, c[0], c[1]),
+			"-netdev", fmt.Sprintf("%s,id=n%d", n, i),
 			"-device", fmt.Sprintf("virtio-net-pci,id=nic%d,netdev=n%d,mac=52:54:00:90:%02x:%02x", i, i, i, mac))
 	}
 	g.argv = append(g.argv, "-netdev", "user,id=host,net=10.92.0.0/24,host="+Outside, "-device", fmt.Sprintf("virtio-net-pci,netdev=host,mac=52:54:00:90:99:%02x", mac))

@@ -28,8 +28,21 @@ type Lab struct {
 	dir  string
 }
 
+// Options are what a lab may have beyond the plain one.
+type Options struct {
+	Files  map[string][]byte // put into both guests, by their path there
+	Memory int               // of each guest, in MiB; 0: 256
+	Image  string            // a raw disk image that both see as /dev/vdc, and may write to until their power goes; "": none
+	TAPs   [2]string         // eth0 of A and of B is this TAP, which is there, instead of a cable between them
+}
+
 // New boots a lab. files are put into both guests beside what a lab has, by their path there. Close ends it.
-func New(ctx context.Context, files map[string][]byte) (lab *Lab, err error) {
+func New(ctx context.Context, files map[string][]byte) (*Lab, error) {
+	return NewWith(ctx, Options{Files: files})
+}
+
+// NewWith is New with more to choose.
+func NewWith(ctx context.Context, o Options) (lab *Lab, err error) {
 	images, err := guest.Storage(ctx, guest.DefaultDir())
 	if err != nil {
 		return nil, err
@@ -44,15 +57,23 @@ func New(ctx context.Context, files map[string][]byte) (lab *Lab, err error) {
 			l.Close()
 		}
 	}()
-	initrd, err := initrdWith(ctx, dir, images.Initrd, "/dev/virtio-ports/lab", files)
+	initrd, err := initrdWith(ctx, dir, images.Initrd, "/dev/virtio-ports/lab", o.Files)
 	if err != nil {
 		return nil, err
 	}
-	cable := l.cable
-	if l.A, err = newGuest(dir, Physical, initrd, images, [][2]string{{cable(0, "a"), cable(0, "b")}, {cable(1, "a"), cable(1, "b")}}, 1); err != nil {
+	cable := func(nic int, own, other string) string {
+		return fmt.Sprintf("dgram,local.type=unix,local.path=%s,remote.type=unix,remote.path=%s", l.cable(nic, own), l.cable(nic, other))
+	}
+	nets := [2][]string{{cable(0, "a", "b"), cable(1, "a", "b")}, {cable(0, "b", "a"), cable(1, "b", "a")}}
+	for i, tap := range o.TAPs {
+		if tap != "" {
+			nets[i][0] = "tap,script=no,downscript=no,ifname=" + tap
+		}
+	}
+	if l.A, err = newGuest(dir, Physical, initrd, images, o, nets[0], 1); err != nil {
 		return nil, err
 	}
-	if l.B, err = newGuest(dir, Standby, initrd, images, [][2]string{{cable(0, "b"), cable(0, "a")}, {cable(1, "b"), cable(1, "a")}}, 2); err != nil {
+	if l.B, err = newGuest(dir, Standby, initrd, images, o, nets[1], 2); err != nil {
 		return nil, err
 	}
 	if err = both(func(g *Guest) error { return g.Boot(ctx) }, l.A, l.B); err != nil {

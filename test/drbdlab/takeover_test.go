@@ -14,23 +14,6 @@ import (
 	"kvmctl/internal/testenv"
 )
 
-// pdu is a fence agent as fence-agents has them (FenceAgentAPI): its switch is the test, which is asked by a file.
-const pdu = `#!/bin/sh
-while read -r line; do case $line in action=*) action=${line#action=} ;; esac; done
-case $action in
-off) : >/run/pdu.asked; while ! [ -e /run/pdu.off ]; do sleep 0.05; done; echo "Success: Powered OFF"; exit 0 ;;
-status) [ -e /run/pdu.off ] && { echo "Status: OFF"; exit 2; }; echo "Status: ON"; exit 0 ;;
-metadata) echo '<?xml version="1.0" ?><resource-agent name="pdu"><parameters><parameter name="plug"/><parameter name="action"/></parameters></resource-agent>'; exit 0 ;;
-esac
-exit 1
-`
-
-// withPDU adds the fence to both files.
-func (a *Agents) withPDU() {
-	a.Fence = "[fence.pdu]\ntype = \"exec\"\nagent = \"/bin/pdu\"\nparameters = [\"plug=1\"]\ntimeout = \"15s\"\n"
-	a.Lines = "fence = \"pdu\"\nfence_after = \"1s\"\n"
-}
-
 // power is a PDU that answers: it cuts the power of victim when asker's agent has asked.
 func (a *Agents) power(ctx context.Context, asker, victim *Guest) error {
 	if err := asker.Until(ctx, "[ -e /run/pdu.asked ]"); err != nil {
@@ -70,7 +53,7 @@ func stage(ctx context.Context, t *testing.T, alone string, pdus bool) *Agents {
 		a.Close()
 	})
 	if pdus {
-		a.withPDU()
+		a.WithPDU()
 	}
 	if alone == "arbiter" {
 		must(t, a.StartWitness(ctx))
@@ -103,7 +86,7 @@ func (a *Agents) begin(ctx context.Context, g *Guest) error {
 	if err := a.Prepare(ctx, g); err != nil {
 		return err
 	}
-	if err := g.Put(ctx, "/bin/pdu", []byte(pdu), 0o755); err != nil {
+	if err := g.Put(ctx, "/bin/pdu", []byte(PDU), 0o755); err != nil {
 		return err
 	}
 	return a.Start(ctx, g)
