@@ -34,9 +34,9 @@ func about() string {
 	b.WriteString(`Share an address with another node, and run what belongs to it on one of them.
 
 Two nodes run an agent each, or one of them ucarp or a BSD's CARP. A group in /etc/kvmha.toml is what must
-be active on exactly one: addresses, and the units behind them. The agent elects by CARP, starts the
-units before it takes the address, and lets go of the address before it stops them. An address has a
-lifetime in the kernel: an agent that dies or hangs loses it by itself.
+be active on exactly one: addresses, DRBD storage, and the units behind them. The agent elects by CARP or
+heartbeats, starts the units before it takes the address, and lets go of the address before it stops them.
+An address has a lifetime in the kernel: an agent that dies or hangs loses it by itself.
 
 Exit codes:
 `)

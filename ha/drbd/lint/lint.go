@@ -100,7 +100,7 @@ const most = 50
 // Lint judges, the worst first; of equals, in the order of the rules and of the files.
 func Lint(in Input) []Finding {
 	l := &linter{in: in, said: map[Finding]bool{}}
-	for _, rule := range []func(){l.refused, l.policies, l.storage, l.secrets, l.startup, l.rates, l.hosts, l.twice, l.mounts, l.groups, l.orphans, l.programs, l.units, l.watchdog, l.differ} {
+	for _, rule := range []func(){l.refused, l.policies, l.storage, l.secrets, l.startup, l.rates, l.slips, l.hosts, l.twice, l.mounts, l.groups, l.orphans, l.programs, l.units, l.watchdog, l.differ} {
 		before := len(l.all)
 		rule()
 		l.all = append(l.all[:before], cut(l.all[before:])...)
