@@ -56,14 +56,33 @@ func (k *Keeper) Acquire(ctx context.Context) (by right.Kind, err error) {
 		if lost := k.lostNow(); lost != "" {
 			return "", &RefusedError{lost + ": this node may not", ""}
 		}
-		sleep(ctx, askAtMost)
+		wait := again(tried)
+		sleep(ctx, min(wait, askAtMost))
 		select {
 		case <-ctx.Done():
 			return "", &RefusedError{fmt.Sprintf("%s: %v", v.Why, tried), v.Override}
 		case <-changed:
-		case <-time.After(askAgain):
+		case <-time.After(max(0, wait-askAtMost)):
 		}
 	}
+}
+
+// again is how long to wait until all are asked again: not beyond the moment at which the fence may be asked.
+func again(tried error) time.Duration {
+	if soon, ok := errors.AsType[*tooSoonError](tried); ok {
+		return min(soon.left, askAgain)
+	}
+	return askAgain
+}
+
+// tooSoonError says that the peer was not silent for long enough to be fenced.
+type tooSoonError struct {
+	peer       string
+	wait, left time.Duration // in all, and from now
+}
+
+func (e *tooSoonError) Error() string {
+	return fmt.Sprintf("%s is silent for less than %v: it is not fenced yet", e.peer, e.wait)
 }
 
 // together reports whether DRBD is connected: then it knows by itself who is active.
@@ -187,8 +206,11 @@ func (k *Keeper) silentLongEnough() error {
 		return nil
 	case k.beats.Alive:
 		return fmt.Errorf("%s is heard: it is not fenced", k.Config.Peer)
-	case k.beats.Since.IsZero() || k.Now().Sub(k.beats.Since) < wait:
-		return fmt.Errorf("%s is silent for less than %v: it is not fenced yet", k.Config.Peer, wait)
+	case k.beats.Since.IsZero():
+		return &tooSoonError{k.Config.Peer, wait, wait}
+	}
+	if left := wait - k.Now().Sub(k.beats.Since); left > 0 {
+		return &tooSoonError{k.Config.Peer, wait, left}
 	}
 	return nil
 }

@@ -137,11 +137,12 @@ func TestWhoseFenceAnswersGoesOn(t *testing.T) {
 		l.partition(true)
 		began := time.Now()
 		l.fence[1] = nil
+		l.nodes[1].FenceAfter = 2730 * time.Millisecond // no multiple of what is between two rounds
 		if err := primary(t, l.nodes[1], 30*time.Second); err != nil {
 			t.Fatal(err)
 		}
-		if took := time.Since(began); took < 5*time.Second || took > 6*time.Second {
-			t.Errorf("the standby has fenced after %v, want 3 s and 2 s more", took)
+		if took, want := time.Since(began), 4730*time.Millisecond; took < want || took > want+10*time.Millisecond {
+			t.Errorf("the standby has fenced after %v, want %v: 2 s after the active one would, and at once then", took, want)
 		}
 		if !l.nodes[0].off {
 			t.Error("the other one runs")
