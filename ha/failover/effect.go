@@ -122,6 +122,7 @@ const (
 	AboutSync                         // configuration of the active node could not be copied here
 	AboutDisk                         // a DRBD resource has failed
 	AboutStandAlone                   // a DRBD resource is StandAlone
+	AboutFrozen                       // writes to a DRBD resource stand still
 )
 
 // Reply answers a person's wish.

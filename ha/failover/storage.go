@@ -29,6 +29,8 @@ type Disk struct {
 	Syncing      bool // a resync is under way, in whichever direction
 	PeerUpToDate bool
 	Why          string // what an admin can act on; empty: nothing is wrong
+	Frozen       string // why writes stand still, where they do so for long; empty: they do not
+	Command      string // of Frozen: what a person may type; empty: nothing
 }
 
 // DiskState sums a resource up.
@@ -122,6 +124,11 @@ func (m *Machine) diskTold(in Disk) {
 		m.clear(AboutStandAlone, in.Name)
 	} else {
 		m.raise(AboutStandAlone, in.Name, ResolveCommand(in), in.standAlone(), "the group is moved by nobody until it is mended")
+	}
+	if in.Frozen == "" {
+		m.clear(AboutFrozen, in.Name)
+	} else {
+		m.raise(AboutFrozen, in.Name, in.Command, "writes to resource "+in.Name+" stand still: "+in.Frozen, "they lose nothing, and go on when the peer is back or somebody lets them")
 	}
 	if in.State == DiskFailed {
 		if m.role != Active { // there heal says what becomes of it
@@ -378,6 +385,9 @@ func (d Disk) String() string {
 	}
 	if d.PeerUpToDate {
 		s += ", peer up to date"
+	}
+	if d.Frozen != "" {
+		s += ", writes stand still"
 	}
 	return because(s, d.Why)
 }

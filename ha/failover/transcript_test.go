@@ -195,7 +195,7 @@ func (b *bench) command(line string, answers *[]string) error {
 			}
 			b.tell(PeerActive{By: "10.2.0.2"})
 		}
-	case "disk": // disk <resource> <state> [apart=CAUSE] [resync] [peer-up-to-date] [why…]
+	case "disk": // disk <resource> <state> [apart=CAUSE] [resync] [peer-up-to-date] [why… | frozen why…]
 		d := Disk{Name: arg(1), State: DiskState(slices.Index(diskNames, strings.ReplaceAll(arg(2), "-", " ")))}
 		n := 3
 		for ; n < len(words); n++ {
@@ -205,6 +205,9 @@ func (b *bench) command(line string, answers *[]string) error {
 				d.Syncing = true
 			} else if arg(n) == "peer-up-to-date" {
 				d.PeerUpToDate = true
+			} else if arg(n) == "frozen" {
+				d.Frozen, d.Command, n = rest(n+1), "kvmha confirm-dead web", len(words)
+				break
 			} else {
 				break
 			}

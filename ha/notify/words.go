@@ -25,6 +25,9 @@ var headlines = map[ha.Language]map[string][3]string{
 		"misconfigured": {"the other side is configured differently", "the other side is still configured differently", "both sides agree again"},
 		"flapping":      {"moves too often to mail each time", "still moves too often", "is calm again"},
 		"sync":          {"the configuration %s cannot be copied here", "the configuration %s still cannot be copied here", "the configuration %s is copied here again"},
+		"disk":          {"the DRBD resource %s has failed", "the DRBD resource %s is still down", "the DRBD resource %s is well again"},
+		"standalone":    {"the DRBD resource %s has parted from its peer", "the DRBD resource %s is still parted from its peer", "the DRBD resource %s has its peer again"},
+		"frozen":        {"writes to %s stand still", "writes to %s still stand still", "writes to %s go on"},
 		"test":          {"a test of kvmha's voices", "", ""},
 	},
 	ha.French: {
@@ -39,6 +42,9 @@ var headlines = map[ha.Language]map[string][3]string{
 		"misconfigured": {"l'autre côté est configuré autrement", "l'autre côté est toujours configuré autrement", "les deux côtés sont de nouveau d'accord"},
 		"flapping":      {"change de place trop souvent pour un courriel à chaque fois", "change toujours trop souvent de place", "est de nouveau calme"},
 		"sync":          {"la configuration %s ne peut être copiée ici", "la configuration %s ne peut toujours pas être copiée ici", "la configuration %s est de nouveau copiée ici"},
+		"disk":          {"la ressource DRBD %s est en panne", "la ressource DRBD %s est toujours en panne", "la ressource DRBD %s est de nouveau en état"},
+		"standalone":    {"la ressource DRBD %s s'est séparée de son pair", "la ressource DRBD %s est toujours séparée de son pair", "la ressource DRBD %s a retrouvé son pair"},
+		"frozen":        {"les écritures sur %s sont suspendues", "les écritures sur %s sont toujours suspendues", "les écritures sur %s reprennent"},
 		"test":          {"un essai des alertes de kvmha", "", ""},
 	},
 }

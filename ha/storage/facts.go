@@ -11,8 +11,10 @@ import (
 
 // tell has the group's machine know what is new, and wakes whoever waits for a change.
 func (k *Keeper) tell() {
+	k.telling.Lock() // what is told last is what is so
+	defer k.telling.Unlock()
 	k.mu.Lock()
-	k.abandonSoon()
+	k.noteFrozen()
 	var news []failover.Input
 	for _, name := range k.Resources {
 		if !k.seen {
@@ -20,6 +22,7 @@ func (k *Keeper) tell() {
 		}
 		r, configured := k.disks[name]
 		d := diskOf(name, r, configured, k.split[name])
+		k.standsStill(&d, r)
 		if before, ok := k.told[name]; !ok || before != d {
 			k.told[name] = d
 			news = append(news, d)

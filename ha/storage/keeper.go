@@ -31,7 +31,8 @@ type Disks interface {
 	Primary(ctx context.Context, resource string) error
 	Secondary(ctx context.Context, resource string) error // verified; one that is not configured is none
 	Outdate(ctx context.Context, resource string) error
-	Abandon(ctx context.Context, resource string) error // frozen writes fail, and the disk is let go of
+	Abandon(ctx context.Context, resource string) error  // frozen writes fail, and the disk is let go of
+	ResumeIO(ctx context.Context, resource string) error // frozen writes go on
 }
 
 // Mounts mounts and unmounts the group's file systems, by their directories.
@@ -97,11 +98,12 @@ type Keeper struct {
 	Config
 	World
 
-	nudge chan struct{} // greet now
-	news  chan struct{} // tell what is new
-	own   sync.Mutex    // held while a record is written, and what follows from it is done
-	doom  chan struct{} // frozen writes are to fail
-	ask   chan struct{} // a token: whoever asks for the right holds it
+	nudge   chan struct{} // greet now
+	news    chan struct{} // tell what is new
+	telling sync.Mutex
+	own     sync.Mutex    // held while a record is written, and what follows from it is done
+	cold    chan struct{} // writes stand still
+	ask     chan struct{} // a token: whoever asks for the right holds it
 
 	mu       sync.Mutex
 	record   right.Record
@@ -121,8 +123,9 @@ type Keeper struct {
 	beats    Pulse
 	licence  right.Licence
 	inFlight arbiter.ID
-	number   uint64 // that inFlight asks for
-	lost     string // who has the right, when it was refused to an active node
+	number   uint64    // that inFlight asks for
+	lost     string    // who has the right, when it was refused to an active node
+	frozenAt time.Time // zero: no writes stand still
 	told     map[string]failover.Disk
 	toldOf   failover.Right
 	wakes    map[chan struct{}]bool // whoever waits for something to change
@@ -141,7 +144,7 @@ type Pulse struct {
 
 // New makes a group's keeper, with the record as it is on the disk. It starts nothing.
 func New(c Config, w World) *Keeper {
-	k := &Keeper{Config: c, World: w, nudge: make(chan struct{}, 1), news: make(chan struct{}, 1), ask: make(chan struct{}, 1), doom: make(chan struct{}, 1), disks: map[string]drbd.Resource{}, split: map[string]Apart{},
+	k := &Keeper{Config: c, World: w, nudge: make(chan struct{}, 1), news: make(chan struct{}, 1), ask: make(chan struct{}, 1), cold: make(chan struct{}, 1), disks: map[string]drbd.Resource{}, split: map[string]Apart{},
 		told: map[string]failover.Disk{}, wakes: map[chan struct{}]bool{}}
 	k.record, k.damaged = w.Records.Read(c.Group)
 	return k
@@ -153,7 +156,7 @@ func (k *Keeper) Run(ctx context.Context) {
 	defer all.Wait()
 	all.Go(func() { k.watch(ctx) })
 	all.Go(func() { k.greet(ctx) })
-	all.Go(func() { k.abandon(ctx) })
+	all.Go(func() { k.mindFrozen(ctx) })
 	for {
 		select {
 		case <-ctx.Done():

@@ -25,7 +25,8 @@ type lab struct {
 	link  bool // DRBD's
 	lan   bool // the peer channel's
 	fence map[int]error
-	lies  bool // the fence: it kills nobody
+	lies  bool    // the fence: it kills nobody
+	mute  [2]bool // neither fence nor arbiter is reached from there
 	won   arbiter.Record
 	wins  bool // the arbiter answers
 }
@@ -190,6 +191,18 @@ func (n *labNode) Abandon(context.Context, string) error {
 	return nil
 }
 
+// ResumeIO has what is frozen go on.
+func (n *labNode) ResumeIO(context.Context, string) error {
+	n.lab.mu.Lock()
+	if n.frozen && n.record.State != right.Alone {
+		n.lab.t.Errorf("%s writes on without a record of it", n.name)
+	}
+	n.frozen = false
+	n.lab.mu.Unlock()
+	n.lab.changed()
+	return nil
+}
+
 var errDown = errors.New("nobody answers")
 
 func (n *labNode) reached() bool {
@@ -221,9 +234,12 @@ func (n *labNode) Fence(_ context.Context, _, node string, _ arbiter.ID) error {
 	}
 	n.lab.mu.Lock()
 	err, answers := n.lab.fence[n.i]
-	lies := n.lab.lies
+	lies, mute := n.lab.lies, n.lab.mute[n.i]
 	n.lab.mu.Unlock()
-	if lies {
+	switch {
+	case mute:
+		return errDown
+	case lies:
 		return nil
 	}
 	if !answers {
@@ -239,7 +255,7 @@ func (n *labNode) Fence(_ context.Context, _, node string, _ arbiter.ID) error {
 func (n *labNode) Ask(_ context.Context, r arbiter.Request) (arbiter.Record, error) {
 	n.lab.mu.Lock()
 	defer n.lab.mu.Unlock()
-	if !n.lab.wins {
+	if !n.lab.wins || n.lab.mute[n.i] {
 		return arbiter.Record{}, errDown
 	}
 	if n.lab.won.Group == "" {
@@ -270,6 +286,19 @@ func (n *labNode) rightNow() failover.Right {
 		}
 	}
 	return failover.Right{}
+}
+
+// diskNow is what it was told last of the disk.
+func (n *labNode) diskNow() failover.Disk {
+	synctest.Wait()
+	n.lab.mu.Lock()
+	defer n.lab.mu.Unlock()
+	for _, in := range slices.Backward(n.told) {
+		if d, ok := in.(failover.Disk); ok {
+			return d
+		}
+	}
+	return failover.Disk{}
 }
 
 func (n *labNode) recordNow() string { return n.Standing().Record }

@@ -311,3 +311,32 @@ func TestAFrozenPrimaryThatThawsTooLate(t *testing.T) {
 	must(t, a.Role(ctx, a.A, "active"))
 	s.kept(ctx, t, a.A)
 }
+
+// TestFrozenWritesGoOnWhenTheArbiterIsBack cuts the standby's power while the arbiter is away. The writes stand still, which is told; they go on as soon as the
+// arbiter says so, although DRBD does not ask again.
+func TestFrozenWritesGoOnWhenTheArbiterIsBack(t *testing.T) {
+	ctx := during(t, 4*time.Minute)
+	a := stage(ctx, t, "arbiter", false)
+	var s Scribe
+	write, stop := context.WithCancel(ctx)
+	var writing sync.WaitGroup
+	writing.Go(func() { s.On(write, a.A) })
+	must(t, a.A.Until(ctx, "[ $(wc -l </srv/lines) -gt 20 ]"))
+	a.StopWitness()
+	a.B.PowerCut()
+	must(t, a.A.Until(ctx, "kvmha status varda | grep -q 'alarm: frozen'"))
+	must(t, a.A.Until(ctx, "grep -q 'verb=fence-peer.*exit=1' /var/log/kvmha.log"))
+	before := s.Acked()
+	must(t, a.StartWitness(ctx))
+	for s.Acked() < before+20 {
+		must(t, ctx.Err())
+		time.Sleep(50 * time.Millisecond)
+	}
+	must(t, a.A.Until(ctx, "! kvmha status varda | grep -q 'alarm: frozen'"))
+	must(t, a.again(ctx, a.B))
+	must(t, a.Role(ctx, a.B, "standby"))
+	must(t, a.UpToDate(ctx))
+	stop()
+	writing.Wait()
+	s.kept(ctx, t, a.A)
+}
