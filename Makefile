@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help deps build check test e2e demo demo-ha bench bench-ha bench-drbd install uninstall man clean
+.PHONY: help deps build check test e2e demo demo-ha mockup bench bench-ha bench-drbd install uninstall man clean
 
 PREFIX  ?= /usr/local
 DESTDIR ?=
@@ -61,6 +61,11 @@ demo-ha: ## show kvmha beside a ucarp: a service breaks, the address moves, a ma
 	@contrib/deps.sh
 	@$(MAKE) --no-print-directory build
 	go run ./test/demoha
+
+mockup: ## the seed's site on one machine: four guests, every way in which it can break, nothing acknowledged may be lost (under an hour)
+	@contrib/deps.sh
+	@$(MAKE) --no-print-directory build
+	go run ./test/mockup -o docs/mockup.md
 
 bench: ## measure against raw QEMU and libvirt, which it installs
 	@contrib/deps.sh bench

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kvmctl/internal/flock"
+	"kvmctl/test/apart"
 )
 
 // options are what the command line says.
@@ -28,9 +29,7 @@ type options struct {
 }
 
 func main() {
-	if os.Args[0] == initName {
-		os.Exit(beInit())
-	}
+	apart.Init(giveKVM)
 	var o options
 	flag.StringVar(&o.bin, "bin", "bin/kvmctl", "the kvmctl to measure")
 	flag.StringVar(&o.out, "o", "", "write the page with method and table to this `file`")
@@ -100,7 +99,7 @@ func outside(o options) int {
 	if err := os.Chmod(root, 0o755); err != nil { // a guest's uid must get through to its pidfile
 		return fail(err)
 	}
-	code, err := enter(ctx, root)
+	code, err := apart.Run(ctx, append([]string{"-inside", root}, os.Args[1:]...)...)
 	if err != nil {
 		return fail(err)
 	}

@@ -57,7 +57,7 @@ func NewWith(ctx context.Context, o Options) (lab *Lab, err error) {
 			l.Close()
 		}
 	}()
-	initrd, err := initrdWith(ctx, dir, images.Initrd, "/dev/virtio-ports/lab", o.Files)
+	initrd, err := Initrd(ctx, dir, images.Initrd, "/dev/virtio-ports/lab", o.Files)
 	if err != nil {
 		return nil, err
 	}
@@ -126,8 +126,9 @@ func both(f func(*Guest) error, guests ...*Guest) error {
 // inittab has the exec agent of the lab beside a shell on the console.
 const inittab = "::sysinit:/lib/storage\nttyS0::respawn:-/bin/sh\n::respawn:/lab/labexec PORT\n::ctrlaltdel:/sbin/reboot\n"
 
-// initrdWith is an initramfs with the lab's agent and some files behind a guest's own.
-func initrdWith(ctx context.Context, dir, base, port string, files map[string][]byte) (string, error) {
+// Initrd makes dir/initrd of a guest's initramfs, the lab's agent and some files by their path there, and gives its path. Connect then runs programs at
+// port, a device or an address to listen at.
+func Initrd(ctx context.Context, dir, base, port string, files map[string][]byte) (string, error) {
 	program, err := Program(ctx, "kvmctl/test/drbdlab/cmd/labexec")
 	if err != nil {
 		return "", err

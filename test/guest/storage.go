@@ -83,18 +83,37 @@ func storageInitrd(ctx context.Context, dir, release string) ([]byte, error) {
 	script := "#!/bin/sh\n# Loads what storage needs.\nfor m in " + strings.Join(order, " ") +
 		"; do\n\t[ -d \"/sys/module/$m\" ] || insmod \"/lib/modules/$m.ko\"\ndone\nmkdir -p /etc /var/lib/drbd /run/drbd /var/lock\n[ -e /etc/mtab ] || ln -s /proc/mounts /etc/mtab\n"
 	entries := append(mods.entries(), entry{name: "lib/storage", mode: typeFile | 0o755, data: []byte(script)})
-	programs, err := programEntries(ctx, s)
+	programs, err := programEntries(ctx, s, storagePrograms)
 	if err != nil {
 		return nil, err
 	}
 	return pack(append(entries, programs...))
 }
 
-// programEntries are storagePrograms in /sbin, and their libraries.
-func programEntries(ctx context.Context, s *store) (entries []entry, err error) {
+// Programs makes a part of an initramfs, to come behind another part: programs of Debian's packages, by package, in /sbin, and their libraries. The
+// packages stay in the cache directory dir.
+func Programs(ctx context.Context, dir string, programs map[string][]string) ([]byte, error) {
+	lock, err := flock.Wait(ctx, filepath.Join(dir, "lock"))
+	if err != nil {
+		return nil, fmt.Errorf("pack programs: wait for another builder in %s: %w", dir, err)
+	}
+	defer lock.Unlock()
+	s, err := openStore(filepath.Join(dir, "packages"))
+	if err != nil {
+		return nil, fmt.Errorf("pack programs: %w", err)
+	}
+	entries, err := programEntries(ctx, s, programs)
+	if err != nil {
+		return nil, fmt.Errorf("pack programs: %w", err)
+	}
+	return pack(entries)
+}
+
+// programEntries are programs, by package, in /sbin, and their libraries.
+func programEntries(ctx context.Context, s *store, wanted map[string][]string) (entries []entry, err error) {
 	var packages []string
 	binaries := map[string][]byte{}
-	for pkg, programs := range storagePrograms {
+	for pkg, programs := range wanted {
 		packages = append(packages, pkg)
 		if err := s.need(ctx, pkg); err != nil {
 			return nil, err
@@ -118,7 +137,7 @@ func programEntries(ctx context.Context, s *store) (entries []entry, err error) 
 			entries = append(entries, entry{name: at, mode: typeFile | 0o755, data: f.data})
 		}
 	}
-	if len(entries) < 3 {
+	if len(entries) < len(wanted) {
 		return nil, errors.New("the packages hold none of the programs")
 	}
 	slices.Sort(packages)
