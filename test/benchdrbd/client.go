@@ -12,7 +12,7 @@ import (
 // A client asks again after askAgain, and writes its next line after pause.
 const (
 	askAgain = 20 * time.Millisecond
-	pause    = 20 * time.Millisecond
+	pause    = 50 * time.Millisecond
 )
 
 // ack is a line that a node has said to be on its disk.

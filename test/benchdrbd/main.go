@@ -210,5 +210,8 @@ func enter(ctx context.Context, args []string) (int, error) {
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.Exited() {
 		return exit.ExitCode(), nil
 	}
-	return 1, err
+	if err != nil {
+		return 1, err
+	}
+	return 0, nil
 }

@@ -54,20 +54,13 @@ func pacemaker() *contender {
 			})
 		},
 		ready: func(ctx context.Context, s *stage, active *drbdlab.Guest) error {
-			if _, err := active.Sh(ctx, "chroot /deb crm_resource --wait --timeout 120s"); err != nil {
+			if _, err := active.Sh(ctx, "chroot /deb crm_resource --resource drbd-clone --clear 2>&1"); err != nil { // of a move before
 				return err
 			}
 			return active.Until(ctx, "chroot /deb crm_mon -1r | grep -q 'Unpromoted: \\[ "+s.other(active).Name+" \\]'")
 		},
 		move: func(ctx context.Context, s *stage, from *drbdlab.Guest) error {
-			to := s.other(from).Name
-			if _, err := from.Sh(ctx, "chroot /deb crm_resource --resource drbd-clone --move --promoted --node "+to+" 2>&1"); err != nil {
-				return err
-			}
-			if _, err := from.Sh(ctx, "chroot /deb crm_resource --wait --timeout 120s"); err != nil {
-				return err
-			}
-			_, err := from.Sh(ctx, "chroot /deb crm_resource --resource drbd-clone --clear 2>&1")
+			_, err := from.Sh(ctx, "chroot /deb crm_resource --resource drbd-clone --move --promoted --node "+s.other(from).Name+" 2>&1")
 			return err
 		},
 	}

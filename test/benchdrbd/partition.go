@@ -115,10 +115,11 @@ func (s *stage) part(apart bool) error {
 func (s *stage) account(ctx context.Context, x *parting, ofA, ofB []ack, off map[*drbdlab.Guest]bool) error {
 	all := append(append([]ack(nil), ofA...), ofB...)
 	x.acked = [2]int{len(ofA), len(ofB)}
-	files, alone := [2]string{}, 0
+	files, alone, kept := [2]string{}, 0, -1
 	for i, g := range []*drbdlab.Guest{s.A, s.B} {
 		if off[g] {
 			x.states += g.Name + ": off; "
+			kept = 1 - i
 			continue
 		}
 		state, err := g.Sh(ctx, "echo $(drbdadm cstate r0) $(drbdadm role r0) $(drbdadm dstate r0)")
@@ -129,16 +130,17 @@ func (s *stage) account(ctx context.Context, x *parting, ofA, ofB []ack, off map
 		if strings.Contains(state, "StandAlone") {
 			alone++
 		}
-		if s.facts[g].is("mounted") {
-			if files[i], err = s.file(ctx, g); err != nil {
-				return err
-			}
+		if files[i], err = s.file(ctx, g); err != nil {
+			return err
 		}
 	}
 	x.states = strings.TrimSuffix(x.states, "; ")
 	x.split = alone > 0
 	x.lost = [2]int{len(lost(all, files[1])), len(lost(all, files[0]))}
-	if !x.split { // what one serves is what there is
+	if kept >= 0 { // the other one has no data to choose
+		gone := len(lost(all, files[kept]))
+		x.split, x.lost = false, [2]int{gone, gone}
+	} else if !x.split { // DRBD has made them the same, or is about to take those of the side that serves
 		gone := min(x.lost[0], x.lost[1])
 		x.lost = [2]int{gone, gone}
 	}

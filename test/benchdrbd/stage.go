@@ -126,9 +126,14 @@ func (s *stage) close() {
 	s.Close()
 }
 
-// file reads what is served on a node.
+// file reads what a node has: where it is not mounted, from DRBD's own disk, whose file system begins at the beginning (its metadata are at the end).
 func (s *stage) file(ctx context.Context, g *drbdlab.Guest) (string, error) {
-	return g.Sh(ctx, "cat "+s.c.dir+"/lines")
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second) // writes may be frozen
+	defer cancel()
+	if s.facts[g].is("mounted") {
+		return g.Sh(ctx, "cat "+s.c.dir+"/lines")
+	}
+	return g.Sh(ctx, "debugfs -c -R 'cat /lines' /dev/vda 2>/dev/null")
 }
 
 // client begins to write to the service.
