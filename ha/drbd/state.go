@@ -186,3 +186,15 @@ func (s State) clone() State {
 	}
 	return State{Resources: resources}
 }
+
+// Place says which volume a minor is, as ReadLog asks.
+func (s State) Place(minor int) (resource string, volume int, ok bool) {
+	for _, r := range s.Resources {
+		for _, v := range r.Volumes {
+			if v.Minor == minor {
+				return r.Name, v.Number, true
+			}
+		}
+	}
+	return "", 0, false
+}

@@ -49,11 +49,12 @@ type Apart int
 
 // The causes.
 const (
-	Together     Apart = iota // it is not StandAlone
-	ApartUnclear              // nobody can say yet
-	ApartSecret               // the shared secrets differ
-	ApartAdmin                // somebody disconnected it
-	ApartSplit                // split brain: both sides hold what the other one lacks
+	Together       Apart = iota // it is not StandAlone
+	ApartUnclear                // nobody can say yet
+	ApartSecret                 // the shared secrets differ
+	ApartAdmin                  // somebody disconnected it
+	ApartSplit                  // split brain: both sides hold what the other one lacks
+	ApartPrimaries              // both were primary when they met: they connect again by themselves once one is not
 )
 
 // Right says whether this node may write without asking anybody (FAILOVER.md, safety 2 and 3), told at each change.
@@ -151,7 +152,7 @@ func (m *Machine) rightTold(in Right) {
 
 func (d Disk) standAlone() string {
 	what := map[Apart]string{
-		ApartUnclear: "", ApartSecret: "the shared secrets differ", ApartAdmin: "somebody disconnected it", ApartSplit: "split brain",
+		ApartUnclear: "", ApartSecret: "the shared secrets differ", ApartAdmin: "somebody disconnected it", ApartSplit: "split brain", ApartPrimaries: "both were primary when they met",
 	}[d.Apart]
 	return because(because("resource "+d.Name+" is StandAlone", what), d.Why)
 }

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"kvmctl/ha/arbiter"
-	"kvmctl/ha/failover"
 	"kvmctl/ha/right"
 )
 
@@ -298,12 +297,13 @@ func (k *Keeper) Fenced(ctx context.Context) (exit int, err error) {
 	return exitStonithed, nil
 }
 
-// Split notes that DRBD called its split-brain handler about a resource.
+// Split notes that DRBD called its split-brain handler about a resource: the kernel's log has more by now.
 func (k *Keeper) Split(resource string) {
 	k.mu.Lock()
-	k.split[resource] = failover.ApartSplit
-	k.mu.Unlock()
-	k.tell()
+	defer k.mu.Unlock()
+	if p := k.split[resource]; p != nil {
+		p.known = false
+	}
 }
 
 // What fence-peer exits with (drbd.org, users-guide-8.3, s-fence-peer). Any other status leaves I/O frozen.
@@ -318,7 +318,7 @@ func (k *Keeper) Target(discard bool) error {
 	k.own.Lock()
 	defer k.own.Unlock()
 	k.mu.Lock()
-	v := right.MayBeTarget(k.situation(), discard)
+	v := right.MayBeTarget(k.situation(), discard || k.giveUp)
 	k.mu.Unlock()
 	if !v.May {
 		return &RefusedError{v.Why, v.Override}

@@ -18,17 +18,15 @@ func (k *Keeper) sawDisks(s drbd.State) {
 	for _, name := range k.Resources {
 		if r, ok := s.Resource(name); ok {
 			k.disks[name] = r
-			if !r.StandAlone() {
-				delete(k.split, name)
-			}
 		}
 	}
+	k.noteApart()
 	joined := k.connected()
 	switch {
 	case joined && !was:
 		k.joined = k.Now()
 		k.both, k.behind, k.last = false, false, right.Record{}
-		k.inFlight, k.licence, k.lost = arbiter.ID{}, right.Licence{}, "" // what was asked before is over
+		k.inFlight, k.licence, k.lost, k.giveUp = arbiter.ID{}, right.Licence{}, "", false // what was asked before is over
 	case !joined && was:
 		k.joined = time.Time{}
 	}

@@ -21,7 +21,7 @@ func (k *Keeper) tell() {
 			break
 		}
 		r, configured := k.disks[name]
-		d := diskOf(name, r, configured, k.split[name])
+		d := diskOf(name, r, configured, k.split[name], k.Config.Peer)
 		k.standsStill(&d, r)
 		if before, ok := k.told[name]; !ok || before != d {
 			k.told[name] = d
@@ -48,7 +48,7 @@ func (k *Keeper) tell() {
 }
 
 // diskOf puts a resource in the terms of the failover machine.
-func diskOf(name string, r drbd.Resource, configured bool, apart Apart) failover.Disk {
+func diskOf(name string, r drbd.Resource, configured bool, apart *parting, peer string) failover.Disk {
 	d := failover.Disk{Name: name}
 	switch {
 	case !configured:
@@ -61,8 +61,15 @@ func diskOf(name string, r drbd.Resource, configured bool, apart Apart) failover
 	default:
 		d.State, d.Why = failover.DiskWaits, disksOf(r)
 	}
-	if r.StandAlone() && !r.Failed() { // without a disk it has not come to the connection yet
-		d.Apart = max(apart, failover.ApartUnclear)
+	switch {
+	case apart == nil:
+	case apart.known:
+		d.Apart = apart.cause()
+		if why := apart.words(peer); why != "" {
+			d.Why = why
+		}
+	case d.State == failover.DiskUpToDate:
+		d.State, d.Why = failover.DiskWaits, "it is StandAlone: the kernel's log will say why"
 	}
 	d.Syncing = r.Resyncing() != drbd.Nowhere
 	d.PeerUpToDate = r.PeerUpToDate()

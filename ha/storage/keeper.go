@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -33,6 +34,9 @@ type Disks interface {
 	Outdate(ctx context.Context, resource string) error
 	Abandon(ctx context.Context, resource string) error  // frozen writes fail, and the disk is let go of
 	ResumeIO(ctx context.Context, resource string) error // frozen writes go on
+	Causes(ctx context.Context, s drbd.State) (map[string]drbd.Apart, error)
+	Connect(ctx context.Context, resource string) error
+	ConnectDiscardMyData(ctx context.Context, resource string) error
 }
 
 // Mounts mounts and unmounts the group's file systems, by their directories.
@@ -74,6 +78,13 @@ type Hello struct {
 	Heard  string       `json:"heard"`  // the peer's `alone`, as it came here last
 	Active bool         `json:"active"` // a resource is primary here
 	Asks   bool         `json:"asks"`   // it asks to go on alone
+
+	Parted map[string]Parted `json:"parted,omitempty"` // by resource: what is StandAlone there
+}
+
+// same reports whether a peer says nothing new.
+func (h Hello) same(before Hello) bool {
+	return h.Record == before.Record && h.Alone == before.Alone && h.Heard == before.Heard && h.Active == before.Active && h.Asks == before.Asks && maps.Equal(h.Parted, before.Parted)
 }
 
 // LetGoRequest asks a node to give up its right.
@@ -109,16 +120,17 @@ type Keeper struct {
 	record   right.Record
 	damaged  error
 	disks    map[string]drbd.Resource
-	seen     bool             // a state of the disks is in
-	split    map[string]Apart // resources that are StandAlone, as far as somebody knows why
-	joined   time.Time        // since when DRBD is connected; zero: it is not
-	looked   time.Time        // the joined in which the arbiter was looked at
-	arbiterN uint64           // its number then
-	both     bool             // in this connection or in the last one: all volumes are good on both sides
-	behind   bool             // likewise: good here, and not there
-	last     right.Record     // the peer's, as it was heard last in that connection
-	hello    Hello            // of the peer
-	heardAt  time.Time        // zero: never
+	seen     bool                // a state of the disks is in
+	split    map[string]*parting // resources that are StandAlone
+	giveUp   bool                // what was changed here may be overwritten
+	joined   time.Time           // since when DRBD is connected; zero: it is not
+	looked   time.Time           // the joined in which the arbiter was looked at
+	arbiterN uint64              // its number then
+	both     bool                // in this connection or in the last one: all volumes are good on both sides
+	behind   bool                // likewise: good here, and not there
+	last     right.Record        // the peer's, as it was heard last in that connection
+	hello    Hello               // of the peer
+	heardAt  time.Time           // zero: never
 	agreed   bool
 	beats    Pulse
 	licence  right.Licence
@@ -131,9 +143,6 @@ type Keeper struct {
 	wakes    map[chan struct{}]bool // whoever waits for something to change
 }
 
-// Apart is why a resource is StandAlone, where somebody has said so.
-type Apart = failover.Apart
-
 // Pulse is what heartbeats say of the peer.
 type Pulse struct {
 	Alive  bool      // heard on some path, lately
@@ -144,7 +153,7 @@ type Pulse struct {
 
 // New makes a group's keeper, with the record as it is on the disk. It starts nothing.
 func New(c Config, w World) *Keeper {
-	k := &Keeper{Config: c, World: w, nudge: make(chan struct{}, 1), news: make(chan struct{}, 1), ask: make(chan struct{}, 1), cold: make(chan struct{}, 1), disks: map[string]drbd.Resource{}, split: map[string]Apart{},
+	k := &Keeper{Config: c, World: w, nudge: make(chan struct{}, 1), news: make(chan struct{}, 1), ask: make(chan struct{}, 1), cold: make(chan struct{}, 1), disks: map[string]drbd.Resource{}, split: map[string]*parting{},
 		told: map[string]failover.Disk{}, wakes: map[chan struct{}]bool{}}
 	k.record, k.damaged = w.Records.Read(c.Group)
 	return k
@@ -157,6 +166,7 @@ func (k *Keeper) Run(ctx context.Context) {
 	all.Go(func() { k.watch(ctx) })
 	all.Go(func() { k.greet(ctx) })
 	all.Go(func() { k.mindFrozen(ctx) })
+	all.Go(func() { k.mindApart(ctx) })
 	for {
 		select {
 		case <-ctx.Done():
@@ -233,7 +243,7 @@ func (k *Keeper) greetSoon() {
 func (k *Keeper) Hello() Hello {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return Hello{Group: k.Group, Record: k.record, Alone: k.Alone.String(), Heard: k.hello.Alone, Active: k.active(), Asks: k.inFlight != arbiter.ID{}}
+	return Hello{Group: k.Group, Record: k.record, Alone: k.Alone.String(), Heard: k.hello.Alone, Active: k.active(), Asks: k.inFlight != arbiter.ID{}, Parted: k.partedOf()}
 }
 
 // Met takes what the peer said in a conversation that began at a time.
@@ -242,7 +252,7 @@ func (k *Keeper) Met(began time.Time, h Hello) {
 		return
 	}
 	k.mu.Lock()
-	changed := h != k.hello
+	changed := !h.same(k.hello)
 	k.hello, k.heardAt = h, began
 	k.agreed = h.Alone == k.Alone.String() && h.Heard == h.Alone
 	if !k.joined.IsZero() && !began.Before(k.joined) {

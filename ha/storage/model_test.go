@@ -41,6 +41,10 @@ type labNode struct {
 	disk    drbd.Disk
 	peer    drbd.Disk // what DRBD thinks of the other one's
 	frozen  bool
+	alone   bool   // StandAlone
+	changed uint64 // KiB, since they parted
+	apart   drbd.Apart
+	joined  string // how it was told to connect again
 	watcher func(drbd.State)
 	told    []failover.Input
 }
@@ -85,7 +89,9 @@ func (l *lab) connected() bool { return l.link && !l.nodes[0].off && !l.nodes[1]
 // state is what DRBD on a node says; mu is held.
 func (n *labNode) state() drbd.State {
 	p := drbd.Peer{Connection: drbd.Connecting, Role: drbd.UnknownRole, Volumes: []drbd.PeerVolume{{Replication: drbd.Off, Disk: n.peer}}}
-	if n.lab.connected() {
+	if n.alone {
+		p.Connection, p.Volumes[0].OutOfSync = drbd.StandAlone, n.changed
+	} else if n.lab.connected() {
 		o := n.other()
 		p.Connection, p.Role, p.Volumes[0].Replication, p.Volumes[0].Disk = drbd.Connected, o.role, drbd.Established, o.disk
 	}
@@ -200,6 +206,30 @@ func (n *labNode) ResumeIO(context.Context, string) error {
 	n.frozen = false
 	n.lab.mu.Unlock()
 	n.lab.changed()
+	return nil
+}
+
+func (n *labNode) Causes(context.Context, drbd.State) (map[string]drbd.Apart, error) {
+	n.lab.mu.Lock()
+	defer n.lab.mu.Unlock()
+	return map[string]drbd.Apart{"r0": n.apart}, nil
+}
+
+// Connect and ConnectDiscardMyData note which it was.
+func (n *labNode) Connect(context.Context, string) error { return n.joins("plain") }
+
+func (n *labNode) ConnectDiscardMyData(context.Context, string) error { return n.joins("discard") }
+
+func (n *labNode) howJoined() string {
+	n.lab.mu.Lock()
+	defer n.lab.mu.Unlock()
+	return n.joined
+}
+
+func (n *labNode) joins(how string) error {
+	n.lab.mu.Lock()
+	n.joined = how
+	n.lab.mu.Unlock()
 	return nil
 }
 
