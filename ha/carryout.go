@@ -111,7 +111,7 @@ func (a *Agent) stepEnded(_ time.Time, r result) {
 	case r.err != nil:
 		out.Outcome, out.Why = failover.Failed, oneLine(r.err)
 	}
-	a.Log.Debug("step ended", "group", r.group, "id", r.id, "outcome", out.Outcome, "reason", out.Why, "took", r.took)
+	a.Log.Debug("step ended", "group", r.group, "id", r.id, "step", r.name, "outcome", out.Outcome, "reason", out.Why, "took", r.took)
 	a.push(g, out)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 )
@@ -34,6 +35,7 @@ type result struct {
 	group string
 	by    *worker // a group that a reload has begun anew has another one, and counts its steps anew
 	id    uint64
+	name  string
 	err   error // nil: done
 	took  time.Duration
 }
@@ -84,7 +86,7 @@ func (w *worker) Run(ctx context.Context, group string) {
 			return
 		case j := <-w.jobs:
 			r := w.one(ctx, j)
-			r.group, r.by, r.id = group, w, j.id
+			r.group, r.by, r.id, r.name = group, w, j.id, strings.TrimSpace(j.name)
 			select {
 			case w.results <- r:
 			case <-ctx.Done():

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"kvmctl/ha/check"
 	"kvmctl/internal/ping"
 )
 
@@ -18,6 +19,7 @@ import (
 const (
 	patience  = 700 * time.Millisecond // for a line; then it connects anew
 	pingEvery = 50 * time.Millisecond
+	lineEvery = 20 * time.Millisecond
 )
 
 // answers are the moments at which somebody was answered. They are safe for concurrent use.
@@ -50,6 +52,13 @@ func (a *answers) away(from, until time.Time) time.Duration {
 		last = t
 	}
 	return longest
+}
+
+// count is how many there were.
+func (a *answers) count() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.at)
 }
 
 // first is the first answer behind a moment; zero: there is none.
@@ -103,26 +112,8 @@ func (c *client) connection(ctx context.Context) {
 		c.mu.Lock()
 		c.acked, c.at = append(c.acked, n), append(c.at, now)
 		c.mu.Unlock()
+		_ = pause(ctx, lineEvery) // then ctx has ended
 	}
-}
-
-// count is how many lines were acknowledged.
-func (c *client) count() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return len(c.acked)
-}
-
-// more waits until some more lines were acknowledged.
-func (c *client) more(ctx context.Context, within time.Duration, n int) error {
-	ctx, cancel := context.WithTimeout(ctx, within)
-	defer cancel()
-	for want := c.count() + n; c.count() < want; {
-		if err := pause(ctx, 20*time.Millisecond); err != nil {
-			return fmt.Errorf("the client got no %d more lines acknowledged within %v", n, within)
-		}
-	}
-	return nil
 }
 
 // lost are the lines that were acknowledged and are not in a text.
@@ -159,4 +150,32 @@ func (a *answers) pings(ctx context.Context, address string) {
 			_ = pause(ctx, pingEvery/5) // an address that is known to be nowhere is refused at once
 		}
 	}
+}
+
+// asks asks olorin for a name until ctx ends.
+func (a *answers) asks(ctx context.Context) {
+	resolver := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "udp", dnsAddress+":53")
+	}}
+	for ctx.Err() == nil {
+		within, cancel := context.WithTimeout(ctx, 4*pingEvery)
+		_, err := resolver.LookupNetIP(within, "ip4", "www.iut.example.")
+		cancel()
+		if err == nil {
+			a.add(time.Now())
+		}
+		_ = pause(ctx, pingEvery/2)
+	}
+}
+
+// offers fails unless a machine, and nobody else, offers an address by DHCP: kvmha's own check asks.
+func (w *world) offers(ctx context.Context, m *machine) error {
+	probe, err := check.DHCP{Interface: "lan", Discover: true, MAC: "02:00:00:00:00:01", ServerID: m.lan}.Probe(check.Env{})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	defer probe.Close()
+	return probe.Ask(ctx)
 }

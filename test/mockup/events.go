@@ -29,6 +29,7 @@ type journal struct {
 	events  []event
 	last    map[string]time.Time     // of a node's entries, by its own clock
 	offsets map[string]time.Duration // of a node's clock: what is added to it
+	roles   map[string]string        // of a node, as its log has it; "": none since it has power
 }
 
 func (j *journal) note(node, from, to string) { j.noteAt(time.Now(), node, from, to) }
@@ -37,6 +38,26 @@ func (j *journal) noteAt(at time.Time, node, from, to string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.events = append(j.events, event{at, node, from, to})
+	if from == "" && to != "thawed" {
+		j.roles[node] = ""
+	}
+}
+
+// role is what a node's agent has said last.
+func (j *journal) role(node string) string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.roles[node]
+}
+
+// begins passes over what a node has written to its log before now.
+func (j *journal) begins(node string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if at := time.Now().Add(-j.offsets[node]); at.After(j.last[node]) {
+		j.last[node] = at
+	}
+	j.roles[node] = ""
 }
 
 // took notes an entry of a node's audit log; its own clock counts where it agrees with ours within what following takes.
@@ -53,6 +74,7 @@ func (j *journal) took(node string, e audit.Entry) bool {
 		at = now
 	}
 	j.events = append(j.events, event{at, node, e.From, e.To})
+	j.roles[node] = e.To
 	return true
 }
 

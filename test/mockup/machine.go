@@ -23,8 +23,12 @@ type machine struct {
 	place
 	w *world
 
+	power sync.Mutex // held while it is switched on or off: one after the other
+
 	mu   sync.Mutex
 	port *drbdlab.Port // nil: it is off
+
+	followed *drbdlab.Port // by which the agent's log is followed; of who starts the agent
 }
 
 var errOff = errors.New("it is off")
@@ -44,6 +48,11 @@ func (w *world) kvmctl(ctx context.Context, args ...string) (string, error) {
 
 // boot starts the machine, and waits until programs can be run in it.
 func (m *machine) boot(ctx context.Context) error {
+	m.power.Lock()
+	defer m.power.Unlock()
+	if m.on() {
+		return nil
+	}
 	if _, err := m.w.kvmctl(ctx, "start", m.name); err != nil {
 		return err
 	}
@@ -88,6 +97,8 @@ func (m *machine) on() bool {
 
 // cut ends the machine as a power cut does: its disks have what was flushed.
 func (m *machine) cut(ctx context.Context) error {
+	m.power.Lock()
+	defer m.power.Unlock()
 	m.gone()
 	_, err := m.w.kvmctl(ctx, "stop", m.name, "--force")
 	return err
@@ -156,7 +167,7 @@ func (m *machine) until(ctx context.Context, within time.Duration, script string
 		if err == nil {
 			return nil
 		}
-		if pause(ctx, 50*time.Millisecond) != nil {
+		if pause(ctx, 200*time.Millisecond) != nil {
 			return fmt.Errorf("wait for %s on %s: %w", script, m.name, err)
 		}
 	}

@@ -119,6 +119,7 @@ func (m *machine) setUp(ctx context.Context, other place, how mode) error {
 
 // start runs the agent, and follows its log.
 func (m *machine) start(ctx context.Context) error {
+	m.w.begins(m.name)
 	_, err := m.sh(ctx, "mkdir -p /run/kvmha; setsid kvmha run --debug </dev/null >>/var/log/kvmha.log 2>&1 & echo $! >/run/kvmha.pid; setsid kvmha tick </dev/null >/dev/null 2>&1 &")
 	if err != nil {
 		return err
@@ -127,8 +128,19 @@ func (m *machine) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m.w.follow(ctx, m, p)
-	return m.until(ctx, 30*time.Second, "kvmha status --json >/dev/null 2>&1 || [ $? = 1 ] && [ -S /run/kvmha/kvmha.sock ]")
+	if m.followed != p {
+		m.followed = p
+		m.w.follow(ctx, m, p)
+	}
+	for within := time.Now().Add(30 * time.Second); m.says() == ""; {
+		if err := pause(ctx, 20*time.Millisecond); err != nil {
+			return err
+		}
+		if time.Now().After(within) {
+			return fmt.Errorf("the agent of %s writes nothing to its log: %w", m.name, errStatus)
+		}
+	}
+	return nil
 }
 
 // stop ends the agent as its unit would: it hands over what it has.
@@ -158,17 +170,19 @@ var errStatus = errors.New("the agent's status is not as expected")
 func (m *machine) role(ctx context.Context, within time.Duration, role string) error {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	for {
-		s, err := m.status(ctx)
-		if err == nil && s.Groups[0].Role == role {
-			return nil
+	for m.says() != role {
+		if pause(ctx, 20*time.Millisecond) == nil {
+			continue
 		}
-		if pause(ctx, 50*time.Millisecond) != nil {
-			if err == nil {
-				g := s.Groups[0]
-				err = fmt.Errorf("%w: it is %s (%s), missing %q, %v", errStatus, g.Role, g.Reason, g.Missing, g.Alarms)
-			}
-			return fmt.Errorf("%s is not %s after %v: %w", m.name, role, within, err)
+		s, err := m.status(context.WithoutCancel(ctx))
+		if err == nil {
+			g := s.Groups[0]
+			err = fmt.Errorf("%w: it is %s (%s), missing %q, %v", errStatus, g.Role, g.Reason, g.Missing, g.Alarms)
 		}
+		return fmt.Errorf("%s is not %s after %v: %w", m.name, role, within, err)
 	}
+	return nil
 }
+
+// says is the role that a member's agent has written to its log last.
+func (m *machine) says() string { return m.w.journal.role(m.name) }

@@ -13,7 +13,11 @@ type pair struct {
 	w     *world
 	group string
 	a, b  *machine
-	how   mode // of the files that both have; "" of varda: none yet
+	how   mode // of the files that both have
+	fresh bool // nothing has been made yet, or what was there could not be mended
+
+	pings  *answers        // of the group's address
+	served func() *answers // of its service
 }
 
 // new prepares a pair from nothing: new disks, the first replication, agents, active on a.
@@ -22,6 +26,7 @@ func (p *pair) new(ctx context.Context, how mode) error {
 		return err
 	}
 	p.how = how
+	p.w.power.hostDown.Store(false)
 	if err := both(func(m *machine) error { return errors.Join(blank(p.w.dir, m.name), m.boot(ctx)) }, p.a, p.b); err != nil {
 		return err
 	}
@@ -36,7 +41,11 @@ func (p *pair) new(ctx context.Context, how mode) error {
 	if err := both(func(m *machine) error { return m.start(ctx) }, p.a, p.b); err != nil {
 		return err
 	}
-	return p.settled(ctx)
+	if err := p.settled(ctx); err != nil {
+		return err
+	}
+	p.fresh = false
+	return nil
 }
 
 // off ends a machine in whatever state it is, and lets it start again.
@@ -91,6 +100,9 @@ func (p *pair) mend(ctx context.Context, how mode) error {
 	p.w.power.hostDown.Store(false)
 	p.w.power.silent.Store(how == withSilent)
 	err := both(func(m *machine) error {
+		if _, err := m.w.kvmctl(ctx, "resume", m.name); err != nil && m.on() {
+			return err
+		}
 		if !m.on() {
 			return p.again(ctx, m)
 		}
@@ -99,8 +111,10 @@ func (p *pair) mend(ctx context.Context, how mode) error {
 				return err
 			}
 		}
-		_, err := m.sh(ctx, "rm -f /run/share.broken /run/dns.broken; kill -0 $(cat /run/kvmha.pid) 2>/dev/null")
-		if err != nil {
+		if _, err := m.sh(ctx, "rm -f /run/share.broken /run/dns.broken; /lab/disk good"); err != nil {
+			return err
+		}
+		if _, err := m.sh(ctx, "kill -0 $(cat /run/kvmha.pid) 2>/dev/null"); err != nil {
 			return m.start(ctx)
 		}
 		return nil
@@ -158,18 +172,18 @@ func (p *pair) settled(ctx context.Context) error {
 		}
 	}
 	for deadline := time.Now().Add(time.Minute); ; {
-		roles := p.a.says(ctx) + " " + p.b.says(ctx)
+		roles := p.a.says() + " " + p.b.says()
 		switch {
 		case roles == "active standby":
 			if p.a.vhid != vardaVHID {
-				return nil
+				return p.more(ctx, 20*time.Second, 5)
 			}
 			for _, m := range []*machine{p.a, p.b} {
 				if err := m.until(ctx, 20*time.Second, "grep -q '\"paired\"' /var/lib/kvmha/right/varda*"); err != nil {
 					return err
 				}
 			}
-			return p.w.client.more(ctx, 20*time.Second, 5)
+			return p.more(ctx, 20*time.Second, 5)
 		case roles == "standby active":
 			if _, err := p.b.sh(ctx, "kvmha switch "+p.group+" --timeout 30s"); err != nil {
 				say("%v", err)
@@ -184,13 +198,17 @@ func (p *pair) settled(ctx context.Context) error {
 	}
 }
 
-// says is the role that a member's agent gives, or that it gives none.
-func (m *machine) says(ctx context.Context) string {
-	s, err := m.status(ctx)
-	if err != nil {
-		return "unknown"
+// more waits until the client was served some more times.
+func (p *pair) more(ctx context.Context, within time.Duration, n int) error {
+	answers := p.served()
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	for want := answers.count() + n; answers.count() < want; {
+		if err := pause(ctx, 20*time.Millisecond); err != nil {
+			return fmt.Errorf("%s served the client not %d more times within %v", p.group, n, within)
+		}
 	}
-	return s.Groups[0].Role
+	return nil
 }
 
 // disks says what DRBD says on each machine that is on.

@@ -9,14 +9,6 @@ import (
 	"time"
 )
 
-// scenario is a row, once for each mode.
-type scenario struct {
-	name  string
-	title string
-	how   []mode
-	play  func(context.Context, *stage) error // fails unless it ends as it should
-}
-
 // stage is what a scenario plays on.
 type stage struct {
 	*pair
@@ -29,6 +21,7 @@ func (s *stage) mark() { s.began = time.Now() }
 // result is a row of the table.
 type result struct {
 	scenario
+	pair    *pair
 	how     mode
 	active  string
 	address time.Duration
@@ -40,37 +33,8 @@ type result struct {
 	acked   int
 	lost    int
 	took    time.Duration
+	steps   []step
 	err     error
-}
-
-func names() []string {
-	var all []string
-	for _, s := range scenarios() {
-		all = append(all, s.name)
-	}
-	return all
-}
-
-// known tells whether each of some names is one of a row, or its beginning.
-func known(only string) bool {
-	for name := range strings.SplitSeq(only, ",") {
-		if name != "" && !strings.HasPrefix(strings.Join(names(), ","), name) && !strings.Contains(strings.Join(names(), ","), ","+name) {
-			return false
-		}
-	}
-	return true
-}
-
-func (o options) wants(name string) bool {
-	if o.only == "" {
-		return true
-	}
-	for n := range strings.SplitSeq(o.only, ",") {
-		if n != "" && strings.HasPrefix(name, n) {
-			return true
-		}
-	}
-	return false
 }
 
 // play is the whole of it, inside the namespaces.
@@ -90,19 +54,18 @@ func play(ctx context.Context, o options) (code int, err error) {
 		w.dismiss()
 		w.readers.Wait()
 	}()
-	w.readers.Go(func() { w.client.run(ctx) })
-	w.readers.Go(func() { w.pings.pings(ctx, vardaAddress) })
 	say("seed %d", o.seed)
 	results, err := w.rows(ctx)
-	fmt.Print(markdown(o, results, time.Since(began)))
+	figures := markdown(o, results, time.Since(began))
+	fmt.Print(figures)
 	bad := 0
 	for _, r := range results {
-		if r.err != nil || r.lost > 0 {
+		if r.err != nil || r.lost != 0 {
 			bad++
 		}
 	}
 	if err == nil && o.out != "" {
-		err = writePage(o.out, markdown(o, results, time.Since(began)))
+		err = writePage(o.out, figures)
 	}
 	if bad > 0 {
 		err = errors.Join(err, fmt.Errorf("%d of %d rows are not as they should be", bad, len(results)))
@@ -112,96 +75,136 @@ func play(ctx context.Context, o options) (code int, err error) {
 
 // rows plays all that is wanted.
 func (w *world) rows(ctx context.Context) (all []result, err error) {
-	varda := &pair{w: w, group: "varda", a: w.machines[varda2.name], b: w.machines[vmVarda.name]}
-	for _, how := range []mode{withPDU, withSilent, withJudge} {
-		for _, s := range scenarios() {
-			for _, h := range s.how {
-				if h != how || !w.o.wants(s.name) {
-					continue
-				}
-				r := w.row(ctx, varda, s, h)
-				all = append(all, r)
-				if ctx.Err() != nil {
-					return all, context.Cause(ctx)
-				}
-			}
+	varda := &pair{w: w, group: "varda", a: w.machines[varda2.name], b: w.machines[vmVarda.name], fresh: true, pings: &answers{}}
+	varda.served = func() *answers { return &w.client.answers }
+	olorin := &pair{w: w, group: "olorin", a: w.machines[olorin2.name], b: w.machines[vmOlorin.name], fresh: true, pings: &answers{}}
+	names := &answers{}
+	olorin.served = func() *answers { return names }
+	w.readers.Go(func() { w.client.run(ctx) })
+	w.readers.Go(func() { varda.pings.pings(ctx, vardaAddress) })
+	w.readers.Go(func() { olorin.pings.pings(ctx, dnsAddress) })
+	w.readers.Go(func() { names.asks(ctx) })
+	for _, turn := range w.turns(varda, olorin) {
+		all = append(all, w.row(ctx, turn.pair, turn.scenario, turn.how))
+		if ctx.Err() != nil {
+			return all, context.Cause(ctx)
 		}
 	}
 	return all, nil
 }
 
+// turn is a row to come.
+type turn struct {
+	scenario
+	pair *pair
+	how  mode
+}
+
+// turns are the rows that are wanted, in an order that changes the members' files as seldom as can be.
+func (w *world) turns(varda, olorin *pair) (all []turn) {
+	rows := append(scenarios(), staggered(w.o.seed, w.o.rounds)...)
+	for _, how := range []mode{withPDU, withSilent, withJudge} {
+		for _, s := range rows {
+			for _, h := range s.how {
+				if h == how && w.o.wants(s.name) {
+					all = append(all, turn{s, varda, h})
+				}
+			}
+		}
+	}
+	for _, s := range plainScenarios() {
+		if w.o.wants(s.name) {
+			all = append(all, turn{s, olorin, withNobody})
+		}
+	}
+	return all
+}
+
 // row plays one, and brings the pair back to where it was; it never fails otherwise than in its result.
 func (w *world) row(ctx context.Context, p *pair, s scenario, how mode) (r result) {
-	r = result{scenario: s, how: how}
+	r = result{scenario: s, pair: p, how: how}
 	started := time.Now()
 	say("%s (%s)", s.title, how)
 	defer func() {
 		r.took = time.Since(started)
-		say("%s (%s): %s; address away %v, service %v, lost %d, %d mails, took %v: %v", s.title, how, r.active, r.address.Round(time.Millisecond), r.service.Round(time.Millisecond),
-			r.lost, len(r.mails), r.took.Round(time.Second), r.err)
+		say("%s (%s): %s; address away %v, service %v, lost %d of %d, %d mails, took %v: %v", s.title, how, r.active, r.address.Round(time.Millisecond),
+			r.service.Round(time.Millisecond), r.lost, r.acked, len(r.mails), r.took.Round(time.Second), r.err)
 	}()
 	if err := w.ready(ctx, p, how); err != nil {
 		r.err = fmt.Errorf("make it ready: %w", err)
+		say("%v\n%s", r.err, w.trouble(ctx, p.a, p.b))
+		p.fresh = true
 		return r
 	}
 	w.relay.take()
 	r.before = p.disks(ctx)
-	acked := w.client.count()
+	acked := p.served().count()
 	st := &stage{pair: p, began: time.Now()}
-	within, cancel := context.WithTimeout(ctx, 3*time.Minute)
+	within, cancel := context.WithTimeout(ctx, 4*time.Minute)
 	r.err = s.play(within, st)
 	cancel()
 	ended := time.Now()
 	r.after = p.disks(ctx)
+	if err := pause(ctx, time.Second); err != nil { // what was the last change comes with the log
+		r.err = errors.Join(r.err, err)
+	}
 	r.active = activeWhen(w.since(st.began.Add(-50*time.Millisecond)), st.began, p.a.name, p.a.name, p.b.name)
-	r.address, r.service = w.pings.away(st.began, ended), w.client.away(st.began, ended)
-	r.back = !w.client.first(ended.Add(-2 * time.Second)).IsZero()
+	r.address, r.service = p.pings.away(st.began, ended), p.served().away(st.began, ended)
+	r.back = !p.served().first(ended.Add(-2 * time.Second)).IsZero()
 	if r.err != nil {
 		say("%v\n%s", r.err, w.trouble(ctx, p.a, p.b))
+	} else if s.split {
+		r.steps = w.split(ctx, st)
 	}
 	if err := p.mend(ctx, how); err != nil {
 		r.err = errors.Join(r.err, fmt.Errorf("bring it back: %w", err))
 		say("%v\n%s", err, w.trouble(ctx, p.a, p.b))
-		p.how = "" // the next row begins with new disks
+		p.fresh = true // the next row begins with new disks
 	}
 	r.mails = w.relay.take()
-	r.acked = w.client.count() - acked
-	r.lost = -1
-	if m, err := p.serving(ctx); err == nil {
-		var text lines
-		if _, err := m.run(ctx, &text, nil, "cat", share+"/lines"); err == nil {
-			r.lost = len(w.client.lost(text.String()))
-		}
+	r.acked = p.served().count() - acked
+	if p.a.vhid != vardaVHID {
+		r.err = errors.Join(r.err, w.offers(ctx, p.a))
+		return r
 	}
-	if r.lost < 0 {
-		r.err = errors.Join(r.err, errors.New("what was acknowledged could not be read back"))
-	}
+	lost, err := w.lost(ctx, p)
+	r.lost, r.err = lost, errors.Join(r.err, err)
 	return r
+}
+
+// lost counts the lines that were acknowledged and are not on the disk of who is active; -1: they cannot be read.
+func (w *world) lost(ctx context.Context, p *pair) (int, error) {
+	for _, m := range []*machine{p.a, p.b} {
+		if m.says() != "active" {
+			continue
+		}
+		var text lines
+		res, err := m.run(ctx, &text, nil, "cat", share+"/lines")
+		if err != nil || res.Exit != 0 {
+			return -1, fmt.Errorf("read the lines on %s: exit %d: %w", m.name, res.Exit, err)
+		}
+		lost := w.client.lost(text.String())
+		if len(lost) > 0 {
+			say("ACKNOWLEDGED AND LOST: %v", lost[:min(len(lost), 50)])
+		}
+		return len(lost), nil
+	}
+	return -1, errors.New("neither is active, so the lines cannot be read")
 }
 
 // ready has the pair begin a row.
 func (w *world) ready(ctx context.Context, p *pair, how mode) error {
-	if p.how == "" {
+	switch {
+	case p.fresh:
 		w.client.forget()
 		return p.new(ctx, how)
-	}
-	if p.how != how {
+	case p.how != how:
 		return p.change(ctx, how)
 	}
-	return w.client.more(ctx, 20*time.Second, 3)
+	return p.more(ctx, 20*time.Second, 3)
 }
 
-// serving is the one of the two that is active.
-func (p *pair) serving(ctx context.Context) (*machine, error) {
-	for _, m := range []*machine{p.a, p.b} {
-		if s, err := m.status(ctx); err == nil && s.Groups[0].Role == "active" {
-			return m, nil
-		}
-	}
-	return nil, errors.New("neither is active")
-}
-
-// lines is a strings.Builder that a reader may fill.
+// lines is a strings.Builder that another goroutine fills.
 type lines struct {
 	mu sync.Mutex
 	b  strings.Builder

@@ -88,6 +88,8 @@ func (p *power) act(ctx context.Context, action, plug, node string, pdu bool) (s
 		say("valinor fences %s for %s", plug, node)
 		number := make([]byte, 16)
 		_, _ = rand.Read(number) // never fails (crypto/rand)
+		m.power.Lock()
+		defer m.power.Unlock()
 		if _, err := p.w.kvmctl(ctx, "fence", plug, "--for", node, "--request", fmt.Sprintf("%x", number)); err != nil {
 			return "", err
 		}

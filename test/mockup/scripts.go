@@ -2,7 +2,7 @@ package main
 
 // scripts are what the machines run, by their path there.
 var scripts = map[string]string{
-	// The shared service of varda: a TCP server that appends each line it gets to a file on DRBD, and gives it back when it is on the disk.
+	// The shared service of varda: cmd/lined.
 	"/lab/share": `#!/bin/sh
 # start | stop | status
 pid=/run/share.pid
@@ -11,7 +11,7 @@ case $1 in
 start)
 	runs && exit 0
 	[ -e /run/share.broken ] && { echo "share: it is broken" >&2; exit 1; }
-	setsid sh -c 'echo $$ >/run/share.pid; exec nc -ll -p 445 -e /lab/line' </dev/null >/dev/null 2>&1 &
+	setsid sh -c 'echo $$ >/run/share.pid; exec /lab/lined :445 ` + share + `/lines' </dev/null >/dev/null 2>&1 &
 	while ! runs; do sleep 0.02; done ;;
 stop)
 	runs || { rm -f $pid; exit 0; }
@@ -20,15 +20,6 @@ stop)
 	rm -f $pid ;;
 status) runs || exit 3 ;;
 esac
-`,
-	"/lab/line": `#!/bin/sh
-while read -r line; do
-	case $line in
-	"") echo hello ;;
-	*) echo "$line" | dd of=` + share + `/lines oflag=append conv=notrunc,fsync 2>/dev/null || exit 1
-		echo "$line" ;;
-	esac
-done
 `,
 	// A fence agent as fence-agents has them (FenceAgentAPI): its switch is at an address of the service link.
 	"/lab/switch": `#!/bin/sh
@@ -71,11 +62,23 @@ no-resolv
 no-hosts
 host-record=www.iut.example,10.2.0.80
 dhcp-authoritative
+no-ping
 dhcp-range=10.2.9.1,10.2.9.250,1h
 dhcp-leasefile=/run/dnsmasq.leases
 `,
 	"/etc/passwd": "root:x:0:0:root:/root:/bin/sh\n",
 	"/etc/group":  "root:x:0:\n",
+	// The disk below DRBD: good, or with errors at every sector.
+	"/lab/disk": `#!/bin/sh -e
+size=$(cat /sys/block/vda/size)
+case $1 in
+good) dmsetup table srv | grep -q error || exit 0; table="0 $size linear /dev/vda 0" ;;
+bad) table="0 $size error" ;;
+esac
+dmsetup suspend --nolockfs --noflush srv
+dmsetup load srv --table "$table"
+dmsetup resume srv
+`,
 	// What a machine does once it is up, in place of its boot scripts.
 	"/lab/boot": `#!/bin/sh -e
 mkdir -p /var/lib/kvmha /var/log /run/kvmha /etc/drbd.d /usr/local/bin /var/lib/misc ` + share + `

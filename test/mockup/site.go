@@ -113,7 +113,11 @@ func prepare(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	files := map[string][]byte{"/bin/kvmha": agent}
+	server, err := drbdlab.Program(ctx, "kvmctl/test/mockup/cmd/lined")
+	if err != nil {
+		return err
+	}
+	files := map[string][]byte{"/bin/kvmha": agent, "/lab/lined": server}
 	for path, text := range scripts {
 		files[path] = []byte(text)
 	}

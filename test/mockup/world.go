@@ -25,7 +25,6 @@ type world struct {
 	power   power
 	relay   relay
 	client  *client
-	pings   *answers
 	readers sync.WaitGroup
 	judge   *exec.Cmd // the arbiter, while it runs
 }
@@ -34,8 +33,8 @@ func (w *world) path(name string) string { return filepath.Join(w.dir, name) }
 
 // newWorld makes the bridges, the relay, the PDU, and machines that are off.
 func newWorld(ctx context.Context, o options) (*world, error) {
-	w := &world{o: o, dir: o.inside, machines: map[string]*machine{}, client: &client{}, pings: &answers{}}
-	w.journal = journal{last: map[string]time.Time{}, offsets: map[string]time.Duration{}}
+	w := &world{o: o, dir: o.inside, machines: map[string]*machine{}, client: &client{}}
+	w.journal = journal{last: map[string]time.Time{}, offsets: map[string]time.Duration{}, roles: map[string]string{}}
 	w.power.w = w
 	var err error
 	if w.bin.kvmctl, err = absolute(o.bin, "kvmctl"); err != nil {
