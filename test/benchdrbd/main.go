@@ -155,7 +155,7 @@ func measure(ctx context.Context, o options) (missed int, err error) {
 	began := time.Now()
 	b.report.machine = describe(ctx, b)
 	for _, s := range b.steps() {
-		if o.only != "" && !slices.Contains(strings.Split(o.only, ","), s.name) {
+		if o.only == "" && s.asked || o.only != "" && !slices.Contains(strings.Split(o.only, ","), s.name) {
 			continue
 		}
 		if e := s.do(ctx); e != nil {
@@ -180,12 +180,13 @@ func measure(ctx context.Context, o options) (missed int, err error) {
 
 // step is a part of the bench.
 type step struct {
-	name string // for -only
-	do   func(context.Context) error
+	name  string // for -only
+	do    func(context.Context) error
+	asked bool // only when it is asked for
 }
 
 func (b *bench) steps() []step {
-	return []step{{"takeover", b.takeovers}, {"partition", b.partitions}, {"recovery", b.recoveries}}
+	return []step{{"takeover", b.takeovers, false}, {"partition", b.partitions, false}, {"recovery", b.recoveries, false}, {"rest", b.rests, true}}
 }
 
 func parts() []string {

@@ -176,7 +176,8 @@ func (r *report) takeovers(b *strings.Builder) {
 	})
 	b.WriteString("\n### At rest\n\nOn the active node, with one resource and no client:\n\n")
 	head()
-	row("CPU", func(i int) string { return fmt.Sprintf("%.2f %%", 100*r.costs[i].cpu) })
+	row("CPU of its programs", func(i int) string { return fmt.Sprintf("%.2f %%", 100*r.costs[i].own) })
+	row("CPU of what they run", func(i int) string { return fmt.Sprintf("%.2f %%", 100*r.costs[i].children) })
 	row("RSS, MiB", func(i int) string { return fmt.Sprintf("%.1f", float64(r.costs[i].rss)/1024) })
 	row("PSS, MiB", func(i int) string { return fmt.Sprintf("%.1f", float64(r.costs[i].pss)/1024) })
 }

@@ -142,25 +142,44 @@ func (s *stage) planned(ctx context.Context, cl *client, from *drbdlab.Guest) (t
 	return outage(cl.all(), began), nil
 }
 
+// rests counts what all cost at rest, without anything else.
+func (b *bench) rests(ctx context.Context) error {
+	b.report.contenders = b.contenders()
+	b.report.samples, b.report.costs = make([][]sample, len(b.report.contenders)), make([]costs, len(b.report.contenders))
+	for i, c := range b.report.contenders {
+		s, err := b.stage(ctx, c)
+		if err != nil {
+			return err
+		}
+		b.report.costs[i], err = s.cost(ctx, s.A, b.o.idle)
+		s.close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // costs are what a contender's programs use on the active node at rest.
 type costs struct {
-	cpu      float64 // of one CPU
+	own      float64 // of one CPU, by its programs
+	children float64 // by what they run
 	rss, pss int     // KiB
 }
 
 func (s *stage) cost(ctx context.Context, g *drbdlab.Guest, d time.Duration) (c costs, err error) {
-	look := func() (cpu int, err error) {
+	look := func() (own, children int, err error) {
 		argv := "/bin/lines cost"
 		for _, p := range s.c.programs {
 			argv += " " + p
 		}
 		text, err := g.Sh(ctx, argv)
 		if err == nil {
-			_, err = fmt.Sscan(text, &cpu, &c.rss, &c.pss)
+			_, err = fmt.Sscan(text, &own, &children, &c.rss, &c.pss)
 		}
-		return cpu, err
+		return own, children, err
 	}
-	before, err := look()
+	own, children, err := look()
 	if err != nil {
 		return c, err
 	}
@@ -168,7 +187,8 @@ func (s *stage) cost(ctx context.Context, g *drbdlab.Guest, d time.Duration) (c 
 	if err := until(ctx, "it has rested", func() bool { return time.Since(began) >= d }); err != nil {
 		return c, err
 	}
-	after, err := look()
-	c.cpu = float64(after-before) / 100 / time.Since(began).Seconds()
+	took := time.Since(began).Seconds()
+	ownAfter, childrenAfter, err := look()
+	c.own, c.children = float64(ownAfter-own)/100/took, float64(childrenAfter-children)/100/took
 	return c, err
 }

@@ -9,13 +9,14 @@ import (
 	"strings"
 )
 
-// cost prints "CPU RSS PSS" of the programs together: hundredths of a second, of their ended children too, and KiB.
+// cost prints "OWN CHILDREN RSS PSS" of the programs together: CPU time in hundredths of a second, that of children that have ended apart, and KiB.
 func cost(programs []string) error {
 	dirs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
 		return err
 	}
-	var cpu, rss, pss int
+	var cpu [2]int
+	var rss, pss int
 	for _, dir := range dirs {
 		exe, err := os.Readlink(dir + "/exe")
 		if err != nil || !slices.Contains(programs, filepath.Base(exe)) {
@@ -30,16 +31,16 @@ func cost(programs []string) error {
 		if len(fields) < 15 {
 			return fmt.Errorf("%s/stat has %d fields", dir, len(fields))
 		}
-		for _, ticks := range fields[11:15] {
+		for i, ticks := range fields[11:15] {
 			n, err := strconv.Atoi(ticks)
 			if err != nil {
 				return err
 			}
-			cpu += n
+			cpu[i/2] += n
 		}
 		rss, pss = rss+kib(dir+"/smaps_rollup", "Rss:"), pss+kib(dir+"/smaps_rollup", "Pss:")
 	}
-	_, err = fmt.Println(cpu, rss, pss)
+	_, err = fmt.Println(cpu[0], cpu[1], rss, pss)
 	return err
 }
 
