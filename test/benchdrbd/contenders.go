@@ -129,7 +129,7 @@ chroot /deb /etc/keepalived/backup`)
 
 // kvmha is two agents with the right to be alone by a fence that answers, or by an arbiter.
 func kvmha(name string, fence bool) *contender {
-	return &contender{name: name, dir: "/srv", drbd: drbdlab.Safe, fenced: fence, patience: time.Minute, programs: []string{"kvmha"},
+	return &contender{name: name, dir: "/srv", drbd: drbdlab.Safe, fenced: fence, patience: 2 * time.Minute, programs: []string{"kvmha"},
 		logs: "tail -60 /var/log/kvmha.log",
 		start: func(ctx context.Context, s *stage) (err error) {
 			alone := "arbiter"

@@ -45,10 +45,16 @@ func (b *bench) takeovers(ctx context.Context) error {
 	b.report.contenders = all
 	b.report.samples = make([][]sample, len(all))
 	b.report.costs = make([]costs, len(all))
+	longest := make([]time.Duration, len(all))
 	for turn := range b.o.runs {
 		for i, c := range all {
 			began := time.Now()
+			if left := b.o.limit - time.Since(b.began); left < longest[i]*11/10 {
+				b.report.note("%s had no turn %d: it takes %s, and of %s were %s left.", c.name, turn+1, longest[i].Round(time.Second), b.o.limit, left.Round(time.Second))
+				continue
+			}
 			x, err := b.takeover(ctx, c, turn == 0, &b.report.costs[i])
+			longest[i] = max(longest[i], time.Since(began))
 			if err != nil {
 				b.report.note("%s, turn %d: %v.", c.name, turn+1, err)
 				say("%s, turn %d: %v", c.name, turn+1, err)
