@@ -146,8 +146,11 @@ func (c *channel) run(ctx context.Context) {
 func (c *channel) readKeys(peers []peer.Node) bool {
 	var ring peer.Keyring
 	var err error
+	c.mu.Lock()
+	before := c.ring
+	c.mu.Unlock()
 	if len(peers) > 0 {
-		ring, err = peer.ReadKeyring(c.a.Keys, peers)
+		ring, err = before.Reread(c.a.Keys, peers)
 	}
 	c.a.Degrade("peer channel keys", err)
 	c.mu.Lock()

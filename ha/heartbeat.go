@@ -52,6 +52,9 @@ type heartbeat struct {
 	a      *Agent
 	wanted chan channelSpec // of a reload; room for one
 	heard  chan heardBeat
+
+	ring    peer.Keyring                // as it was read last
+	secrets map[peer.PublicKey][32]byte // of ring's identity with others: each costs a scalar multiplication
 }
 
 func newHeartbeat(a *Agent) *heartbeat {
@@ -108,16 +111,26 @@ func (h *heartbeat) peer(spec channelSpec) *beatPeer {
 	if len(members) != 1 || len(spec.listen) == 0 {
 		return nil
 	}
-	ring, err := peer.ReadKeyring(h.a.Keys, members)
+	ring, err := h.ring.Reread(h.a.Keys, members)
+	if ring.Identity != h.ring.Identity || h.secrets == nil {
+		h.secrets = map[peer.PublicKey][32]byte{}
+	}
+	h.ring = ring
 	if err != nil || ring.Identity == nil || len(ring.Nodes) != 1 {
 		return nil // the peer channel tells why
 	}
 	n := ring.Nodes[0]
 	p := &beatPeer{name: n.Name, own: beatID(ring.Identity.Public()), paths: n.Addresses[:min(len(n.Addresses), beat.MaxPaths)], listen: spec.listen}
 	for _, k := range []peer.PublicKey{n.Key, n.Next} {
-		if !k.IsZero() {
-			p.keys = append(p.keys, beatKey{beatID(k), ring.Identity.Secret(k, beatPurpose)})
+		if k.IsZero() {
+			continue
 		}
+		secret, known := h.secrets[k]
+		if !known {
+			secret = ring.Identity.Secret(k, beatPurpose)
+			h.secrets[k] = secret
+		}
+		p.keys = append(p.keys, beatKey{beatID(k), secret})
 	}
 	if len(p.keys) == 0 {
 		return nil

@@ -14,11 +14,15 @@ type Keyring struct {
 
 // ReadKeyring reads the keys of this node and of the nodes in want. The error names what could not be used: a node whose key is not there, or not
 // fit, has none in the keyring. That a node is not paired with is no error.
-func ReadKeyring(dir string, want []Node) (Keyring, error) {
-	var k Keyring
+func ReadKeyring(dir string, want []Node) (Keyring, error) { return Keyring{}.Reread(dir, want) }
+
+// Reread is ReadKeyring for who has read before. While the secret is the one of k, so is the identity: to make one costs half a millisecond of CPU, and
+// an agent reads its keys each second.
+func (k Keyring) Reread(dir string, want []Node) (Keyring, error) {
 	var errs []error
-	id, err := LoadIdentity(dir)
-	if k.Identity = id; err != nil {
+	id, err := loadIdentity(dir, identityFile, k.Identity)
+	k = Keyring{Identity: id}
+	if err != nil {
 		errs = append(errs, err)
 	}
 	for _, n := range want {

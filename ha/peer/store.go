@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
@@ -46,9 +47,10 @@ func (e *NotPairedError) Hint() string {
 var ErrExposed = errors.New("others than root can read or change it")
 
 // LoadIdentity reads this node's key; without one it gives a *NoIdentityError. A file that others may read is refused with ErrExposed.
-func LoadIdentity(dir string) (*Identity, error) { return loadIdentity(dir, identityFile) }
+func LoadIdentity(dir string) (*Identity, error) { return loadIdentity(dir, identityFile, nil) }
 
-func loadIdentity(dir, name string) (*Identity, error) {
+// loadIdentity gives known, where that is what the file holds.
+func loadIdentity(dir, name string, known *Identity) (*Identity, error) {
 	path := filepath.Join(dir, name)
 	text, err := readOwn(path, 0o077)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -62,6 +64,9 @@ func loadIdentity(dir, name string) (*Identity, error) {
 	if !ok || err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, ErrBadKey) // the text is a secret: no error shows it
 	}
+	if known != nil && bytes.Equal(known.sign.Seed(), seed) {
+		return known, nil
+	}
 	id, err := newIdentity(seed)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, err)
@@ -74,7 +79,7 @@ func CreateIdentity(dir string) (*Identity, error) { return createIdentity(dir, 
 
 func createIdentity(dir, name string) (id *Identity, err error) {
 	err = change(dir, func() error {
-		id, err = loadIdentity(dir, name)
+		id, err = loadIdentity(dir, name, nil)
 		if _, none := errors.AsType[*NoIdentityError](err); err == nil || !none {
 			return err
 		}
@@ -84,7 +89,7 @@ func createIdentity(dir, name string) (id *Identity, err error) {
 		if err := atomicfile.Write(filepath.Join(dir, name), text, 0o600); err != nil {
 			return fmt.Errorf("keep the key: %w", err)
 		}
-		id, err = loadIdentity(dir, name)
+		id, err = loadIdentity(dir, name, nil)
 		return err
 	})
 	return id, err
