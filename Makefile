@@ -46,11 +46,11 @@ test: ## install, build, check, then run every test; the last line counts them
 	@go run ./test/guest/cmd/mkguest >/dev/null # before any test needs it where no network is
 	KVM_TEST_TIERS=all go run ./test/runtests -alone=$(ALONE) -race -shuffle=on -timeout 20m ./...
 
-e2e: ## boot Debian under QEMU and see there what needs systemd or a whole kernel (about ten minutes)
+e2e: ## boot Debian under QEMU and see there what needs systemd or a whole kernel (about half an hour)
 	@contrib/deps.sh e2e
 	@$(MAKE) --no-print-directory build
 	@go run ./test/debguest/cmd/mkdebguest >/dev/null # once; it takes two minutes
-	KVM_TEST_TIERS=e2e go test -count=1 -v -p 1 -timeout 30m ./test/debguest ./test/e2e/...
+	KVM_TEST_TIERS=e2e go test -count=1 -v -p 1 -timeout 40m ./test/debguest ./test/e2e/...
 
 demo: ## show the main job on a guest of its own (KEEP=1 leaves it running)
 	@contrib/deps.sh

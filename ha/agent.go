@@ -27,11 +27,12 @@ const (
 // whatever may wait runs beside it and reports by a bounded channel.
 type Agent struct {
 	Options
-	groups  []*group
-	ports   map[string]*port
-	checks  *check.Runner
-	channel *channel
-	keepers keepers
+	groups    []*group
+	ports     map[string]*port
+	checks    *check.Runner
+	channel   *channel
+	keepers   keepers
+	resolving resolving
 
 	heartbeat *heartbeat
 	pulse     *pulse          // of the peer; nil: there is none
@@ -137,6 +138,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if a.Unread != nil {
 		a.unused(a.Unread)
 	}
+	a.resolving.life = besides
 	a.startBeside(besides)
 	if err := a.tell("READY=1", "STATUS="+a.oneLine()); err != nil {
 		a.degrade("notify", err)

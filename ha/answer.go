@@ -26,7 +26,7 @@ func (a *Agent) ask(ctx context.Context, r Request) Reply {
 	switch r.Verb {
 	case VerbSwitch:
 		late = time.After(SwitchWait)
-	case VerbFencePeer, VerbUnfence, VerbBeforeResync, VerbSplitBrain, VerbConfirmDead:
+	case VerbFencePeer, VerbUnfence, VerbBeforeResync, VerbSplitBrain, VerbConfirmDead, VerbResolve:
 		late = time.After(verbWait + controlWait)
 	}
 	select {
@@ -67,7 +67,7 @@ func (a *Agent) answer(besides context.Context, now time.Time, q asked) {
 			return
 		}
 		a.push(groups[0], failover.Switch{ID: a.wish(groups[0], q)})
-	case VerbFencePeer, VerbUnfence, VerbBeforeResync, VerbSplitBrain, VerbConfirmDead:
+	case VerbFencePeer, VerbUnfence, VerbBeforeResync, VerbSplitBrain, VerbConfirmDead, VerbResolve:
 		a.beside.Go(func() { a.askStorage(besides, q) })
 	case VerbReload:
 		a.reload(besides, now, &q)
@@ -204,7 +204,12 @@ func (g *group) status(now time.Time, checks map[string]CheckStatus) GroupStatus
 		if alarm.Subject == failover.AboutNobody && alarm.Command != failover.StatusCommand(g.spec.Name) {
 			s.Override = alarm.Command
 		}
+		if alarm.Command != "" && slices.Contains([]failover.Subject{failover.AboutDisk, failover.AboutStandAlone, failover.AboutFrozen}, alarm.Subject) {
+			s.Mend = append(s.Mend, alarm.Command)
+		}
 	}
+	slices.Sort(s.Mend)
+	s.Mend = slices.Compact(s.Mend)
 	if g.keeper != nil {
 		standing := g.keeper.Standing()
 		s.Storage = &standing

@@ -78,6 +78,7 @@ func newChannel(a *Agent) *channel {
 	c.server.Handle(peer.VerbAskHandover, c.askedHandover)
 	c.server.Handle(peer.VerbStorage, c.greeted)
 	c.server.Handle(peer.VerbOutdateDisk, c.askedLetGo)
+	c.server.Handle(peer.VerbSplitBrainStep, c.askedResolve)
 	c.server.HandleStream(peer.VerbSyncPull, c.askedPull)
 	return c
 }

@@ -41,6 +41,8 @@ type Request struct {
 	Resource string   `json:"resource,omitempty"` // DRBD's
 	Node     string   `json:"node,omitempty"`     // of VerbConfirmDead
 	Who      string   `json:"who,omitempty"`      // who asked, for the log
+
+	Resolve *ResolveRequest `json:"resolve,omitempty"` // of VerbResolve
 }
 
 // Verb is what a command asks for.
@@ -60,6 +62,7 @@ const (
 	VerbBeforeResync Verb = "before-resync"
 	VerbSplitBrain   Verb = "split-brain"
 	VerbConfirmDead  Verb = "confirm-dead"
+	VerbResolve      Verb = "resolve"
 )
 
 // Reply is the agent's line.
@@ -71,6 +74,8 @@ type Reply struct {
 	Usage   bool    `json:"usage,omitempty"`   // the request names what is not there, or the file is bad: nothing was done
 	Exit    int     `json:"exit,omitempty"`    // what a handler of DRBD's is to exit with
 	Status  *Status `json:"status,omitempty"`
+
+	Resolve *ResolveAnswer `json:"resolve,omitempty"`
 }
 
 // NotRunningError says that no agent answers at a socket.

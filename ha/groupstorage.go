@@ -14,6 +14,7 @@ import (
 	"kvmctl/ha/failover"
 	"kvmctl/ha/peer"
 	"kvmctl/ha/right"
+	"kvmctl/ha/salvage"
 	"kvmctl/ha/storage"
 )
 
@@ -24,6 +25,8 @@ type StorageWorld struct {
 	Mounts    func(Group) storage.Mounts          // of one group
 	Fencer    func(Fence) (storage.Fencer, error) // nil: a person is
 	Addresses func(context.Context, string) error
+	Backing   func(resource string) ([]salvage.Image, error) // what lies below a resource here
+	Kept      string                                         // the directory of what losers of a split brain had
 }
 
 // The times of storage's steps.
@@ -304,6 +307,13 @@ func (g Group) stepMounts() (all []failover.Mount) {
 func (a *Agent) askStorage(ctx context.Context, q asked) {
 	ctx, cancel := context.WithTimeout(ctx, verbWait)
 	defer cancel()
+	if q.Verb == VerbResolve && q.Resolve != nil {
+		step, err := a.resolve(ctx, *q.Resolve)
+		out := Reply{Resolve: &step}
+		fail(&out, err)
+		q.reply <- out
+		return
+	}
 	k := a.keepers.withResource(q.Resource)
 	if q.Verb == VerbConfirmDead && len(q.Groups) == 1 {
 		k = a.keepers.of(q.Groups[0])
@@ -318,7 +328,7 @@ func (a *Agent) askStorage(ctx context.Context, q asked) {
 	case VerbFencePeer:
 		out.Exit, err = k.Fenced(ctx)
 	case VerbBeforeResync:
-		err = k.Target(false)
+		err = k.Target(q.Resource)
 	case VerbUnfence:
 	case VerbSplitBrain:
 		k.Split(q.Resource)
@@ -330,11 +340,17 @@ func (a *Agent) askStorage(ctx context.Context, q asked) {
 		}
 	}
 	a.Log.Info("asked", "verb", q.Verb, "group", k.Group, "resource", q.Resource, "by", q.Who, "exit", out.Exit, "error", err)
-	if err != nil {
-		out.Error = oneLine(err)
-		if refused, ok := errors.AsType[*storage.RefusedError](err); ok {
-			out.Refused, out.Hint = true, refused.Command
-		}
-	}
+	fail(&out, err)
 	q.reply <- out
+}
+
+// fail puts an error of storage's into an answer.
+func fail(out *Reply, err error) {
+	if err == nil {
+		return
+	}
+	out.Error = oneLine(err)
+	if refused, ok := errors.AsType[*storage.RefusedError](err); ok {
+		out.Refused, out.Hint = true, refused.Command
+	}
 }

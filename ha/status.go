@@ -72,7 +72,8 @@ type GroupStatus struct {
 	Alarms    []string        `json:"alarms,omitempty"`
 	Missing   string          `json:"missing,omitempty"` // what keeps it from serving
 	Override  string          `json:"override,omitempty"`
-	Moves     int             `json:"moves"` // times that it became active
+	Mend      []string        `json:"mend,omitempty"` // what a person types about its storage
+	Moves     int             `json:"moves"`          // times that it became active
 
 	Storage *storage.Standing `json:"storage,omitempty"` // nil: it has none
 }

@@ -314,11 +314,11 @@ const (
 )
 
 // Target answers DRBD's before-resync-target handler: a node that is about to be overwritten first writes down that its peer has what counts.
-func (k *Keeper) Target(discard bool) error {
+func (k *Keeper) Target(resource string) error {
 	k.own.Lock()
 	defer k.own.Unlock()
 	k.mu.Lock()
-	v := right.MayBeTarget(k.situation(), discard || k.giveUp)
+	v := right.MayBeTarget(k.situation(), k.giveUp[resource])
 	k.mu.Unlock()
 	if !v.May {
 		return &RefusedError{v.Why, v.Override}

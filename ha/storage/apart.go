@@ -21,6 +21,7 @@ type Parted struct {
 	Here    uint64     `json:"here_kib"`  // changed here when the two met last
 	There   uint64     `json:"there_kib"` // changed at the peer then
 	Changed uint64     `json:"changed_kib"`
+	Counted bool       `json:"counted"` // Changed is known
 	Primary bool       `json:"primary,omitempty"`
 }
 
@@ -30,6 +31,9 @@ type parting struct {
 	known bool // somebody has looked why
 	apart drbd.Apart
 	tried time.Time // to connect by itself
+
+	changed uint64 // KiB, since they parted
+	counted bool   // changed is known
 }
 
 // cause puts DRBD's in the words of the failover machine.
@@ -67,6 +71,9 @@ func (k *Keeper) noteApart() {
 	for _, name := range k.Resources {
 		r, ok := k.disks[name]
 		switch {
+		case ok && r.AllUpToDate() && r.PeerUpToDate():
+			delete(k.split, name)
+			delete(k.giveUp, name)
 		case !ok || !r.StandAlone() || r.Failed():
 			delete(k.split, name)
 		case k.split[name] == nil:
@@ -83,7 +90,7 @@ func (k *Keeper) partedOf() map[string]Parted {
 	all := map[string]Parted{}
 	for name, p := range k.split {
 		if r := k.disks[name]; p.known {
-			all[name] = Parted{Cause: p.apart.Cause, Here: p.apart.Here, There: p.apart.There, Changed: r.OutOfSync(), Primary: r.Role == drbd.Primary}
+			all[name] = Parted{Cause: p.apart.Cause, Here: p.apart.Here, There: p.apart.There, Changed: p.changed, Counted: p.counted, Primary: r.Role == drbd.Primary}
 		}
 	}
 	return all
@@ -100,6 +107,7 @@ func (k *Keeper) mindApart(ctx context.Context) {
 		case <-t.C:
 		}
 		k.lookWhy(ctx)
+		k.count(ctx)
 		for _, name := range k.Resources {
 			k.joinAgain(ctx, name)
 		}
@@ -138,6 +146,27 @@ func (k *Keeper) lookWhy(ctx context.Context) {
 	k.tell()
 }
 
+// count reads how much has changed here.
+func (k *Keeper) count(ctx context.Context) {
+	k.mu.Lock()
+	var apart []drbd.Resource
+	for name := range k.split {
+		apart = append(apart, k.disks[name])
+	}
+	k.mu.Unlock()
+	for _, r := range apart {
+		kib, known, err := k.Disks.Changed(ctx, r)
+		if err != nil {
+			k.Log.Warn("count what has changed", "group", k.Group, "resource", r.Name, "error", err)
+		}
+		k.mu.Lock()
+		if p := k.split[r.Name]; p != nil {
+			p.changed, p.counted = kib, known && err == nil
+		}
+		k.mu.Unlock()
+	}
+}
+
 // joining is what a node does by itself about a resource that is StandAlone.
 type joining int
 
@@ -168,7 +197,7 @@ func join(own Parted, other *Parted, peerActive bool) joining {
 
 // untouched reports whether a node changed nothing since the two parted: both say so of when they met, and it says so of now.
 func untouched(n, peer Parted) bool {
-	return n.Here == 0 && peer.There == 0 && n.Changed == 0 && !n.Primary
+	return n.Here == 0 && peer.There == 0 && n.Counted && n.Changed == 0 && !n.Primary
 }
 
 // joinAgain connects a resource where that loses nothing.
@@ -186,7 +215,9 @@ func (k *Keeper) joinAgain(ctx context.Context, name string) {
 			p.tried = k.Now()
 		}
 	}
-	k.giveUp = k.giveUp || do == joinDiscard
+	if do == joinDiscard {
+		k.giveUp[name] = true
+	}
 	k.mu.Unlock()
 	var err error
 	switch do {
@@ -195,7 +226,18 @@ func (k *Keeper) joinAgain(ctx context.Context, name string) {
 	case joinPlain:
 		err = k.Disks.Connect(ctx, name)
 	case joinDiscard:
+		if k.count(ctx); !k.unchanged(name) { // nobody has written since it was counted
+			return
+		}
 		err = k.Disks.ConnectDiscardMyData(ctx, name)
 	}
 	k.Log.Warn("connects again by itself", "group", k.Group, "resource", name, "cause", own.Cause.String(), "discards_nothing", do == joinDiscard, "error", err)
+}
+
+// unchanged reports whether a resource is Secondary here, and was not written to since the two parted.
+func (k *Keeper) unchanged(name string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	p, r := k.split[name], k.disks[name]
+	return p != nil && p.counted && p.changed == 0 && r.Role == drbd.Secondary
 }

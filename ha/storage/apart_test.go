@@ -12,7 +12,7 @@ import (
 
 func TestJoin(t *testing.T) {
 	split := func(here, there, changed uint64, primary bool) Parted {
-		return Parted{Cause: drbd.SplitBrain, Here: here, There: there, Changed: changed, Primary: primary}
+		return Parted{Cause: drbd.SplitBrain, Here: here, There: there, Changed: changed, Counted: true, Primary: primary}
 	}
 	of := func(p Parted) *Parted { return &p }
 	for _, tt := range []struct {
@@ -33,6 +33,7 @@ func TestJoin(t *testing.T) {
 		{"split, something was written after they met", split(0, 8, 4, false), of(split(8, 0, 12, true)), true, joinNot},
 		{"split, the peer knows of changes here", split(0, 8, 0, false), of(split(8, 4, 12, true)), true, joinNot},
 		{"split, this one still writes", split(0, 8, 0, true), of(split(8, 0, 8, false)), false, joinNot},
+		{"split, nobody knows what changed since", Parted{Cause: drbd.SplitBrain, There: 8}, of(split(8, 0, 12, true)), true, joinNot},
 		{"split, both changed", split(4, 8, 4, false), of(split(8, 4, 8, true)), true, joinNot},
 		{"split, neither changed", split(0, 0, 0, false), of(split(0, 0, 0, false)), false, joinNot},
 	} {

@@ -26,7 +26,7 @@ func (k *Keeper) sawDisks(s drbd.State) {
 	case joined && !was:
 		k.joined = k.Now()
 		k.both, k.behind, k.last = false, false, right.Record{}
-		k.inFlight, k.licence, k.lost, k.giveUp = arbiter.ID{}, right.Licence{}, "", false // what was asked before is over
+		k.inFlight, k.licence, k.lost = arbiter.ID{}, right.Licence{}, "" // what was asked before is over
 	case !joined && was:
 		k.joined = time.Time{}
 	}

@@ -32,10 +32,12 @@ type Disks interface {
 	Primary(ctx context.Context, resource string) error
 	Secondary(ctx context.Context, resource string) error // verified; one that is not configured is none
 	Outdate(ctx context.Context, resource string) error
-	Abandon(ctx context.Context, resource string) error  // frozen writes fail, and the disk is let go of
-	ResumeIO(ctx context.Context, resource string) error // frozen writes go on
+	Abandon(ctx context.Context, resource string) error                               // frozen writes fail, and the disk is let go of
+	ResumeIO(ctx context.Context, resource string) error                              // frozen writes go on
+	Changed(ctx context.Context, r drbd.Resource) (kib uint64, known bool, err error) // here, since it parted from its peer
 	Causes(ctx context.Context, s drbd.State) (map[string]drbd.Apart, error)
 	Connect(ctx context.Context, resource string) error
+	Disconnect(ctx context.Context, resource string) error
 	ConnectDiscardMyData(ctx context.Context, resource string) error
 }
 
@@ -122,7 +124,7 @@ type Keeper struct {
 	disks    map[string]drbd.Resource
 	seen     bool                // a state of the disks is in
 	split    map[string]*parting // resources that are StandAlone
-	giveUp   bool                // what was changed here may be overwritten
+	giveUp   map[string]bool     // resources of which what was changed here may be overwritten
 	joined   time.Time           // since when DRBD is connected; zero: it is not
 	looked   time.Time           // the joined in which the arbiter was looked at
 	arbiterN uint64              // its number then
@@ -153,7 +155,7 @@ type Pulse struct {
 
 // New makes a group's keeper, with the record as it is on the disk. It starts nothing.
 func New(c Config, w World) *Keeper {
-	k := &Keeper{Config: c, World: w, nudge: make(chan struct{}, 1), news: make(chan struct{}, 1), ask: make(chan struct{}, 1), cold: make(chan struct{}, 1), disks: map[string]drbd.Resource{}, split: map[string]*parting{},
+	k := &Keeper{Config: c, World: w, nudge: make(chan struct{}, 1), news: make(chan struct{}, 1), ask: make(chan struct{}, 1), cold: make(chan struct{}, 1), disks: map[string]drbd.Resource{}, split: map[string]*parting{}, giveUp: map[string]bool{},
 		told: map[string]failover.Disk{}, wakes: map[chan struct{}]bool{}}
 	k.record, k.damaged = w.Records.Read(c.Group)
 	return k

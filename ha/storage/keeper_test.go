@@ -323,10 +323,10 @@ func TestBeforeAResync(t *testing.T) {
 		if exit, err := l.nodes[0].Fenced(within(t, time.Second)); exit != 7 {
 			t.Fatal(exit, err)
 		}
-		if err := l.nodes[0].Target(false); err == nil {
+		if err := l.nodes[0].Target("r0"); err == nil {
 			t.Error("the one that went on alone lets itself be overwritten")
 		}
-		if err := l.nodes[1].Target(false); err != nil {
+		if err := l.nodes[1].Target("r0"); err != nil {
 			t.Error(err)
 		}
 	})

@@ -90,7 +90,7 @@ func (l *lab) connected() bool { return l.link && !l.nodes[0].off && !l.nodes[1]
 func (n *labNode) state() drbd.State {
 	p := drbd.Peer{Connection: drbd.Connecting, Role: drbd.UnknownRole, Volumes: []drbd.PeerVolume{{Replication: drbd.Off, Disk: n.peer}}}
 	if n.alone {
-		p.Connection, p.Volumes[0].OutOfSync = drbd.StandAlone, n.changed
+		p.Connection = drbd.StandAlone // 8.4 tells of no bitmap then
 	} else if n.lab.connected() {
 		o := n.other()
 		p.Connection, p.Role, p.Volumes[0].Replication, p.Volumes[0].Disk = drbd.Connected, o.role, drbd.Established, o.disk
@@ -219,6 +219,14 @@ func (n *labNode) Causes(context.Context, drbd.State) (map[string]drbd.Apart, er
 func (n *labNode) Connect(context.Context, string) error { return n.joins("plain") }
 
 func (n *labNode) ConnectDiscardMyData(context.Context, string) error { return n.joins("discard") }
+
+func (n *labNode) Changed(context.Context, drbd.Resource) (uint64, bool, error) {
+	n.lab.mu.Lock()
+	defer n.lab.mu.Unlock()
+	return n.changed, true, nil
+}
+
+func (n *labNode) Disconnect(context.Context, string) error { return nil }
 
 func (n *labNode) howJoined() string {
 	n.lab.mu.Lock()

@@ -202,6 +202,8 @@ func (a *Agents) Status(ctx context.Context, g *Guest) (s ha.Status, err error) 
 
 // Role waits until a guest's group has a role.
 func (a *Agents) Role(ctx context.Context, g *Guest, role string) error {
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
 	for {
 		s, err := a.Status(ctx, g)
 		if err == nil && len(s.Groups) == 1 && s.Groups[0].Role == role {
@@ -213,4 +215,26 @@ func (a *Agents) Role(ctx context.Context, g *Guest, role string) error {
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
+}
+
+// Begin gives a guest all that an agent needs, and starts it.
+func (a *Agents) Begin(ctx context.Context, g *Guest) error {
+	if err := a.Prepare(ctx, g); err != nil {
+		return err
+	}
+	if err := g.Put(ctx, "/bin/pdu", []byte(PDU), 0o755); err != nil {
+		return err
+	}
+	return a.Start(ctx, g)
+}
+
+// Again boots a guest whose power was cut, as Begin left it.
+func (a *Agents) Again(ctx context.Context, g *Guest) error {
+	if err := g.Boot(ctx); err != nil {
+		return err
+	}
+	if err := g.Put(ctx, "/etc/drbd.conf", []byte(Safe.Text()), 0o600); err != nil {
+		return err
+	}
+	return a.Begin(ctx, g)
 }

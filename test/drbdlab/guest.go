@@ -220,8 +220,13 @@ func (g *Guest) qmp(ctx context.Context, command string, args any) error {
 	return nil
 }
 
+// Patience is how long the lab waits for one thing.
+const Patience = 2 * time.Minute
+
 // Until runs a script in the guest until it succeeds.
 func (g *Guest) Until(ctx context.Context, script string) error {
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
 	for {
 		_, err := g.Sh(ctx, script)
 		if err == nil {

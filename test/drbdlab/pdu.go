@@ -1,5 +1,7 @@
 package drbdlab
 
+import "context"
+
 // PDU is a fence agent as fence-agents has them (FenceAgentAPI): its switch is whoever runs the lab. It makes /run/pdu.asked when it is to switch off, and
 // answers when /run/pdu.off is there.
 const PDU = `#!/bin/sh
@@ -17,4 +19,14 @@ exit 1
 func (a *Agents) WithPDU() {
 	a.Fence = "[fence.pdu]\ntype = \"exec\"\nagent = \"/bin/pdu\"\nparameters = [\"plug=1\"]\ntimeout = \"15s\"\n"
 	a.Lines = "fence = \"pdu\"\nfence_after = \"1s\"\n"
+}
+
+// Power is a PDU that answers: it cuts the power of victim when asker's agent has asked.
+func (a *Agents) Power(ctx context.Context, asker, victim *Guest) error {
+	if err := asker.Until(ctx, "[ -e /run/pdu.asked ]"); err != nil {
+		return err
+	}
+	victim.PowerCut()
+	_, err := asker.Sh(ctx, ": >/run/pdu.off")
+	return err
 }

@@ -138,7 +138,7 @@ func (a *Agents) Staggered(ctx context.Context, seed uint64, again func(context.
 			}
 		}
 		pause()
-		if err := a.atMostOnePrimary(ctx); err != nil {
+		if err := a.AtMostOnePrimary(ctx); err != nil {
 			return err
 		}
 	}
@@ -188,8 +188,8 @@ func (a *Agents) Active(ctx context.Context) (*Guest, error) {
 	}
 }
 
-// atMostOnePrimary looks at those that run.
-func (a *Agents) atMostOnePrimary(ctx context.Context) error {
+// AtMostOnePrimary is an error if both are, of those that run.
+func (a *Agents) AtMostOnePrimary(ctx context.Context) error {
 	primaries := 0
 	for _, g := range []*Guest{a.A, a.B} {
 		if g.On() {

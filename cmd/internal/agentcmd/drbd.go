@@ -6,7 +6,8 @@ func newDRBD(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "drbd <command>",
 		Short: "Look after the DRBD resources of this node",
-		Long:  "Look after the DRBD resources of this node and its peer: find what is dangerous in drbd.conf, write a good one.",
+		Long: `Look after the DRBD resources of this node and its peer: find what is dangerous in drbd.conf, write a good one, resolve a split brain, and look at what its
+loser had.`,
 		Example: `  kvmha drbd lint
   kvmha drbd template admin --on varda2=10.4.0.102 --on vm-varda=10.4.0.202 --device /dev/drbd0 --disk /dev/vg/admin`,
 		Args: cobra.ArbitraryArgs,
@@ -17,6 +18,6 @@ func newDRBD(a *app) *cobra.Command {
 			return cmd.Help()
 		},
 	}
-	cmd.AddCommand(newDRBDLint(a), newDRBDTemplate(a))
+	cmd.AddCommand(newDRBDLint(a), newDRBDTemplate(a), newDRBDResolve(a), newDRBDKept(a))
 	return cmd
 }

@@ -42,3 +42,6 @@ func (a *app) rightPath() string { return filepath.Join(a.statePath(), "right") 
 
 // lockPath is held by the agent that runs.
 func (a *app) lockPath() string { return filepath.Join(a.runPath(), "lock") }
+
+// keptPath is where what the losers of a split brain had is kept.
+func (a *app) keptPath() string { return filepath.Join(a.statePath(), "split-brain") }

@@ -14,6 +14,11 @@ import (
 
 // askPeer asks a peer's agent, with this node's key and without the agent here.
 func (a *app) askPeer(ctx context.Context, spec *ha.Spec, name string, v peer.Verb, out any) error {
+	return a.askPeerWith(ctx, spec, name, v, nil, out)
+}
+
+// askPeerWith is askPeer for a request that says more than its verb.
+func (a *app) askPeerWith(ctx context.Context, spec *ha.Spec, name string, v peer.Verb, in, out any) error {
 	ring, err := peer.ReadKeyring(a.keysPath(), spec.Peers)
 	if ring.Identity == nil {
 		return err
@@ -27,7 +32,7 @@ func (a *app) askPeer(ctx context.Context, spec *ha.Spec, name string, v peer.Ve
 		}
 		client := peer.NewClient(version.Version, ring.Identity)
 		defer client.Close()
-		return client.Do(ctx, n, v, nil, out)
+		return client.Do(ctx, n, v, in, out)
 	}
 	return errors.Join(fmt.Errorf("there is no peer %q", name), err)
 }

@@ -34,7 +34,7 @@ a second table shows each group on every node, and how old each view is; ? marks
 --watch shows the table again each second until q or Ctrl-C is typed, also while the agent is away. --json
 prints everything the agent knows, its counters too. Its keys stay the same within a major version: node,
 pid, version, uptime_seconds, degraded, loop, heartbeat, arbiter, peers, syncs; and of each of groups: name, interface, vhid, role, decided_by,
-reason, since_seconds, cause, carp, served, addresses, checks, alarms, missing, override, moves, storage; of each of peers:
+reason, since_seconds, cause, carp, served, addresses, checks, alarms, missing, override, mend, moves, storage; of each of peers:
 name, role, paired, seen_seconds_ago, wrong, report; of each of syncs: name, group, held_seconds. What is empty may be left out, and keys may be added.`,
 		Example: `  kvmha status
   kvmha status web --json
@@ -131,6 +131,9 @@ func (a *app) writeStatus(w *bytes.Buffer, s *ha.Status, only []string) error {
 		}
 		if g.Missing != "" && g.Missing != g.Cause && g.Role != "active" {
 			fmt.Fprintf(w, "%s: waits for: %s\n", g.Name, cli.Printable(g.Missing))
+		}
+		for _, command := range g.Mend {
+			fmt.Fprintf(w, "%s: to mend it: %s\n", g.Name, a.env.Again(command))
 		}
 		if g.Override != "" {
 			fmt.Fprintf(w, "%s: to override: %s\n", g.Name, a.env.Again(g.Override))

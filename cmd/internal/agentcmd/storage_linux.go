@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -17,8 +18,10 @@ import (
 	"kvmctl/ha/drbd/control"
 	"kvmctl/ha/fence"
 	"kvmctl/ha/mount"
+	"kvmctl/ha/salvage"
 	"kvmctl/ha/storage"
 	"kvmctl/internal/runner"
+	"kvmctl/internal/smallfile"
 )
 
 // storageWorld is the disks of this machine.
@@ -27,8 +30,9 @@ func (a *app) storageWorld() *ha.StorageWorld {
 	mounter := mount.New(run)
 	return &ha.StorageWorld{
 		Disks: disks{control.New(run)}, Records: a.rightPath(), Addresses: a.awaitAddress,
-		Mounts: func(g ha.Group) storage.Mounts { return mounts{mounter, g.Storage.Mounts} },
-		Fencer: func(f ha.Fence) (storage.Fencer, error) { return a.fencer(f, run) },
+		Mounts:  func(g ha.Group) storage.Mounts { return mounts{mounter, g.Storage.Mounts} },
+		Fencer:  func(f ha.Fence) (storage.Fencer, error) { return a.fencer(f, run) },
+		Backing: a.backing, Kept: a.keptPath(),
 	}
 }
 
@@ -156,6 +160,39 @@ func (a *app) awaitAddress(ctx context.Context, resource string) error {
 	}
 }
 
+var errNoBacking = errors.New("drbd.conf names no disk for it on this host")
+
+// backing lists what lies below a resource's volumes here.
+func (a *app) backing(resource string) (images []salvage.Image, err error) {
+	c, err := conf.Load(conf.Dir(a.root), a.root, conf.Main)
+	if err != nil {
+		return nil, err
+	}
+	host := a.drbdHost()
+	for _, r := range c.Resources {
+		for _, h := range r.Hosts {
+			if r.Name.Text != resource || !h.Called(host) {
+				continue
+			}
+			for _, v := range h.Volumes {
+				if v.Disk.Text == "" || v.Disk.Text == "none" {
+					continue
+				}
+				size, err := salvage.Size(v.Disk.Text)
+				if err != nil {
+					return nil, err
+				}
+				images = append(images, salvage.Image{Volume: v.Number, Device: v.Disk.Text, File: fmt.Sprintf("volume-%d.img", v.Number), Size: size,
+					Data: dataSize(v)})
+			}
+		}
+	}
+	if len(images) == 0 {
+		return nil, fmt.Errorf("%s: %w", resource, errNoBacking)
+	}
+	return images, nil
+}
+
 // replicationAddress is that of a resource on a host; the zero one: drbd.conf does not say.
 func replicationAddress(c *conf.Config, resource, host string) netip.Addr {
 	for _, r := range c.Resources {
@@ -169,4 +206,17 @@ func replicationAddress(c *conf.Config, resource, host string) netip.Addr {
 		}
 	}
 	return netip.Addr{}
+}
+
+// dataSize is how large DRBD makes a volume, in bytes; 0: it does not say. The device itself cannot be opened where it is secondary.
+func dataSize(v *conf.Volume) uint64 {
+	text, err := smallfile.Read(fmt.Sprintf("/sys/block/drbd%d/size", v.Minor), 64)
+	if err != nil {
+		return 0
+	}
+	sectors, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 48)
+	if err != nil {
+		return 0
+	}
+	return sectors << 9
 }

@@ -41,7 +41,7 @@ func TestTheKeysThatEndAWatch(t *testing.T) {
 // TestTheHelpNamesEveryKeyOfTheStatus holds the promise of the manual against what --json prints.
 func TestTheHelpNamesEveryKeyOfTheStatus(t *testing.T) {
 	ago := 1.0
-	full := ha.Status{Degraded: []string{"x"}, Beat: &ha.BeatStatus{}, Arbiter: []ha.ArbiterStatus{{}}, Syncs: []ha.SyncStatus{{Held: &ago}}, Peers: []ha.PeerStatus{{Seen: &ago, Wrong: "x", Report: &ha.Report{}}}, Groups: []ha.GroupStatus{{Reason: "x", Checks: []ha.CheckStatus{{}}, Alarms: []string{"x"}, Missing: "x", Override: "x", Storage: &storage.Standing{},
+	full := ha.Status{Degraded: []string{"x"}, Beat: &ha.BeatStatus{}, Arbiter: []ha.ArbiterStatus{{}}, Syncs: []ha.SyncStatus{{Held: &ago}}, Peers: []ha.PeerStatus{{Seen: &ago, Wrong: "x", Report: &ha.Report{}}}, Groups: []ha.GroupStatus{{Reason: "x", Checks: []ha.CheckStatus{{}}, Alarms: []string{"x"}, Missing: "x", Override: "x", Mend: []string{"x"}, Storage: &storage.Standing{},
 		CARP: ha.CARPStatus{Heard: &ago}, Addresses: []ha.AddressStatus{{Address: netip.MustParseAddr("10.0.0.1")}}}}}
 	text, err := json.Marshal(full)
 	if err != nil {

@@ -1,4 +1,4 @@
-package drbdlab
+package storage
 
 import (
 	"context"
@@ -6,10 +6,14 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"kvmctl/internal/testenv"
+	"kvmctl/test/drbdlab"
+	"kvmctl/test/drbdlab/drbdtest"
 )
 
 // killWhen has a guest end its agent as soon as a condition holds; a loop in the guest looks without a pause.
-func killWhen(ctx context.Context, g *Guest, condition string) error {
+func killWhen(ctx context.Context, g *drbdlab.Guest, condition string) error {
 	_, err := g.Sh(ctx, fmt.Sprintf("until %s; do :; done; kill -9 $(cat /run/kvmha.pid)", condition))
 	return err
 }
@@ -17,9 +21,9 @@ func killWhen(ctx context.Context, g *Guest, condition string) error {
 // TestAnAgentKilledBetweenAnyTwoSteps kills it at each step of promote, of demote and of a resync, starts it again, and has one that is active and one that
 // stands by, with all that was acknowledged. Meanwhile never two are primary.
 func TestAnAgentKilledBetweenAnyTwoSteps(t *testing.T) {
-	ctx := during(t, 8*time.Minute)
-	a := stage(ctx, t, "arbiter", false)
-	var s Scribe
+	ctx := drbdtest.During(t, 8*time.Minute)
+	a := drbdtest.Stage(ctx, t, testenv.E2E, "arbiter", false)
+	var s drbdlab.Scribe
 	within, stop := context.WithTimeout(ctx, time.Second)
 	s.On(within, a.A)
 	stop()
@@ -31,7 +35,7 @@ func TestAnAgentKilledBetweenAnyTwoSteps(t *testing.T) {
 	)
 	for _, scene := range []struct {
 		name, when string
-		of         *Guest // its agent is killed, while the other one hands over to it (promote) or it hands over itself
+		of         *drbdlab.Guest // its agent is killed, while the other one hands over to it (promote) or it hands over itself
 		demotes    bool
 	}{
 		{"promote: before drbdadm has ended", asked, a.B, false},
@@ -43,13 +47,13 @@ func TestAnAgentKilledBetweenAnyTwoSteps(t *testing.T) {
 		{"demote: secondary", "! " + primary, a.A, true},
 	} {
 		active, err := a.Active(ctx)
-		must(t, err)
+		drbdtest.Must(t, err)
 		if active != a.A {
 			if _, err := a.B.Sh(ctx, "kvmha switch varda"); err != nil {
 				t.Fatal(err)
 			}
-			must(t, a.Role(ctx, a.A, "active"))
-			must(t, a.Role(ctx, a.B, "standby"))
+			drbdtest.Must(t, a.Role(ctx, a.A, "active"))
+			drbdtest.Must(t, a.Role(ctx, a.B, "standby"))
 		}
 		began := time.Now()
 		var killer sync.WaitGroup
@@ -65,50 +69,50 @@ func TestAnAgentKilledBetweenAnyTwoSteps(t *testing.T) {
 			}
 		}
 		killer.Wait()
-		must(t, killed)
+		drbdtest.Must(t, killed)
 		for range 10 { // an agent that is dead for a while
-			must(t, a.atMostOnePrimary(ctx))
+			drbdtest.Must(t, a.AtMostOnePrimary(ctx))
 		}
-		must(t, a.Start(ctx, scene.of))
+		drbdtest.Must(t, a.Start(ctx, scene.of))
 		active, err = a.Active(ctx)
 		if err != nil {
 			t.Fatalf("%s: %v", scene.name, err)
 		}
-		must(t, a.atMostOnePrimary(ctx))
-		s.kept(ctx, t, active)
+		drbdtest.Must(t, a.AtMostOnePrimary(ctx))
+		drbdtest.Kept(ctx, t, &s, active)
 		t.Logf("%s: %s is active %v after the hand-over was asked for", scene.name, active.Name, time.Since(began).Round(100*time.Millisecond))
 	}
 }
 
 // TestAnAgentThatStaysDead is active, and DRBD goes on without it: nobody else may promote, and the other one says so. When it comes back it serves again.
 func TestAnAgentThatStaysDead(t *testing.T) {
-	ctx := during(t, 4*time.Minute)
-	a := stage(ctx, t, "arbiter", false)
+	ctx := drbdtest.During(t, 4*time.Minute)
+	a := drbdtest.Stage(ctx, t, testenv.E2E, "arbiter", false)
 	_, err := a.A.Sh(ctx, "echo mellon >/srv/file; sync; kill -9 $(cat /run/kvmha.pid)")
-	must(t, err)
-	must(t, a.B.Until(ctx, "kvmha status varda | grep -q 'alarm: nobody-active'"))
-	if role, missing, _ := a.says(ctx, t, a.B); role == "active" || missing == "" {
+	drbdtest.Must(t, err)
+	drbdtest.Must(t, a.B.Until(ctx, "kvmha status varda | grep -q 'alarm: nobody-active'"))
+	if role, missing, _ := drbdtest.Says(ctx, t, a, a.B); role == "active" || missing == "" {
 		t.Errorf("the standby is %s, missing %q", role, missing)
 	} else {
 		t.Logf("the standby is %s: %s", role, missing)
 	}
-	must(t, a.atMostOnePrimary(ctx))
-	must(t, a.Start(ctx, a.A))
-	must(t, a.Role(ctx, a.A, "active"))
-	must(t, a.Role(ctx, a.B, "standby"))
+	drbdtest.Must(t, a.AtMostOnePrimary(ctx))
+	drbdtest.Must(t, a.Start(ctx, a.A))
+	drbdtest.Must(t, a.Role(ctx, a.A, "active"))
+	drbdtest.Must(t, a.Role(ctx, a.B, "standby"))
 	// The same amid a resync of the standby: killed when the kernel has it ask before it is overwritten.
-	must(t, a.A.Link(ctx, 1, false))
-	must(t, a.A.Until(ctx, "grep -q 'DUnknown\\|Outdated' /proc/drbd"))
+	drbdtest.Must(t, a.A.Link(ctx, 1, false))
+	drbdtest.Must(t, a.A.Until(ctx, "grep -q 'DUnknown\\|Outdated' /proc/drbd"))
 	_, err = a.A.Sh(ctx, "dd if=/dev/urandom of=/srv/big bs=64k count=300 conv=fsync 2>/dev/null")
-	must(t, err)
+	drbdtest.Must(t, err)
 	var killer sync.WaitGroup
 	var killed error
 	killer.Go(func() { killed = killWhen(ctx, a.B, "grep -q 'cs:WFSyncUUID\\|cs:SyncTarget' /proc/drbd") })
-	must(t, a.A.Link(ctx, 1, true))
+	drbdtest.Must(t, a.A.Link(ctx, 1, true))
 	killer.Wait()
-	must(t, killed)
-	must(t, a.Start(ctx, a.B))
-	must(t, a.Role(ctx, a.B, "standby"))
-	must(t, a.UpToDate(ctx))
-	must(t, a.Role(ctx, a.A, "active"))
+	drbdtest.Must(t, killed)
+	drbdtest.Must(t, a.Start(ctx, a.B))
+	drbdtest.Must(t, a.Role(ctx, a.B, "standby"))
+	drbdtest.Must(t, a.UpToDate(ctx))
+	drbdtest.Must(t, a.Role(ctx, a.A, "active"))
 }
