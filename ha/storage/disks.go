@@ -9,15 +9,21 @@ import (
 	"kvmctl/ha/right"
 )
 
-// sawDisks takes a state of the disks.
-func (k *Keeper) sawDisks(s drbd.State) {
+// sawDisks takes a state of the disks, or why there is none.
+func (k *Keeper) sawDisks(s drbd.State, err error) {
 	k.mu.Lock()
-	k.seen = true
+	k.seen, k.blind = true, ""
+	if err != nil {
+		k.blind = err.Error()
+	}
 	was := !k.joined.IsZero()
 	clear(k.disks)
 	for _, name := range k.Resources {
 		if r, ok := s.Resource(name); ok {
 			k.disks[name] = r
+			if !r.Failed() {
+				delete(k.downs, name)
+			}
 		}
 	}
 	k.noteApart()

@@ -22,6 +22,9 @@ func (k *Keeper) tell() {
 		}
 		r, configured := k.disks[name]
 		d := diskOf(name, r, configured, k.split[name], k.Config.Peer)
+		if d.State == failover.DiskFailed {
+			d.Why = k.whyFailed(name, d.Why)
+		}
 		k.standsStill(&d, r)
 		if before, ok := k.told[name]; !ok || before != d {
 			k.told[name] = d
@@ -52,7 +55,7 @@ func diskOf(name string, r drbd.Resource, configured bool, apart *parting, peer 
 	d := failover.Disk{Name: name}
 	switch {
 	case !configured:
-		d.State, d.Why = failover.DiskFailed, "DRBD does not know it: it is not configured, or its module is not loaded"
+		d.State, d.Why = failover.DiskFailed, "DRBD does not know it"
 		return d
 	case r.Failed():
 		d.State, d.Why = failover.DiskFailed, disksOf(r)
@@ -77,6 +80,17 @@ func diskOf(name string, r drbd.Resource, configured bool, apart *parting, peer 
 		d.Why += ", a resync is under way"
 	}
 	return d
+}
+
+// whyFailed says what is known of a resource that has failed; mu is held.
+func (k *Keeper) whyFailed(name, why string) string {
+	switch down := k.downs[name]; {
+	case k.blind != "":
+		return "DRBD cannot be asked: " + k.blind
+	case down != "":
+		return why + ": " + down
+	}
+	return why
 }
 
 // disksOf lists what is wrong with the volumes here.

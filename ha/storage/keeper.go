@@ -26,8 +26,8 @@ type Config struct {
 
 // Disks is DRBD on this node: control.Control, or a model.
 type Disks interface {
-	// Watch tells each state of all resources, the present one first, until ctx ends.
-	Watch(ctx context.Context, tell func(drbd.State)) error
+	// Watch tells each state of all resources, the present one first, until ctx ends. With an error DRBD cannot be asked, and the state is empty.
+	Watch(ctx context.Context, tell func(drbd.State, error)) error
 	Up(ctx context.Context, resource string) error
 	Primary(ctx context.Context, resource string) error
 	Secondary(ctx context.Context, resource string) error // verified; one that is not configured is none
@@ -123,6 +123,8 @@ type Keeper struct {
 	damaged  error
 	disks    map[string]drbd.Resource
 	seen     bool                // a state of the disks is in
+	blind    string              // why DRBD cannot be asked; empty: it can
+	downs    map[string]string   // by resource: why it could not be brought up when that was tried last
 	split    map[string]*parting // resources that are StandAlone
 	giveUp   map[string]bool     // resources of which what was changed here may be overwritten
 	joined   time.Time           // since when DRBD is connected; zero: it is not
@@ -155,7 +157,7 @@ type Pulse struct {
 
 // New makes a group's keeper, with the record as it is on the disk. It starts nothing.
 func New(c Config, w World) *Keeper {
-	k := &Keeper{Config: c, World: w, nudge: make(chan struct{}, 1), news: make(chan struct{}, 1), ask: make(chan struct{}, 1), cold: make(chan struct{}, 1), disks: map[string]drbd.Resource{}, split: map[string]*parting{}, giveUp: map[string]bool{},
+	k := &Keeper{Config: c, World: w, nudge: make(chan struct{}, 1), news: make(chan struct{}, 1), ask: make(chan struct{}, 1), cold: make(chan struct{}, 1), disks: map[string]drbd.Resource{}, split: map[string]*parting{}, giveUp: map[string]bool{}, downs: map[string]string{},
 		told: map[string]failover.Disk{}, wakes: map[chan struct{}]bool{}}
 	k.record, k.damaged = w.Records.Read(c.Group)
 	return k
@@ -187,7 +189,7 @@ func (k *Keeper) watch(ctx context.Context) {
 			return
 		}
 		k.Log.Warn("DRBD's news ended", "group", k.Group, "error", err)
-		k.sawDisks(drbd.State{}) // nobody knows any more
+		k.sawDisks(drbd.State{}, err) // nobody knows any more
 		sleep(ctx, greetEvery)
 	}
 }

@@ -292,7 +292,7 @@ func TestWhoBootsAloneGoesOnByItsRecordOnly(t *testing.T) {
 		l.partition(true)
 		for _, n := range l.nodes {
 			k := New(n.Config, n.World) // a boot: nothing is known but the record
-			k.sawDisks(drbd.State{Resources: []drbd.Resource{{Name: "r0", Role: drbd.Secondary, Volumes: []drbd.Volume{{Disk: drbd.UpToDate}}, Peers: []drbd.Peer{{Connection: drbd.Connecting}}}}})
+			k.sawDisks(drbd.State{Resources: []drbd.Resource{{Name: "r0", Role: drbd.Secondary, Volumes: []drbd.Volume{{Disk: drbd.UpToDate}}, Peers: []drbd.Peer{{Connection: drbd.Connecting}}}}}, nil)
 			if _, err := k.Acquire(within(t, 2*time.Second)); err == nil {
 				t.Errorf("%s goes on alone although it was paired", n.name)
 			}
@@ -305,7 +305,7 @@ func TestWhoBootsAloneGoesOnByItsRecordOnly(t *testing.T) {
 			t.Fatal(exit, err)
 		}
 		k := New(n.Config, n.World)
-		k.sawDisks(drbd.State{Resources: []drbd.Resource{{Name: "r0", Role: drbd.Secondary, Volumes: []drbd.Volume{{Disk: drbd.UpToDate}}, Peers: []drbd.Peer{{Connection: drbd.Connecting}}}}})
+		k.sawDisks(drbd.State{Resources: []drbd.Resource{{Name: "r0", Role: drbd.Secondary, Volumes: []drbd.Volume{{Disk: drbd.UpToDate}}, Peers: []drbd.Peer{{Connection: drbd.Connecting}}}}}, nil)
 		if by, err := k.Acquire(within(t, 2*time.Second)); err != nil {
 			t.Errorf("the one that was alone: %v, %v", by, err)
 		}
@@ -346,7 +346,7 @@ func TestConsistentAtABootIsGoodForTheOneThatWasAlone(t *testing.T) {
 		for i, n := range l.nodes {
 			k := New(n.Config, n.World)
 			boots := func(d drbd.Disk) {
-				k.sawDisks(drbd.State{Resources: []drbd.Resource{{Name: "r0", Role: drbd.Secondary, Volumes: []drbd.Volume{{Disk: d}}, Peers: []drbd.Peer{{Connection: drbd.Connecting}}}}})
+				k.sawDisks(drbd.State{Resources: []drbd.Resource{{Name: "r0", Role: drbd.Secondary, Volumes: []drbd.Volume{{Disk: d}}, Peers: []drbd.Peer{{Connection: drbd.Connecting}}}}}, nil)
 			}
 			boots(drbd.Consistent)
 			if by, err := k.Acquire(within(t, 2*time.Second)); (err == nil) != (i == 0) {

@@ -45,7 +45,9 @@ type labNode struct {
 	changed uint64 // KiB, since they parted
 	apart   drbd.Apart
 	joined  string // how it was told to connect again
-	watcher func(drbd.State)
+	watcher func(drbd.State, error)
+	blind   error // why DRBD cannot be asked
+	ups     error // of bringing it up
 	told    []failover.Input
 }
 
@@ -106,10 +108,13 @@ func (n *labNode) state() drbd.State {
 func (l *lab) changed() {
 	for _, n := range l.nodes {
 		l.mu.Lock()
-		w, s := n.watcher, n.state()
+		w, s, err := n.watcher, n.state(), n.blind
+		if err != nil {
+			s = drbd.State{}
+		}
 		l.mu.Unlock()
 		if w != nil {
-			w(s)
+			w(s, err)
 		}
 	}
 }
@@ -134,17 +139,21 @@ func (l *lab) set(f func()) {
 	l.changed()
 }
 
-func (n *labNode) Watch(ctx context.Context, tell func(drbd.State)) error {
+func (n *labNode) Watch(ctx context.Context, tell func(drbd.State, error)) error {
 	n.lab.mu.Lock()
 	n.watcher = tell
 	s := n.state()
 	n.lab.mu.Unlock()
-	tell(s)
+	tell(s, nil)
 	<-ctx.Done()
 	return ctx.Err()
 }
 
-func (n *labNode) Up(context.Context, string) error { return nil }
+func (n *labNode) Up(context.Context, string) error {
+	n.lab.mu.Lock()
+	defer n.lab.mu.Unlock()
+	return n.ups
+}
 
 // Primary is refused while the peer is, and without the peer until the handler says that it is fenced.
 func (n *labNode) Primary(ctx context.Context, _ string) error {

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"kvmctl/ha/arbiter"
@@ -27,8 +28,20 @@ func (k *Keeper) Act(s failover.Step) func(context.Context) error {
 	return nil
 }
 
-// up brings a resource up, once its own address is there: DRBD would take its absence for a mistake (row D7).
+// up brings a resource up, and keeps why that failed for whoever is told of the disk.
 func (k *Keeper) up(ctx context.Context, resource string) error {
+	err := k.upAtLast(ctx, resource)
+	k.mu.Lock()
+	if delete(k.downs, resource); err != nil && !errors.Is(ctx.Err(), context.Canceled) {
+		k.downs[resource] = err.Error()
+	}
+	k.mu.Unlock()
+	k.tell()
+	return err
+}
+
+// upAtLast brings it up once its own address is there: DRBD would take its absence for a mistake (row D7).
+func (k *Keeper) upAtLast(ctx context.Context, resource string) error {
 	if k.Addresses != nil {
 		within, cancel := context.WithTimeout(ctx, k.AddressWait)
 		err := k.Addresses(within, resource)

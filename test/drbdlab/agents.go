@@ -112,7 +112,7 @@ func (a *Agents) Prepare(ctx context.Context, guests ...*Guest) error {
 		if g == a.B {
 			other, skew, at = a.A, 100, "10.90.0.1"
 		}
-		if _, err := g.Sh(ctx, `mkdir -p /var/lib/kvmha /srv; blkid /dev/vdb >/dev/null 2>&1 && grep -q /var/lib/kvmha /proc/mounts || {
+		if _, err := g.Sh(ctx, `mkdir -p /var/lib/kvmha /srv; grep -q /var/lib/kvmha /proc/mounts || {
 			e2fsck -p /dev/vdb >/dev/null 2>&1 || mkfs.ext4 -q /dev/vdb; mount -t ext4 /dev/vdb /var/lib/kvmha; }`); err != nil {
 			return err
 		}

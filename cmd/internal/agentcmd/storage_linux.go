@@ -39,9 +39,9 @@ func (a *app) storageWorld() *ha.StorageWorld {
 // disks is DRBD as the agent's storage wants it.
 type disks struct{ *control.Control }
 
-// Watch tells the states; one that cannot be asked for is none.
-func (d disks) Watch(ctx context.Context, tell func(drbd.State)) error {
-	return d.Control.Watch(ctx, control.Watching{}, func(t control.Told) { tell(t.State) })
+// Watch tells the states.
+func (d disks) Watch(ctx context.Context, tell func(drbd.State, error)) error {
+	return d.Control.Watch(ctx, control.Watching{}, func(t control.Told) { tell(t.State, t.Err) })
 }
 
 // Secondary is control's; what is not there is secondary.
