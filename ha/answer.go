@@ -204,11 +204,8 @@ func (g *group) status(now time.Time, checks map[string]CheckStatus) GroupStatus
 		if alarm.Subject == failover.AboutNobody && alarm.Command != failover.StatusCommand(g.spec.Name) {
 			s.Override = alarm.Command
 		}
-		if alarm.Command != "" && slices.Contains([]failover.Subject{failover.AboutDisk, failover.AboutStandAlone, failover.AboutFrozen}, alarm.Subject) {
-			s.Mend = append(s.Mend, alarm.Command)
-		}
 	}
-	slices.Sort(s.Mend)
+	s.Mend = slices.Sorted(slices.Values(f.Mend))
 	s.Mend = slices.Compact(s.Mend)
 	if g.keeper != nil {
 		standing := g.keeper.Standing()

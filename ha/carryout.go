@@ -111,6 +111,12 @@ func (a *Agent) stepEnded(_ time.Time, r result) {
 	case r.err != nil:
 		out.Outcome, out.Why = failover.Failed, oneLine(r.err)
 	}
+	if hint, ok := errors.AsType[interface {
+		error
+		Hint() string
+	}](r.err); ok {
+		out.Command = hint.Hint()
+	}
 	a.Log.Debug("step ended", "group", r.group, "id", r.id, "step", r.name, "outcome", out.Outcome, "reason", out.Why, "took", r.took)
 	a.push(g, out)
 }

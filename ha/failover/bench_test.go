@@ -14,6 +14,7 @@ var began = time.Unix(0, 0)
 type answer struct {
 	outcome Outcome
 	why     string
+	command string // what a person is to type
 	takes   time.Duration
 	hangs   bool // longer than its timeout: it is told to have timed out then
 	dead    bool // it is never answered
@@ -92,7 +93,7 @@ func (b *bench) lease(s Step) []Input {
 	if s.ID == 0 || a.dead {
 		return nil
 	}
-	return []Input{Result{ID: s.ID, Outcome: a.outcome, Why: a.why}}
+	return []Input{Result{ID: s.ID, Outcome: a.outcome, Why: a.why, Command: a.command}}
 }
 
 // clock sets when the step under way ends.
@@ -120,7 +121,7 @@ func (b *bench) end() Result {
 	if a.hangs {
 		a.outcome = TimedOut
 	}
-	return Result{ID: s.ID, Outcome: a.outcome, Why: a.why}
+	return Result{ID: s.ID, Outcome: a.outcome, Why: a.why, Command: a.command}
 }
 
 // advance lets time pass.

@@ -84,7 +84,7 @@ func (m *Machine) absorb(in Input) {
 		m.rightTold(in)
 	case Result:
 		if m.job.running && m.job.cur.ID == in.ID {
-			m.finish(in.Outcome, in.Why)
+			m.finish(in.Outcome, in.Why, in.Command)
 		}
 	case Maintenance:
 		m.maintain(in.On)

@@ -96,6 +96,7 @@ type Result struct {
 	ID      uint64
 	Outcome Outcome
 	Why     string
+	Command string // what a person is to type to mend it; empty: nobody knows
 }
 
 // Outcome is how a step ended.

@@ -97,8 +97,8 @@ func (m *Machine) act(s Step) {
 	}
 }
 
-// finish takes the end of the step under way.
-func (m *Machine) finish(o Outcome, why string) {
+// finish takes the end of the step under way, and what a person is to type about it.
+func (m *Machine) finish(o Outcome, why, command string) {
 	s := m.job.cur
 	m.job.running = false
 	why = because(s.act(), because(o.String(), why))
@@ -117,7 +117,7 @@ func (m *Machine) finish(o Outcome, why string) {
 		m.job.holds++
 		m.job.queue, m.job.pause = slices.Insert(m.job.queue, 0, s), m.now.Add(holdEvery)
 	case m.role == Promoting:
-		m.promoteFailed(s, why)
+		m.promoteFailed(s, why, command)
 	case m.role == Active:
 		m.repairFailed(s, why)
 	}

@@ -166,7 +166,7 @@ func (m *Machine) advance() bool {
 	switch {
 	case m.job.running && !m.now.Before(m.job.deadline):
 		m.emit(Cancel{m.job.cur.ID})
-		m.finish(Failed, "it did not end in time, nor when it was told to")
+		m.finish(Failed, "it did not end in time, nor when it was told to", "")
 	case !m.job.running:
 		m.run()
 	}

@@ -1,5 +1,7 @@
 package failover
 
+import "cmp"
+
 // promote begins the way to Active.
 func (m *Machine) promote() {
 	plan := m.promotePlan()
@@ -27,7 +29,7 @@ func (m *Machine) forgetActive() {
 }
 
 // promoteFailed rolls back, and stays away for a while: the peer, if there is one, is better at it.
-func (m *Machine) promoteFailed(s Step, why string) {
+func (m *Machine) promoteFailed(s Step, why, command string) {
 	m.coolDown()
 	if s.Kind == KindProbe {
 		m.damp.taken = why
@@ -35,7 +37,7 @@ func (m *Machine) promoteFailed(s Step, why string) {
 		m.fire(EventAddress, why)
 		return
 	}
-	m.raise(AboutPromote, "", m.retryCommand(), why, "rolled back, next try in "+m.damp.penalty.String()+" at the earliest")
+	m.raise(AboutPromote, "", cmp.Or(command, m.retryCommand()), why, "rolled back, next try in "+m.damp.penalty.String()+" at the earliest")
 	m.fire(EventPromoteFailed, why)
 }
 

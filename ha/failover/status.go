@@ -15,6 +15,7 @@ type Status struct {
 	Cooling time.Time // until when it stays away; zero: it does not
 	Step    string    // what is under way; empty: nothing
 	Alerts  []string  // that last
+	Mend    []string  // what a person types about its storage, and about a promote that failed, for those of Alerts that still are
 }
 
 // Status gives the state at the end of the last Step.
@@ -36,13 +37,24 @@ func (m *Machine) Status() Status {
 				what = strings.Join(a.facts[1:], "; ")
 			}
 			s.Alerts = append(s.Alerts, because(a.subject.String(), what)+m.meanwhile(a))
+			if (a.ofStorage() || a.subject == AboutPromote && a.command != m.retryCommand()) && a.leaving.IsZero() && a.command != "" {
+				s.Mend = append(s.Mend, a.command)
+			}
 		}
 	}
 	return s
 }
 
-// meanwhile says of the open alarm of a check what is known of it now: the alarm ends only when the check has been green, for long enough.
+func (a alarm) ofStorage() bool {
+	return a.subject == AboutDisk || a.subject == AboutStandAlone || a.subject == AboutFrozen
+}
+
+// meanwhile says of an open alarm of a check or of storage what is known of it now: one that came back soon ends only when it has stayed away for long
+// enough.
 func (m *Machine) meanwhile(a alarm) string {
+	if a.ofStorage() && !a.leaving.IsZero() {
+		return " (not so any more)"
+	}
 	for i, c := range m.cfg.Checks {
 		switch {
 		case a.subject != AboutCheck || c.Name != a.name:

@@ -1,7 +1,6 @@
 package failover
 
 import (
-	"fmt"
 	"slices"
 	"time"
 )
@@ -55,6 +54,7 @@ const (
 	ApartAdmin                  // somebody disconnected it
 	ApartSplit                  // split brain: both sides hold what the other one lacks
 	ApartPrimaries              // both were primary when they met: they connect again by themselves once one is not
+	ApartSettings               // a setting that has to be the same is not
 )
 
 // Right says whether this node may write without asking anybody (FAILOVER.md, safety 2 and 3), told at each change.
@@ -150,31 +150,6 @@ func (m *Machine) rightTold(in Right) {
 	}
 }
 
-func (d Disk) standAlone() string {
-	what := map[Apart]string{
-		ApartUnclear: "", ApartSecret: "the shared secrets differ", ApartAdmin: "somebody disconnected it", ApartSplit: "split brain", ApartPrimaries: "both were primary when they met",
-	}[d.Apart]
-	return because(because("resource "+d.Name+" is StandAlone", what), d.Why)
-}
-
-func (d Disk) failed() string { return because("resource "+d.Name+" has failed", d.Why) }
-
-// DiskCommand shows a resource; it changes nothing.
-func DiskCommand(resource string) string { return "kvmha drbd status " + resource }
-
-// ResolveCommand is what a person types about a resource that is StandAlone.
-func ResolveCommand(d Disk) string {
-	switch d.Apart {
-	case ApartSplit:
-		return "kvmha drbd resolve " + d.Name + " --keep <node>"
-	case ApartAdmin:
-		return "drbdadm connect " + d.Name
-	case ApartSecret:
-		return "kvmha drbd lint"
-	}
-	return DiskCommand(d.Name)
-}
-
 // apart gives the resource that is StandAlone.
 func (s *storage) apart() (Disk, bool) {
 	return s.first(func(d Disk) bool { return d.Apart != Together })
@@ -185,6 +160,12 @@ func (s *storage) syncing() (Disk, bool) { return s.first(func(d Disk) bool { re
 
 func (s *storage) failed() (Disk, bool) {
 	return s.first(func(d Disk) bool { return d.State == DiskFailed })
+}
+
+// stranded gives the resource that has failed here, of which nobody knows that it is well at the peer: mostly because DRBD cannot be asked, and then it could
+// not be let go of either.
+func (s *storage) stranded() (Disk, bool) {
+	return s.first(func(d Disk) bool { return d.State == DiskFailed && !d.PeerUpToDate })
 }
 
 func (s *storage) first(is func(Disk) bool) (Disk, bool) {
@@ -373,24 +354,6 @@ func (m *Machine) leftovers() {
 			}
 		}
 	}
-}
-
-// String gives the state with what is wrong.
-func (d Disk) String() string {
-	s := fmt.Sprintf("disk %s %s", d.Name, d.State)
-	if d.Apart != Together {
-		s += ", StandAlone (" + d.Apart.String() + ")"
-	}
-	if d.Syncing {
-		s += ", resync"
-	}
-	if d.PeerUpToDate {
-		s += ", peer up to date"
-	}
-	if d.Frozen != "" {
-		s += ", writes stand still"
-	}
-	return because(s, d.Why)
 }
 
 func (r Right) String() string { return because("right "+r.State.String(), r.Why) }

@@ -34,7 +34,7 @@ var (
 	outcomeNames  = []string{"done", "failed", "timed out"}
 	stateNames    = []string{"unknown", "green", "red"}
 	diskNames     = []string{"unknown", "up to date", "waits", "failed"}
-	apartNames    = []string{"together", "unclear", "secret", "admin", "split brain", "two primaries"}
+	apartNames    = []string{"together", "unclear", "secret", "admin", "split brain", "two primaries", "settings"}
 	rightNames    = []string{"unknown", "yes", "ask", "no", "lost"}
 	electionNames = []string{"silence", "bow-out", "preempt", "hand-over", "declined", "lot", "unfit", "peer-quiet"}
 )

@@ -118,7 +118,7 @@ func TestNamesAreComplete(t *testing.T) {
 		"kinds": {len(kindNames), int(KindUnmount) + 1}, "subjects": {len(subjectNames), int(AboutFrozen) + 1},
 		"alerts": {len(alertNames), int(AlertEnd) + 1}, "outcomes": {len(outcomeNames), int(TimedOut) + 1},
 		"states": {len(stateNames), int(Red) + 1}, "elections": {len(electionNames), int(ByPeerQuiet) + 1},
-		"disks": {len(diskNames), int(DiskFailed) + 1}, "apart": {len(apartNames), int(ApartPrimaries) + 1}, "rights": {len(rightNames), int(RightLost) + 1},
+		"disks": {len(diskNames), int(DiskFailed) + 1}, "apart": {len(apartNames), int(ApartSettings) + 1}, "rights": {len(rightNames), int(RightLost) + 1},
 	} {
 		if pair[0] != pair[1] {
 			t.Errorf("%s: %d names for %d values", what, pair[0], pair[1])

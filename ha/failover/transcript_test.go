@@ -166,18 +166,22 @@ func (b *bench) command(line string, answers *[]string) error {
 			return err
 		}
 		return b.advance(d)
-	case "answer": // answer <act>: done | failed WHY | takes DURATION | hangs | dead
+	case "answer": // answer <act>: done | failed WHY[; type COMMAND] | takes DURATION | hangs | dead
 		act, how, _ := strings.Cut(rest(1), ": ")
 		word, more, _ := strings.Cut(how, " ")
 		d, _ := time.ParseDuration(more)
+		more, command, _ := strings.Cut(more, "; type ")
 		b.answers[act] = map[string]answer{
-			"done": {}, "failed": {outcome: Failed, why: more}, "takes": {takes: d}, "hangs": {hangs: true}, "dead": {dead: true},
+			"done": {}, "failed": {outcome: Failed, why: more, command: command}, "takes": {takes: d}, "hangs": {hangs: true}, "dead": {dead: true},
 		}[word]
 		b.clock()
 	case "status":
 		s := b.m.Status()
 		*answers = append(*answers, fmt.Sprintf("status: %s since %v (%s), missing %q, step %q, alerts %q",
 			label(s.Role, s.Reason), s.Since.Sub(began), s.Cause, s.Missing, s.Step, s.Alerts))
+		if len(s.Mend) > 0 {
+			*answers = append(*answers, fmt.Sprintf("mend: %q", s.Mend))
+		}
 	case "elected":
 		b.tell(Elected{Election(slices.Index(electionNames, arg(1)))})
 	case "deposed":

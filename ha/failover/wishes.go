@@ -4,11 +4,14 @@ package failover
 func (m *Machine) handOver(in Switch) {
 	refuse := ""
 	d, apart := m.storage.apart()
+	lame, stranded := m.storage.stranded()
 	switch {
 	case m.role != Active:
 		refuse = m.cfg.Name + " is not active here: it is " + label(m.role, m.reason)
 	case apart: // whichever side it is on, the other one lacks what was written here
 		refuse = d.standAlone()
+	case stranded:
+		refuse = lame.failed() + ", and nobody knows that the peer's disk is up to date"
 	case m.facts.peer.Worse && !in.Force:
 		refuse = because("the peer is worse", m.facts.peer.Why)
 	}
@@ -21,11 +24,12 @@ func (m *Machine) handOver(in Switch) {
 	m.fire(EventSwitch, "a person hands it over")
 }
 
-// wanted hands the group to a peer that goes first: never during a resync, nor to one that lacks what was written here (FAILOVER.md, safety 8).
+// wanted hands the group to a peer that goes first: never during a resync, nor to one that lacks what was written here, or may (FAILOVER.md, safety 8).
 func (m *Machine) wanted(in Wanted) {
 	_, syncing := m.storage.syncing()
 	_, apart := m.storage.apart()
-	if !syncing && !apart {
+	_, stranded := m.storage.stranded()
+	if !syncing && !apart && !stranded {
 		m.fire(EventWanted, in.String())
 	}
 }

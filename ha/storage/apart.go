@@ -47,7 +47,9 @@ func (p parting) cause() failover.Apart {
 		return failover.ApartSplit
 	case drbd.TwoPrimaries:
 		return failover.ApartPrimaries
-	case drbd.Unclear, drbd.OtherProtocol, drbd.OtherSettings, drbd.Unrelated:
+	case drbd.OtherSettings:
+		return failover.ApartSettings
+	case drbd.Unclear, drbd.OtherProtocol, drbd.Unrelated:
 	}
 	return failover.ApartUnclear
 }

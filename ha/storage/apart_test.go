@@ -55,7 +55,7 @@ func (l *lab) part(causes [2]drbd.Apart, changed [2]uint64) {
 // A resource that is StandAlone for a moment is told to nobody; then why is, and what a person may type.
 func TestWhyItIsStandAlone(t *testing.T) {
 	for cause, want := range map[drbd.Cause]failover.Apart{
-		drbd.ByAdmin: failover.ApartAdmin, drbd.WrongSecret: failover.ApartSecret, drbd.SplitBrain: failover.ApartSplit, drbd.Unrelated: failover.ApartUnclear,
+		drbd.ByAdmin: failover.ApartAdmin, drbd.WrongSecret: failover.ApartSecret, drbd.SplitBrain: failover.ApartSplit, drbd.Unrelated: failover.ApartUnclear, drbd.OtherSettings: failover.ApartSettings,
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			l := newLab(t, "varda2")

@@ -70,6 +70,9 @@ func (k *Keeper) standsStill(d *failover.Disk, r drbd.Resource) {
 	v := right.MayStayAlone(k.situation())
 	if d.Frozen = v.Why; v.May {
 		d.Frozen = "they are about to go on"
+		if k.unwritten != "" {
+			d.Frozen = "that this node goes on alone has to be written down first: " + k.unwritten
+		}
 	}
 	d.Command = v.Override
 }

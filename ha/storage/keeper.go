@@ -44,7 +44,7 @@ type Disks interface {
 // Mounts mounts and unmounts the group's file systems, by their directories.
 type Mounts interface {
 	Mount(ctx context.Context, dir string) error
-	Unmount(ctx context.Context, dir string) error // with the end of whoever holds it
+	Unmount(ctx context.Context, dir string) (ended []string, err error) // with the end of whoever holds it, and who that was
 }
 
 // Fencer ends the peer for certain, or gives an error.
@@ -118,33 +118,34 @@ type Keeper struct {
 	cold    chan struct{} // writes stand still
 	ask     chan struct{} // a token: whoever asks for the right holds it
 
-	mu       sync.Mutex
-	record   right.Record
-	damaged  error
-	disks    map[string]drbd.Resource
-	seen     bool                // a state of the disks is in
-	blind    string              // why DRBD cannot be asked; empty: it can
-	downs    map[string]string   // by resource: why it could not be brought up when that was tried last
-	split    map[string]*parting // resources that are StandAlone
-	giveUp   map[string]bool     // resources of which what was changed here may be overwritten
-	joined   time.Time           // since when DRBD is connected; zero: it is not
-	looked   time.Time           // the joined in which the arbiter was looked at
-	arbiterN uint64              // its number then
-	both     bool                // in this connection or in the last one: all volumes are good on both sides
-	behind   bool                // likewise: good here, and not there
-	last     right.Record        // the peer's, as it was heard last in that connection
-	hello    Hello               // of the peer
-	heardAt  time.Time           // zero: never
-	agreed   bool
-	beats    Pulse
-	licence  right.Licence
-	inFlight arbiter.ID
-	number   uint64    // that inFlight asks for
-	lost     string    // who has the right, when it was refused to an active node
-	frozenAt time.Time // zero: no writes stand still
-	told     map[string]failover.Disk
-	toldOf   failover.Right
-	wakes    map[chan struct{}]bool // whoever waits for something to change
+	mu        sync.Mutex
+	record    right.Record
+	damaged   error
+	unwritten string // why the record could not be written last; empty: it could
+	disks     map[string]drbd.Resource
+	seen      bool                // a state of the disks is in
+	blind     string              // why DRBD cannot be asked; empty: it can
+	downs     map[string]string   // by resource: why it could not be brought up when that was tried last
+	split     map[string]*parting // resources that are StandAlone
+	giveUp    map[string]bool     // resources of which what was changed here may be overwritten
+	joined    time.Time           // since when DRBD is connected; zero: it is not
+	looked    time.Time           // the joined in which the arbiter was looked at
+	arbiterN  uint64              // its number then
+	both      bool                // in this connection or in the last one: all volumes are good on both sides
+	behind    bool                // likewise: good here, and not there
+	last      right.Record        // the peer's, as it was heard last in that connection
+	hello     Hello               // of the peer
+	heardAt   time.Time           // zero: never
+	agreed    bool
+	beats     Pulse
+	licence   right.Licence
+	inFlight  arbiter.ID
+	number    uint64    // that inFlight asks for
+	lost      string    // who has the right, when it was refused to an active node
+	frozenAt  time.Time // zero: no writes stand still
+	told      map[string]failover.Disk
+	toldOf    failover.Right
+	wakes     map[chan struct{}]bool // whoever waits for something to change
 }
 
 // Pulse is what heartbeats say of the peer.
@@ -303,10 +304,13 @@ func worst(upToDate bool) right.Disk {
 // write puts a record on the disk; own is held. Only then does anything follow from it.
 func (k *Keeper) write(r right.Record) error {
 	r.Group = k.Group
-	if err := k.Records.Write(r, time.Now()); err != nil {
+	err := k.Records.Write(r, time.Now())
+	k.mu.Lock()
+	if k.unwritten = ""; err != nil {
+		k.unwritten = err.Error()
+		k.mu.Unlock()
 		return err
 	}
-	k.mu.Lock()
 	before := k.record
 	k.record = r
 	k.mu.Unlock()

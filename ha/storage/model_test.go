@@ -22,8 +22,9 @@ type lab struct {
 	t     *testing.T
 	mu    sync.Mutex
 	nodes [2]*labNode
-	link  bool // DRBD's
-	lan   bool // the peer channel's
+	dirs  [2]string // of the records
+	link  bool      // DRBD's
+	lan   bool      // the peer channel's
 	fence map[int]error
 	lies  bool    // the fence: it kills nobody
 	mute  [2]bool // neither fence nor arbiter is reached from there
@@ -55,13 +56,12 @@ func (n *labNode) other() *labNode { return n.lab.nodes[1-n.i] }
 
 // newLab begins with both connected and UpToDate.
 func newLab(t *testing.T, alone string) *lab {
-	l := &lab{t: t, link: true, lan: true, fence: map[int]error{}}
-	dirs := [2]string{t.TempDir(), t.TempDir()}
+	l := &lab{t: t, link: true, lan: true, fence: map[int]error{}, dirs: [2]string{t.TempDir(), t.TempDir()}}
 	for i, name := range []string{"varda2", "vm-varda"} {
 		l.nodes[i] = &labNode{lab: l, i: i, name: name, role: drbd.Secondary, disk: drbd.UpToDate, peer: drbd.UpToDate}
 	}
 	for _, n := range l.nodes {
-		records, err := right.Open(dirs[n.i])
+		records, err := right.Open(l.dirs[n.i])
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -23,7 +23,7 @@ func (k *Keeper) Act(s failover.Step) func(context.Context) error {
 	case failover.KindMount:
 		return func(ctx context.Context) error { return k.Mounts.Mount(ctx, s.Name) }
 	case failover.KindUnmount:
-		return func(ctx context.Context) error { return k.Mounts.Unmount(ctx, s.Name) }
+		return func(ctx context.Context) error { return k.unmount(ctx, s.Name) }
 	}
 	return nil
 }
@@ -51,6 +51,15 @@ func (k *Keeper) upAtLast(ctx context.Context, resource string) error {
 		}
 	}
 	return k.Disks.Up(ctx, resource)
+}
+
+// unmount lets go of a file system, and names in the log whom that has cost his life.
+func (k *Keeper) unmount(ctx context.Context, dir string) error {
+	ended, err := k.Mounts.Unmount(ctx, dir)
+	for _, who := range ended {
+		k.Log.Warn("held a file system that is let go", "group", k.Group, "directory", dir, "holder", who)
+	}
+	return err
 }
 
 // Standing sums up the storage for people.

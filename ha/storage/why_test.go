@@ -2,8 +2,11 @@ package storage
 
 import (
 	"errors"
+	"os"
+	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"kvmctl/ha/drbd"
 	"kvmctl/ha/failover"
@@ -38,5 +41,33 @@ func TestWhyADiskHasFailed(t *testing.T) {
 		says("Diskless")
 		l.set(func() { n.disk = drbd.UpToDate })
 		says("")
+	})
+}
+
+// TestFrozenWritesSayThatTheRecordCannotBeWritten: nobody goes on before it is written down, and that is what is said.
+func TestFrozenWritesSayThatTheRecordCannotBeWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, "varda2")
+		n, dir := l.nodes[0], l.dirs[0]
+		if err := primary(t, n, time.Second); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(dir, dir+".away"); err != nil {
+			t.Fatal(err)
+		}
+		l.partition(true)
+		time.Sleep(20 * time.Second)
+		if d := n.diskNow(); !strings.Contains(d.Frozen, "has to be written down first: ") || !strings.Contains(d.Frozen, "no such file") {
+			t.Errorf("it says %q", d.Frozen)
+		}
+		records(t, l, "paired (0)", "paired (0)")
+		if err := os.Rename(dir+".away", dir); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Second)
+		if d := n.diskNow(); d.Frozen != "" {
+			t.Errorf("it says %q", d.Frozen)
+		}
+		records(t, l, "alone 1", "paired (0)")
 	})
 }

@@ -30,7 +30,7 @@ func (a *app) storageWorld() *ha.StorageWorld {
 	mounter := mount.New(run)
 	return &ha.StorageWorld{
 		Disks: disks{control.New(run)}, Records: a.rightPath(), Addresses: a.awaitAddress,
-		Mounts:  func(g ha.Group) storage.Mounts { return mounts{mounter, g.Storage.Mounts} },
+		Mounts:  func(g ha.Group) storage.Mounts { return mounts{mounter, g} },
 		Fencer:  func(f ha.Fence) (storage.Fencer, error) { return a.fencer(f, run) },
 		Backing: a.backing, Kept: a.keptPath(),
 	}
@@ -56,13 +56,13 @@ func (d disks) Secondary(ctx context.Context, resource string) error {
 // mounts are the file systems of one group.
 type mounts struct {
 	*mount.Mounter
-	all []ha.Mount
+	group ha.Group
 }
 
 var errNoMount = errors.New("the group mounts nothing there")
 
 func (m mounts) of(dir string) (mount.Mount, error) {
-	for _, one := range m.all {
+	for _, one := range m.group.Storage.Mounts {
 		if one.Dir != dir {
 			continue
 		}
@@ -78,20 +78,50 @@ func (m mounts) Mount(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	return m.Mounter.Mount(ctx, one)
-}
-
-// Unmount unmounts it, with the end of whoever holds it. Where there is no device nothing can be mounted.
-func (m mounts) Unmount(ctx context.Context, dir string) error {
-	one, err := m.of(dir)
-	if err != nil {
-		return err
-	}
-	_, err = m.Mounter.Unmount(ctx, one, true)
-	if errors.Is(err, mount.ErrNoDevice) {
-		return nil
+	err = m.Mounter.Mount(ctx, one)
+	if sick, ok := errors.AsType[*mount.CheckError](err); ok {
+		return &byHandError{err, m.byHand(sick.Command)}
 	}
 	return err
+}
+
+// byHand is how a person types a command about a device of the group's: while nobody is active, on a node that may write.
+func (m mounts) byHand(command string) string {
+	var names []string
+	for _, r := range m.group.Storage.Resources {
+		names = append(names, r.Name)
+	}
+	all := strings.Join(names, " ")
+	return fmt.Sprintf("kvmha maintenance on %[1]s && drbdadm primary %[2]s && %[3]s; drbdadm secondary %[2]s; kvmha maintenance off %[1]s", m.group.Name, all, command)
+}
+
+// byHandError is an error with what a person is to type.
+type byHandError struct {
+	error
+	command string
+}
+
+func (e *byHandError) Unwrap() error { return e.error }
+
+// Hint is that command.
+func (e *byHandError) Hint() string { return e.command }
+
+// Unmount unmounts it, with the end of whoever holds it. Where there is no device nothing can be mounted.
+func (m mounts) Unmount(ctx context.Context, dir string) (ended []string, err error) {
+	one, err := m.of(dir)
+	if err != nil {
+		return nil, err
+	}
+	holders, err := m.Mounter.Unmount(ctx, one, true)
+	for _, h := range holders {
+		if h.Fate != mount.Stays {
+			ended = append(ended, h.String())
+		}
+	}
+	if errors.Is(err, mount.ErrNoDevice) {
+		return ended, nil
+	}
+	return ended, err
 }
 
 // fencer is a [fence.<name>].

@@ -245,6 +245,11 @@ func TestHangs(t *testing.T) {
 				if more := n.begun() - begun; !errors.Is(err, Hangs) || immortal != (more == 0) {
 					t.Errorf("with %d that hang: %v, %d more begun", maxStuck, err, more)
 				}
+				brief, stop := context.WithTimeout(t.Context(), time.Second)
+				defer stop()
+				if err := New(n).Primary(brief, "r0"); !errors.Is(err, Hangs) {
+					t.Errorf("of a caller with less patience: %v", err)
+				}
 				ctx, cancel := context.WithCancel(t.Context())
 				cancel()
 				if err := New(n).Secondary(ctx, "r0"); !errors.Is(err, context.Canceled) || errors.Is(err, Hangs) {

@@ -106,13 +106,17 @@ func wait(ctx context.Context, ended <-chan end) end {
 	}
 }
 
-// run executes a command within a limit, and gives its output. It returns even where the command cannot be killed, because it hangs in the kernel.
+// run executes a command within a limit, or what the caller has left, and gives its output. It returns even where the command cannot be killed, because it hangs in the kernel.
 func (c *Control) run(ctx context.Context, act, resource string, limit time.Duration, argv ...string) ([]byte, error) {
 	within, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	e := wait(within, c.start(within, runner.Command{Argv: argv}))
-	if e.err != nil && ctx.Err() == nil && within.Err() != nil {
-		return nil, &Error{Act: act, Resource: resource, Reason: Hangs, Said: fmt.Sprintf("given up after %v", limit), cause: e.err}
+	if e.err != nil && within.Err() != nil && !errors.Is(ctx.Err(), context.Canceled) {
+		said := fmt.Sprintf("given up after %v", limit)
+		if ctx.Err() != nil {
+			said = "given up when its caller had no more time"
+		}
+		return nil, &Error{Act: act, Resource: resource, Reason: Hangs, Said: said, cause: e.err}
 	}
 	return e.judge(act, resource)
 }
