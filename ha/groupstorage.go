@@ -117,9 +117,11 @@ func (a *Agent) startStorage(ctx context.Context, g *group) error {
 			}
 		}
 	}
-	g.keeper = storage.New(c, w)
-	a.keepers.set(g.spec.Name, g.keeper)
-	a.beside.Go(func() { g.keeper.Run(ctx) })
+	k := storage.New(c, w)
+	g.keeper = k
+	a.keepers.set(g.spec.Name, k)
+	a.beside.Go(func() { k.Run(ctx) })
+	a.beside.Go(func() { a.verifying(ctx, c.Group, k, s.Verify) })
 	return nil
 }
 

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"sync"
 	"time"
 
@@ -300,10 +299,7 @@ func (a *Agent) discard(ctx context.Context, k *storage.Keeper, r ResolveRequest
 // sayFailed tells people what is left to do.
 func (a *Agent) sayFailed(k *storage.Keeper, r ResolveRequest) {
 	a.Log.Error("a split brain was not resolved", "group", k.Group, "resource", r.Resource, "why", r.Text)
-	spec := a.channel.known()
-	if i := slices.IndexFunc(spec.Groups, func(g Group) bool { return g.Name == k.Group }); a.Voices != nil && i >= 0 {
-		a.Voices.Say(spec, spec.Groups[i], failover.Alert{Kind: failover.AlertNotice, Subject: failover.AboutStandAlone, Name: r.Resource, Facts: []string{r.Text}, Command: r.Command})
-	}
+	a.tellOf(k.Group, failover.Alert{Kind: failover.AlertNotice, Subject: failover.AboutStandAlone, Name: r.Resource, Facts: []string{r.Text}, Command: r.Command})
 }
 
 // known is the file as the channel has it.

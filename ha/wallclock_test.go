@@ -50,6 +50,8 @@ func TestCase04TheWallClockDecidesNothing(t *testing.T) {
 		"ha/mount/kill_linux.go":               {2, "difference: a deadline"},
 		"ha/storage/keeper.go":                 {1, "for people: when a record was written"},
 		"ha/resolve.go":                        {1, "for people: when it was kept"},
+		"ha/verify.go":                         {2, "the time of day at which both sides are compared"},
+		"cmd/internal/agentcmd/drbdverify.go":  {2, "difference: how long nothing was said"},
 		"cmd/internal/agentcmd/drbdresolve.go": {7, "for people: a name; differences: how long it has waited"},
 		"cmd/internal/agentcmd/handlers.go":    {1, "for people: when a record was written"},
 		"ha/link/rtnl_linux.go":                {1, "difference: the deadline of the kernel's answer"},

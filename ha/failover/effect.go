@@ -123,6 +123,7 @@ const (
 	AboutDisk                         // a DRBD resource has failed
 	AboutStandAlone                   // a DRBD resource is StandAlone
 	AboutFrozen                       // writes to a DRBD resource stand still
+	AboutVerify                       // notice: both sides of a DRBD resource were compared
 )
 
 // Reply answers a person's wish.

@@ -28,7 +28,7 @@ var (
 		"hook waiting", "up", "right", "primary", "secondary", "mount", "unmount",
 	}
 	subjectNames = []string{
-		"takeover", "hand-over", "nobody-active", "check", "unit", "promote", "stuck", "address", "misconfigured", "flapping", "sync", "disk", "standalone", "frozen",
+		"takeover", "hand-over", "nobody-active", "check", "unit", "promote", "stuck", "address", "misconfigured", "flapping", "sync", "disk", "standalone", "frozen", "verify",
 	}
 	alertNames    = []string{"notice", "first", "reminder", "end"}
 	outcomeNames  = []string{"done", "failed", "timed out"}

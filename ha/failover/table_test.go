@@ -115,7 +115,7 @@ func TestTranscriptsWalkEveryEdge(t *testing.T) {
 func TestNamesAreComplete(t *testing.T) {
 	for what, pair := range map[string][2]int{
 		"roles": {len(roleNames), int(Stuck) + 1}, "reasons": {len(reasonNames), int(ReasonRight) + 1}, "events": {len(eventNames), int(EventRefused) + 1},
-		"kinds": {len(kindNames), int(KindUnmount) + 1}, "subjects": {len(subjectNames), int(AboutFrozen) + 1},
+		"kinds": {len(kindNames), int(KindUnmount) + 1}, "subjects": {len(subjectNames), int(AboutVerify) + 1},
 		"alerts": {len(alertNames), int(AlertEnd) + 1}, "outcomes": {len(outcomeNames), int(TimedOut) + 1},
 		"states": {len(stateNames), int(Red) + 1}, "elections": {len(electionNames), int(ByPeerQuiet) + 1},
 		"disks": {len(diskNames), int(DiskFailed) + 1}, "apart": {len(apartNames), int(ApartSettings) + 1}, "rights": {len(rightNames), int(RightLost) + 1},

@@ -28,6 +28,7 @@ var headlines = map[ha.Language]map[string][3]string{
 		"disk":          {"the DRBD resource %s has failed", "the DRBD resource %s is still down", "the DRBD resource %s is well again"},
 		"standalone":    {"the DRBD resource %s has parted from its peer", "the DRBD resource %s is still parted from its peer", "the DRBD resource %s has its peer again"},
 		"frozen":        {"writes to %s stand still", "writes to %s still stand still", "writes to %s go on"},
+		"verify":        {"both sides of the DRBD resource %s were compared", "", ""},
 		"test":          {"a test of kvmha's voices", "", ""},
 	},
 	ha.French: {
@@ -45,6 +46,7 @@ var headlines = map[ha.Language]map[string][3]string{
 		"disk":          {"la ressource DRBD %s est en panne", "la ressource DRBD %s est toujours en panne", "la ressource DRBD %s est de nouveau en état"},
 		"standalone":    {"la ressource DRBD %s s'est séparée de son pair", "la ressource DRBD %s est toujours séparée de son pair", "la ressource DRBD %s a retrouvé son pair"},
 		"frozen":        {"les écritures sur %s sont suspendues", "les écritures sur %s sont toujours suspendues", "les écritures sur %s reprennent"},
+		"verify":        {"les deux côtés de la ressource DRBD %s ont été comparés", "", ""},
 		"test":          {"un essai des alertes de kvmha", "", ""},
 	},
 }

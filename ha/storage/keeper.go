@@ -35,6 +35,7 @@ type Disks interface {
 	Abandon(ctx context.Context, resource string) error                               // frozen writes fail, and the disk is let go of
 	ResumeIO(ctx context.Context, resource string) error                              // frozen writes go on
 	Changed(ctx context.Context, r drbd.Resource) (kib uint64, known bool, err error) // here, since it parted from its peer
+	Verify(ctx context.Context, resource string) error                                // begins to compare both sides
 	Causes(ctx context.Context, s drbd.State) (map[string]drbd.Apart, error)
 	Connect(ctx context.Context, resource string) error
 	Disconnect(ctx context.Context, resource string) error

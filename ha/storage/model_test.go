@@ -361,3 +361,5 @@ func (l *lab) partition(cut bool) {
 		}
 	}
 }
+
+func (n *labNode) Verify(context.Context, string) error { return nil }

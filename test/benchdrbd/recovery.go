@@ -20,12 +20,18 @@ var percents = []int{1, 50}
 func (b *bench) recoveries(ctx context.Context) error {
 	for range b.o.runs {
 		for i, percent := range percents {
-			x, err := b.byHand(ctx, percent)
-			if err != nil {
-				return fmt.Errorf("%d %% of the blocks: %w", percent, err)
+			for _, way := range []struct {
+				name string
+				do   func(context.Context, int) (recovery, error)
+				into *[]recovery
+			}{{"by hand", b.byHand, &b.report.byHand[i]}, {"by kvmha", b.byCommand, &b.report.byCommand[i]}} {
+				x, err := way.do(ctx, percent)
+				if err != nil {
+					return fmt.Errorf("%s, %d %% of the blocks: %w", way.name, percent, err)
+				}
+				*way.into = append(*way.into, x)
+				say("recovery %s, %d %% of the blocks: %+v", way.name, percent, x)
 			}
-			b.report.byHand[i] = append(b.report.byHand[i], x)
-			say("recovery by hand, %d %% of the blocks: %+v", percent, x)
 		}
 	}
 	return nil
@@ -55,6 +61,55 @@ func (b *bench) byHand(ctx context.Context, percent int) (x recovery, err error)
 		return x, err
 	}
 	if _, err := s.A.Sh(ctx, "drbdadm connect r0"); err != nil {
+		return x, err
+	}
+	err = s.UpToDate(ctx)
+	x.whole = time.Since(began)
+	return x, err
+}
+
+// byCommand is kvmha's, with the service going on at A: the agents find it, the command is typed at once, the loser's disk is kept whole, into memory, and then
+// resynced.
+func (b *bench) byCommand(ctx context.Context, percent int) (x recovery, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 4*time.Minute)
+	defer cancel()
+	s, err := b.stage(ctx, kvmha("kvmha, arbiter", false))
+	if err != nil {
+		return x, err
+	}
+	defer s.close()
+	if _, err := s.B.Sh(ctx, "kill -9 $(cat /run/kvmha.pid); mkdir -p /keep; mount -t tmpfs -o size=100m none /keep"); err != nil {
+		return x, err
+	}
+	if err := s.Pass(1, false); err != nil {
+		return x, err
+	}
+	if err := s.A.Until(ctx, "grep -q '\"alone\"' /var/lib/kvmha/right/varda*"); err != nil {
+		return x, err
+	}
+	blocks := drbdlab.DiskSize / 4096 * percent / 100 / 2
+	if _, err := s.A.Sh(ctx, fmt.Sprintf("dd if=/dev/urandom of=/srv/big bs=4k count=%d conv=fsync 2>/dev/null", blocks)); err != nil {
+		return x, err
+	}
+	// A person who is wrong, and forces it.
+	if _, err := s.B.Sh(ctx, fmt.Sprintf("drbdadm primary --force r0; dd if=/dev/urandom of=/dev/drbd0 bs=4k seek=%d count=%d conv=notrunc,fsync 2>/dev/null; drbdadm secondary r0",
+		drbdlab.DiskSize/4096-100-blocks, blocks)); err != nil {
+		return x, err
+	}
+	if err := s.agents.Start(ctx, s.B); err != nil {
+		return x, err
+	}
+	began := time.Now()
+	if err := s.Pass(1, true); err != nil {
+		return x, err
+	}
+	if err := s.Both(func(g *drbdlab.Guest) error {
+		return g.Until(ctx, "kvmha status varda | grep -q 'kvmha drbd resolve r0'")
+	}); err != nil {
+		return x, err
+	}
+	x.found = time.Since(began)
+	if _, err := s.A.Sh(ctx, "kvmha drbd resolve r0 --keep varda2 --keep-in /keep --yes"); err != nil {
 		return x, err
 	}
 	err = s.UpToDate(ctx)

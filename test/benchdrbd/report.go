@@ -58,6 +58,7 @@ type report struct {
 	costs      []costs    // likewise
 	partings   []namedParting
 	byHand     [2][]recovery // as percents
+	byCommand  [2][]recovery
 	notes      []string
 }
 
@@ -201,10 +202,10 @@ func (r *report) recoveries(b *strings.Builder) {
 	if len(r.byHand[0]) == 0 {
 		return
 	}
-	b.WriteString("\n### Split brain, from the heal until both are UpToDate\n\nSeconds, median [worst]:\n\n| blocks that differ | found by DRBD | drbdadm by hand |\n|---|--:|--:|\n")
+	b.WriteString("\n### Split brain, from the heal until both are UpToDate\n\nSeconds, median [worst]:\n\n| blocks that differ | found by DRBD | drbdadm by hand | found by both agents | `kvmha drbd resolve` |\n|---|--:|--:|--:|--:|\n")
 	for i, percent := range percents {
-		fmt.Fprintf(b, "| %d %% | %s | %s |\n", percent, pick(r.byHand[i], func(x recovery) time.Duration { return x.found }),
-			pick(r.byHand[i], func(x recovery) time.Duration { return x.whole }))
+		found, whole := func(x recovery) time.Duration { return x.found }, func(x recovery) time.Duration { return x.whole }
+		fmt.Fprintf(b, "| %d %% | %s | %s | %s | %s |\n", percent, pick(r.byHand[i], found), pick(r.byHand[i], whole), pick(r.byCommand[i], found), pick(r.byCommand[i], whole))
 	}
 }
 

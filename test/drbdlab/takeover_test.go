@@ -17,7 +17,7 @@ import (
 // lost; the other one comes back as standby, resynced.
 func TestTakeoverByAFenceThatAnswers(t *testing.T) {
 	ctx := drbdtest.During(t, 4*time.Minute)
-	a := drbdtest.Stage(ctx, t, testenv.QEMU, "fence", true)
+	a := drbdtest.Stage(ctx, t, testenv.QEMU, "fence", (*drbdlab.Agents).WithPDU)
 	var s drbdlab.Scribe
 	go s.On(ctx, a.A)
 	drbdtest.Must(t, a.A.Until(ctx, "[ $(wc -l </srv/lines) -gt 20 ]"))
@@ -45,7 +45,7 @@ func TestTakeoverByAFenceThatAnswers(t *testing.T) {
 // first. It must not serve what is old: it waits, and says for whom.
 func TestStaggeredPowerLoss(t *testing.T) {
 	ctx := drbdtest.During(t, 4*time.Minute)
-	a := drbdtest.Stage(ctx, t, testenv.QEMU, "varda2", false)
+	a := drbdtest.Stage(ctx, t, testenv.QEMU, "varda2")
 	_, err := a.A.Sh(ctx, "echo old >/srv/file; sync")
 	drbdtest.Must(t, err)
 	a.A.PowerCut()
@@ -84,7 +84,7 @@ func TestStaggeredPowerLossInRandomOrder(t *testing.T) {
 	}
 	t.Logf("KVMHA_TEST_SEED=%d", seed)
 	ctx := drbdtest.During(t, 8*time.Minute)
-	a := drbdtest.Stage(ctx, t, testenv.QEMU, "arbiter", false)
+	a := drbdtest.Stage(ctx, t, testenv.QEMU, "arbiter")
 	for i := range uint64(4) {
 		began := time.Now()
 		one, cancel := context.WithTimeout(ctx, 3*time.Minute)

@@ -25,6 +25,7 @@ var storagePrograms = map[string][]string{
 	"e2fsprogs":  {"mke2fs", "mkfs.ext4", "e2fsck", "fsck.ext4", "dumpe2fs", "debugfs", "tune2fs"},
 	"dmsetup":    {"dmsetup"},
 	"mount":      {"mount", "umount"},
+	"util-linux": {"wipefs"},
 }
 
 // Storage is an initramfs for Images.Kernel that also has DRBD, ext4 and device-mapper: what Build gives, and more behind it. /lib/storage loads

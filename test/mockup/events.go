@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -115,9 +114,17 @@ func activeWhen(events []event, began time.Time, first string, of ...string) str
 }
 
 // follow notes every change of role of a machine's agent, until the machine is off.
-func (w *world) follow(ctx context.Context, m *machine, p *drbdlab.Port) {
+func (w *world) follow(m *machine, p *drbdlab.Port) {
+	ctx := w.all
 	w.readers.Go(func() {
-		_, _ = p.Exec(ctx, wire.Command{Argv: []string{"kvmha", "log", "-f", "--json"}}, &entries{w: w, name: m.name}) // it ends with the machine
+		for {
+			r, err := p.Exec(ctx, wire.Command{Argv: []string{"kvmha", "log", "-f", "--json"}}, &entries{w: w, name: m.name})
+			if now, e := m.inside(); e != nil || now != p || ctx.Err() != nil {
+				return // it has ended with the machine
+			}
+			say("the log of %s is followed anew: exit %d, %v, %v: %s", m.name, r.Exit, r.Signal, err, r.Stderr)
+			_ = pause(ctx, 200*time.Millisecond) // then the next one ends at once
+		}
 	})
 }
 

@@ -130,7 +130,7 @@ func (m *machine) start(ctx context.Context) error {
 	}
 	if m.followed != p {
 		m.followed = p
-		m.w.follow(ctx, m, p)
+		m.w.follow(m, p)
 	}
 	for within := time.Now().Add(30 * time.Second); m.says() == ""; {
 		if err := pause(ctx, 20*time.Millisecond); err != nil {

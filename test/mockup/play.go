@@ -13,6 +13,7 @@ import (
 type stage struct {
 	*pair
 	began time.Time // of what breaks
+	said  string    // what else the row tells of who was active
 }
 
 // mark is called right before something breaks.
@@ -148,7 +149,7 @@ func (w *world) row(ctx context.Context, p *pair, s scenario, how mode) (r resul
 	if err := pause(ctx, time.Second); err != nil { // what was the last change comes with the log
 		r.err = errors.Join(r.err, err)
 	}
-	r.active = activeWhen(w.since(st.began.Add(-50*time.Millisecond)), st.began, p.a.name, p.a.name, p.b.name)
+	r.active = activeWhen(w.since(st.began.Add(-50*time.Millisecond)), st.began, p.a.name, p.a.name, p.b.name) + st.said
 	r.address, r.service = p.pings.away(st.began, ended), p.served().away(st.began, ended)
 	r.back = !p.served().first(ended.Add(-2 * time.Second)).IsZero()
 	if r.err != nil {

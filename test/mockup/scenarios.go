@@ -42,7 +42,7 @@ func scenarios() []scenario {
 		{"standby", "power cut of the standby under write load", once, standbyOff, false},
 		{"disk", "disk failure under DRBD on the primary", once, diskFails, false},
 		{"failback", "failback during a resync (refused) and after it", once, failback, false},
-		{"kill", "kill −9 of the agent", three, agentKilled, false},
+		{"kill", "kill −9 of the agent, which nothing starts again", once, agentKilled, false},
 		{"power", "power cut of the primary", three, powerCut, true},
 		{"both", "both links cut, and healed", three, bothCut, false},
 		{"host", "power cut of the standby's host under write load", []mode{withPDU, withJudge}, hostOff, false},
@@ -95,9 +95,18 @@ func (s *stage) takenOver(ctx context.Context) error {
 
 var errEnd = errors.New("that is not how it has to end")
 
+// alarm waits for a member to tell that nobody is active.
+func (s *stage) alarm(ctx context.Context, m *machine) error {
+	if err := m.until(ctx, silence, "kvmha status "+s.group+" | grep -q 'alarm: nobody-active'"); err != nil {
+		return err
+	}
+	s.said += fmt.Sprintf("; alarm at %s after %.0f s", m.name, time.Since(s.began).Seconds())
+	return nil
+}
+
 // waits waits for the alarm of a member that may not go on, and has it say who could have it go on.
 func (s *stage) waits(ctx context.Context, m *machine) error {
-	if err := m.until(ctx, silence, "kvmha status "+s.group+" | grep -q 'alarm: nobody-active'"); err != nil {
+	if err := s.alarm(ctx, m); err != nil {
 		return err
 	}
 	st, err := m.status(ctx)
@@ -145,11 +154,14 @@ func agentKilled(ctx context.Context, s *stage) error {
 		return err
 	}
 	s.w.note(s.a.name, "", "dead")
-	if s.how == withPDU {
-		return s.movedTo(ctx, s.b)
+	// DRBD is still connected, and varda2 is primary: nobody is fenced, and vm-varda tells that nobody is active.
+	if err := s.alarm(ctx, s.b); err != nil {
+		return err
 	}
-	// varda2's disk is still mounted and DRBD is connected: without a fence nobody may take that away, whatever an arbiter says.
-	return s.waits(ctx, s.b)
+	if s.b.says() == "active" {
+		return errEnd
+	}
+	return nil
 }
 
 func agentRestarted(ctx context.Context, s *stage) error {
@@ -219,7 +231,7 @@ func standbyOff(ctx context.Context, s *stage) error {
 	return s.stays(ctx, s.a, 5*time.Second)
 }
 
-// hostOff takes valinor's power, and vm-varda's with it: who would fence vm-varda is silent. Without an arbiter varda2's writes stand still until it is
+// hostOff takes valinor's power, and vm-varda's with it: who would fence vm-varda is silent. Without an arbiter varda2's writes stand still until valinor is
 // back.
 func hostOff(ctx context.Context, s *stage) error {
 	s.w.power.hostDown.Store(true)
@@ -239,10 +251,7 @@ func hostOff(ctx context.Context, s *stage) error {
 	if at := s.served().first(time.Now().Add(-10 * time.Second)); !at.IsZero() {
 		return fmt.Errorf("a line was acknowledged although nobody could say that vm-varda is off: %w", errEnd)
 	}
-	s.w.power.hostDown.Store(false)
-	if err := s.again(ctx, s.b); err != nil {
-		return err
-	}
+	s.w.power.hostDown.Store(false) // it is back, and says that vm-varda is off
 	return s.more(ctx, silence, 10)
 }
 
@@ -315,7 +324,7 @@ func failback(ctx context.Context, s *stage) error {
 	if err := s.movedTo(ctx, s.b); err != nil {
 		return err
 	}
-	if _, err := s.b.sh(ctx, "drbdadm disk-options --c-plan-ahead=0 --resync-rate=400K "+resource+"; dd if=/dev/urandom of="+share+"/big bs=64k count=120 conv=fsync 2>/dev/null"); err != nil {
+	if _, err := s.b.sh(ctx, "drbdadm disk-options --c-plan-ahead=0 --resync-rate=400K "+resource+"; dd if=/dev/urandom of="+share+"/big bs=64k count=60 conv=fsync 2>/dev/null"); err != nil {
 		return err
 	}
 	if err := s.again(ctx, s.a); err != nil {

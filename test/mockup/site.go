@@ -65,7 +65,8 @@ address = "` + hostHands + `/24"
 
 // vmToml is a machine.
 func vmToml(p place, dir string, images guest.Images) string {
-	return fmt.Sprintf(`memory = "256M"
+	return fmt.Sprintf(`memory = "512M"
+memory_max = "512M"
 kernel = %q
 initrd = %q
 cmdline = "%s host=%s ip=%s/16 ip1=%s/16 ip2=%s/24 panic=1"

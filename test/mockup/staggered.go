@@ -28,6 +28,8 @@ func (p plan) String() string {
 		p.behind.Seconds(), who[1-p.back])
 }
 
+const staggeredName = "staggered"
+
 // staggered are rows with plans that follow from a seed, by turns behind a PDU and with an arbiter.
 func staggered(seed uint64, rounds int) (all []scenario) {
 	r := rand.New(rand.NewPCG(seed, 0))
@@ -35,7 +37,7 @@ func staggered(seed uint64, rounds int) (all []scenario) {
 		p := drawn(r)
 		how := []mode{withPDU, withJudge}[i%2]
 		play := func(ctx context.Context, s *stage) error { return p.play(ctx, s) }
-		all = append(all, scenario{"staggered", fmt.Sprintf("staggered power loss %d: %v", i+1, p), []mode{how}, play, false})
+		all = append(all, scenario{staggeredName, fmt.Sprintf("staggered power loss %d: %v", i+1, p), []mode{how}, play, false})
 	}
 	return all
 }

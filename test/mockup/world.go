@@ -16,6 +16,7 @@ import (
 
 // world is the whole site.
 type world struct {
+	all      context.Context // of the whole run: what a row begins and does not end
 	o        options
 	dir      string
 	bin      struct{ kvmctl, kvmha string }
@@ -33,7 +34,7 @@ func (w *world) path(name string) string { return filepath.Join(w.dir, name) }
 
 // newWorld makes the bridges, the relay, the PDU, and machines that are off.
 func newWorld(ctx context.Context, o options) (*world, error) {
-	w := &world{o: o, dir: o.inside, machines: map[string]*machine{}, client: &client{}}
+	w := &world{all: ctx, o: o, dir: o.inside, machines: map[string]*machine{}, client: &client{}}
 	w.journal = journal{last: map[string]time.Time{}, offsets: map[string]time.Duration{}, roles: map[string]string{}}
 	w.power.w = w
 	var err error

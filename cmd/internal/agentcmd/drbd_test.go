@@ -82,7 +82,7 @@ func TestDRBDLintExitCodes(t *testing.T) {
 	if code, stdout, _ := said(t, "--root", root, "drbd", "lint", "--json", filepath.Join(root, "etc/hostname")); code != 2 || stdout != "" {
 		t.Errorf("another file: exit %d\n%s", code, stdout)
 	}
-	if code, _, stderr := said(t, "drbd", "lnit"); code != 2 || !strings.Contains(stderr, "did you mean `kvmha drbd lint`?") {
+	if code, _, stderr := said(t, "drbd", "lnt"); code != 2 || !strings.Contains(stderr, "did you mean `kvmha drbd lint`?") {
 		t.Errorf("a slip: exit %d\n%s", code, stderr)
 	}
 }

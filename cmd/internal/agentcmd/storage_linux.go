@@ -204,7 +204,7 @@ func (a *app) backing(resource string) (images []salvage.Image, err error) {
 			if r.Name.Text != resource || !h.Called(host) {
 				continue
 			}
-			for _, v := range h.Volumes {
+			for _, v := range r.VolumesOn(h) {
 				if v.Disk.Text == "" || v.Disk.Text == "none" {
 					continue
 				}
@@ -239,7 +239,7 @@ func replicationAddress(c *conf.Config, resource, host string) netip.Addr {
 }
 
 // dataSize is how large DRBD makes a volume, in bytes; 0: it does not say. The device itself cannot be opened where it is secondary.
-func dataSize(v *conf.Volume) uint64 {
+func dataSize(v conf.Volume) uint64 {
 	text, err := smallfile.Read(fmt.Sprintf("/sys/block/drbd%d/size", v.Minor), 64)
 	if err != nil {
 		return 0

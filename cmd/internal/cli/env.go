@@ -80,8 +80,8 @@ func (e *Env) Report(err error) int {
 				text = strings.ReplaceAll(text, context.Canceled.Error(), "interrupted")
 			}
 			fmt.Fprintf(e.Err, "%s: error: %s\n", e.Prog, text)
-			if h := Hint(one); h != "" {
-				fmt.Fprintf(e.Err, "%s: hint: %s\n", e.Prog, e.Again(h))
+			for h := range strings.Lines(Hint(one)) {
+				fmt.Fprintf(e.Err, "%s: hint: %s\n", e.Prog, e.Again(strings.TrimSuffix(h, "\n")))
 			}
 		}
 	}

@@ -132,6 +132,9 @@ func (e end) judge(act, resource string) ([]byte, error) {
 		return nil, &Error{Act: act, Resource: resource, Said: e.err.Error(), cause: e.err}
 	case e.result.Exit != 0:
 		failed := explain(act, resource, string(e.result.Stderr))
+		if failed.Reason == Other {
+			failed.explainRoom(string(e.result.Stdout))
+		}
 		if failed.Reason == Other && failed.Said == "" {
 			failed.Said = fmt.Sprintf("exit %d without a word", e.result.Exit)
 		}

@@ -37,13 +37,15 @@ const (
 	PeerNotUpToDate        // refused: the peer's data are not good
 	IsSecondary            // refused: the resource is Secondary
 	NotSuspended           // refused: its writes do not stand still
+	NoRoom                 // refused: a file system is where the metadata would be
 )
 
 var reasons = []string{"drbd says no", "no up-to-date data", "the peer is primary", "the device is held open", "the peer is not known to be fenced",
 	"the peer refused", "a resync or a verification runs", "not connected", "no verify-alg is configured", "the disk cannot be used",
 	"no valid metadata on the disk", "the resource is down", "the resource is not in drbd.conf for this host", "drbd.conf cannot be read",
 	"the kernel module drbd is missing", "drbd-utils are missing", "the command hangs", "it is connected or tries to be", "it is primary",
-	"writes stand still", "it was told and did not happen", "the peer's data are not up to date", "it is secondary", "its writes do not stand still"}
+	"writes stand still", "it was told and did not happen", "the peer's data are not up to date", "it is secondary", "its writes do not stand still",
+	"a file system is where its metadata would be"}
 
 func (r Reason) Error() string {
 	if r < 0 || int(r) >= len(reasons) {
@@ -142,6 +144,16 @@ func explain(act, resource, stderr string) *Error {
 		}
 	}
 	return e
+}
+
+// left is what drbdmeta says, on stdout, of a disk that a file system fills.
+var left = regexp.MustCompile(`(\d{1,15}) kB data area apparently used\s+(\d{1,15}) kB left usable`)
+
+// explainRoom finds in what create-md printed why it made nothing.
+func (e *Error) explainRoom(stdout string) {
+	if m := left.FindStringSubmatch(stdout); m != nil && strings.Contains(stdout, "Device size would be truncated") {
+		e.Reason, e.Said = NoRoom, fmt.Sprintf("it has %s KiB, and %s KiB may be left to it", m[1], m[2])
+	}
 }
 
 // withoutCommands leaves out the lines in which drbdadm repeats what it ran.

@@ -50,6 +50,19 @@ func TestExplain(t *testing.T) {
 	}
 }
 
+// What drbdmeta prints of an ext4 on the whole disk.
+func TestWhyThereIsNoRoom(t *testing.T) {
+	e := explain("create-md", "r0", "")
+	e.explainRoom("md_offset 67104768\nFound ext3 filesystem\n       65536 kB data area apparently used\n       65496 kB left usable by current configuration\n\nDevice size would be truncated, which\nwould corrupt data")
+	if want := "drbd create-md r0: a file system is where its metadata would be: it has 65536 KiB, and 65496 KiB may be left to it"; e.Error() != want {
+		t.Errorf("%s\nwant %s", e, want)
+	}
+	e = explain("create-md", "r0", "")
+	if e.explainRoom("65536 kB data area apparently used\n 65496 kB left usable\n even if larger"); e.Reason != Other {
+		t.Error("a disk with room has none")
+	}
+}
+
 func FuzzExplain(f *testing.F) {
 	f.Add("r0: Failure: (158) Unknown resource\nCommand 'drbdsetup-84 connect --shared-secret=", " --x' terminated\n")
 	f.Add("/etc/drbd.conf:7: Parse error: but got '", "'\n")
@@ -63,7 +76,7 @@ func FuzzExplain(f *testing.F) {
 }
 
 func TestEachReasonHasItsSentence(t *testing.T) {
-	if len(reasons) != int(NotSuspended)+1 {
+	if len(reasons) != int(NoRoom)+1 {
 		t.Errorf("%d sentences", len(reasons))
 	}
 }

@@ -10,8 +10,9 @@ import (
 	"kvmctl/test/drbdlab"
 )
 
-// Stage is two guests with agents and a file system on r0, active on A.
-func Stage(ctx context.Context, t *testing.T, tier testenv.Tier, alone string, pdus bool) *drbdlab.Agents {
+// Stage is two guests with agents and a file system on r0, active on A. What is said of the files comes
+// before they are written, such as (*drbdlab.Agents).WithPDU.
+func Stage(ctx context.Context, t *testing.T, tier testenv.Tier, alone string, with ...func(*drbdlab.Agents)) *drbdlab.Agents {
 	t.Helper()
 	testenv.Need(t, tier)
 	a, err := drbdlab.NewAgents(ctx, alone)
@@ -28,8 +29,8 @@ func Stage(ctx context.Context, t *testing.T, tier testenv.Tier, alone string, p
 		}
 		a.Close()
 	})
-	if pdus {
-		a.WithPDU()
+	for _, change := range with {
+		change(a)
 	}
 	if alone == "arbiter" {
 		Must(t, a.StartWitness(ctx))

@@ -27,7 +27,7 @@ const mail = "#!/bin/sh\n{ cat; echo; } >>/run/mails\n"
 
 func newScene(t *testing.T) *scene {
 	ctx := drbdtest.During(t, 9*time.Minute)
-	s := &scene{t, drbdtest.Stage(ctx, t, testenv.E2E, "varda2", false), ctx}
+	s := &scene{t, drbdtest.Stage(ctx, t, testenv.E2E, "varda2"), ctx}
 	s.Fence = "[command]\nrun = [\"/bin/mail\"]\n"
 	for _, g := range []*drbdlab.Guest{s.A, s.B} {
 		s.must(g.Put(ctx, "/bin/mail", []byte(mail), 0o755))

@@ -22,7 +22,7 @@ func killWhen(ctx context.Context, g *drbdlab.Guest, condition string) error {
 // stands by, with all that was acknowledged. Meanwhile never two are primary.
 func TestAnAgentKilledBetweenAnyTwoSteps(t *testing.T) {
 	ctx := drbdtest.During(t, 8*time.Minute)
-	a := drbdtest.Stage(ctx, t, testenv.E2E, "arbiter", false)
+	a := drbdtest.Stage(ctx, t, testenv.E2E, "arbiter")
 	var s drbdlab.Scribe
 	within, stop := context.WithTimeout(ctx, time.Second)
 	s.On(within, a.A)
@@ -87,7 +87,7 @@ func TestAnAgentKilledBetweenAnyTwoSteps(t *testing.T) {
 // TestAnAgentThatStaysDead is active, and DRBD goes on without it: nobody else may promote, and the other one says so. When it comes back it serves again.
 func TestAnAgentThatStaysDead(t *testing.T) {
 	ctx := drbdtest.During(t, 4*time.Minute)
-	a := drbdtest.Stage(ctx, t, testenv.E2E, "arbiter", false)
+	a := drbdtest.Stage(ctx, t, testenv.E2E, "arbiter")
 	_, err := a.A.Sh(ctx, "echo mellon >/srv/file; sync; kill -9 $(cat /run/kvmha.pid)")
 	drbdtest.Must(t, err)
 	drbdtest.Must(t, a.B.Until(ctx, "kvmha status varda | grep -q 'alarm: nobody-active'"))

@@ -25,7 +25,7 @@ func swallow(t *testing.T, a *drbdlab.Agents, swallow bool) {
 // person chooses; what the loser had is kept.
 func TestSplitBrain(t *testing.T) {
 	ctx := drbdtest.During(t, 6*time.Minute)
-	a := drbdtest.Stage(ctx, t, testenv.E2E, "varda2", false)
+	a := drbdtest.Stage(ctx, t, testenv.E2E, "varda2")
 	until := func(g *drbdlab.Guest, script string) {
 		t.Helper()
 		drbdtest.Must(t, g.Until(ctx, script))
@@ -135,7 +135,7 @@ func oneServes(ctx context.Context, a *drbdlab.Agents) error {
 // TestASideThatChangedNothing was primary by force and wrote nothing: the agents end that split brain by themselves.
 func TestASideThatChangedNothing(t *testing.T) {
 	ctx := drbdtest.During(t, 4*time.Minute)
-	a := drbdtest.Stage(ctx, t, testenv.E2E, "varda2", false)
+	a := drbdtest.Stage(ctx, t, testenv.E2E, "varda2")
 	_, err := a.B.Sh(ctx, "kill -9 $(cat /run/kvmha.pid)")
 	drbdtest.Must(t, err)
 	swallow(t, a, true)

@@ -18,7 +18,7 @@ import (
 // TestTakeoverByAFenceThatIsSilentWaits is the same with a fence that shares the fate of its target: it ends waiting, with the alarm and the command.
 func TestTakeoverByAFenceThatIsSilentWaits(t *testing.T) {
 	ctx := drbdtest.During(t, 4*time.Minute)
-	a := drbdtest.Stage(ctx, t, testenv.E2E, "fence", true)
+	a := drbdtest.Stage(ctx, t, testenv.E2E, "fence", (*drbdlab.Agents).WithPDU)
 	var s drbdlab.Scribe
 	go s.On(ctx, a.A)
 	drbdtest.Must(t, a.A.Until(ctx, "[ $(wc -l </srv/lines) -gt 20 ]"))
@@ -42,7 +42,7 @@ func TestTakeoverByAFenceThatIsSilentWaits(t *testing.T) {
 // the other one waits. When the cables are back the standby is resynced, and nothing is lost.
 func TestPartitionUnderWriteLoad(t *testing.T) {
 	ctx := drbdtest.During(t, 4*time.Minute)
-	a := drbdtest.Stage(ctx, t, testenv.E2E, "varda2", false)
+	a := drbdtest.Stage(ctx, t, testenv.E2E, "varda2")
 	var s drbdlab.Scribe
 	write, stop := context.WithCancel(ctx)
 	var writing sync.WaitGroup
@@ -75,7 +75,7 @@ func TestPartitionUnderWriteLoad(t *testing.T) {
 // nothing, and serves nothing that is not its own any more.
 func TestAFrozenPrimaryThatThaws(t *testing.T) {
 	ctx := drbdtest.During(t, 4*time.Minute)
-	a := drbdtest.Stage(ctx, t, testenv.E2E, "fence", true)
+	a := drbdtest.Stage(ctx, t, testenv.E2E, "fence", (*drbdlab.Agents).WithPDU)
 	var s drbdlab.Scribe
 	write, stop := context.WithCancel(ctx)
 	var writing sync.WaitGroup
@@ -98,7 +98,7 @@ func TestAFrozenPrimaryThatThaws(t *testing.T) {
 // never acknowledged. It lets everything go, and comes back as standby, without a reboot and without a person.
 func TestAFrozenPrimaryThatThawsTooLate(t *testing.T) {
 	ctx := drbdtest.During(t, 4*time.Minute)
-	a := drbdtest.Stage(ctx, t, testenv.E2E, "arbiter", false)
+	a := drbdtest.Stage(ctx, t, testenv.E2E, "arbiter")
 	var s drbdlab.Scribe
 	var writing sync.WaitGroup
 	writing.Go(func() { s.On(ctx, a.A) })
@@ -123,7 +123,7 @@ func TestAFrozenPrimaryThatThawsTooLate(t *testing.T) {
 // arbiter says so, although DRBD does not ask again.
 func TestFrozenWritesGoOnWhenTheArbiterIsBack(t *testing.T) {
 	ctx := drbdtest.During(t, 4*time.Minute)
-	a := drbdtest.Stage(ctx, t, testenv.E2E, "arbiter", false)
+	a := drbdtest.Stage(ctx, t, testenv.E2E, "arbiter")
 	var s drbdlab.Scribe
 	write, stop := context.WithCancel(ctx)
 	var writing sync.WaitGroup
