@@ -324,7 +324,7 @@ func failback(ctx context.Context, s *stage) error {
 	if err := s.movedTo(ctx, s.b); err != nil {
 		return err
 	}
-	if _, err := s.b.sh(ctx, "drbdadm disk-options --c-plan-ahead=0 --resync-rate=400K "+resource+"; dd if=/dev/urandom of="+share+"/big bs=64k count=60 conv=fsync 2>/dev/null"); err != nil {
+	if _, err := s.b.sh(ctx, "drbdadm disk-options --c-min-rate=250K "+resource+"; dd if=/dev/urandom of="+share+"/big bs=64k count=60 conv=fsync 2>/dev/null"); err != nil {
 		return err
 	}
 	if err := s.again(ctx, s.a); err != nil {
@@ -341,10 +341,13 @@ func failback(ctx context.Context, s *stage) error {
 	if role := s.b.says(); role != "active" {
 		return fmt.Errorf("vm-varda is %s: %w", role, errEnd)
 	}
-	if _, err := s.b.sh(ctx, "drbdadm adjust "+resource); err != nil {
+	if _, err := s.b.sh(ctx, "drbdadm disk-options --c-min-rate=0 "+resource); err != nil { // as fast as it can
 		return err
 	}
 	if err := s.b.until(ctx, takeover, "drbdadm dstate "+resource+" | grep -q ^UpToDate/UpToDate"); err != nil {
+		return err
+	}
+	if _, err := s.b.sh(ctx, "drbdadm adjust "+resource); err != nil {
 		return err
 	}
 	if err := s.a.role(ctx, takeover, "standby"); err != nil {

@@ -97,6 +97,7 @@ func Template(r Resource) (string, error) {
 ` + fencing(inDisk) + `		on-io-error detach;
 		resync-rate 33M; # bytes a second: a third of a gigabit link
 		c-max-rate 33M;
+		c-min-rate 8M; # also while the disk is in use: by DRBD's own 250K a TB takes weeks, without a second copy
 	}
 	handlers {
 		fence-peer "/usr/local/bin/kvmha fence-peer";
