@@ -46,7 +46,7 @@ test: ## install, build, check, then run every test; the last line counts them
 	@go run ./test/guest/cmd/mkguest >/dev/null # before any test needs it where no network is
 	KVM_TEST_TIERS=all go run ./test/runtests -alone=$(ALONE) -race -shuffle=on -timeout 20m ./...
 
-e2e: ## boot Debian under QEMU and see there what needs systemd or a whole kernel (about half an hour)
+e2e: ## boot Debian under QEMU and see there what needs systemd or a whole kernel, and what befalls two nodes with DRBD (half an hour)
 	@contrib/deps.sh e2e
 	@$(MAKE) --no-print-directory build
 	@go run ./test/debguest/cmd/mkdebguest >/dev/null # once; it takes two minutes

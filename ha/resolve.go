@@ -71,6 +71,7 @@ type resolving struct {
 // keeping is a copy of the loser's disks under way.
 type keeping struct {
 	stop context.CancelFunc
+	note salvage.Kept
 	read uint64
 	done bool
 	err  error
@@ -253,7 +254,7 @@ func (a *Agent) keepLosers(ctx context.Context, k *storage.Keeper, r ResolveRequ
 	a.resolving.mu.Lock()
 	defer a.resolving.mu.Unlock()
 	if a.resolving.keep == nil {
-		side, err := k.Side(r.Resource)
+		side, err := k.SideNow(ctx, r.Resource)
 		if err != nil {
 			return err
 		}
@@ -262,19 +263,19 @@ func (a *Agent) keepLosers(ctx context.Context, k *storage.Keeper, r ResolveRequ
 			return err
 		}
 		life, stop := context.WithCancel(a.resolving.life)
-		one := &keeping{stop: stop}
-		a.resolving.keep = one
 		note := salvage.Kept{ID: r.ID, Resource: r.Resource, Group: k.Group, Node: a.Spec.Node, Survivor: r.Survivor, At: time.Now().UTC().Truncate(time.Second), Changed: side.Changed,
 			Where: a.keptWhere(r), Images: images}
-		a.beside.Go(func() { a.copyDisks(life, note, one) })
+		one := &keeping{stop: stop, note: note}
+		a.resolving.keep = one
+		a.beside.Go(func() { a.copyDisks(life, one) })
 	}
 	one := a.resolving.keep
 	out.Read, out.Done, out.Where = one.read, one.done && one.err == nil, a.keptWhere(r)
 	return one.err
 }
 
-func (a *Agent) copyDisks(ctx context.Context, note salvage.Kept, one *keeping) {
-	err := salvage.Keep(ctx, a.Disks.Kept, note, func(read uint64) {
+func (a *Agent) copyDisks(ctx context.Context, one *keeping) {
+	err := salvage.Keep(ctx, a.Disks.Kept, one.note, func(read uint64) {
 		a.resolving.mu.Lock()
 		one.read = read
 		a.resolving.mu.Unlock()
@@ -288,12 +289,13 @@ func (a *Agent) copyDisks(ctx context.Context, note salvage.Kept, one *keeping) 
 // discard has the loser connect, once its data are kept.
 func (a *Agent) discard(ctx context.Context, k *storage.Keeper, r ResolveRequest) error {
 	a.resolving.mu.Lock()
-	kept := a.resolving.keep != nil && a.resolving.keep.done && a.resolving.keep.err == nil
+	one := a.resolving.keep
+	kept := one != nil && one.done && one.err == nil
 	a.resolving.mu.Unlock()
 	if !kept {
 		return errNotKept
 	}
-	return k.Discard(ctx, r.Resource)
+	return k.Discard(ctx, r.Resource, one.note.Changed)
 }
 
 // sayFailed tells people what is left to do.

@@ -68,8 +68,22 @@ func (k *Keeper) Quiet(resource string) bool {
 	return ok && r.Role == drbd.Secondary
 }
 
-// Discard has this node take the peer's data, as the loser of a split brain, whose data were kept before.
-func (k *Keeper) Discard(ctx context.Context, resource string) error {
+// SideNow is Side with what has changed until now.
+func (k *Keeper) SideNow(ctx context.Context, resource string) (Side, error) {
+	k.count(ctx)
+	return k.Side(resource)
+}
+
+// Discard has this node take the peer's data, as the loser of a split brain, whose data were kept when so much had changed. It is refused if somebody has
+// written since then.
+func (k *Keeper) Discard(ctx context.Context, resource string, changed uint64) error {
+	s, err := k.SideNow(ctx, resource)
+	if err != nil {
+		return err
+	}
+	if s.Changed != changed {
+		return &RefusedError{Why: fmt.Sprintf("it was written to after its disks were kept: %d KiB had changed then, and %d KiB have now", changed, s.Changed)}
+	}
 	k.mu.Lock()
 	k.giveUp[resource] = true
 	k.mu.Unlock()

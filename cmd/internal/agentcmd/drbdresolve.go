@@ -194,6 +194,9 @@ func (r *resolver) keep(ctx context.Context, o *resolveOptions, loser string) er
 		return r.fail(ctx, "keep what "+loser+" has", err, o, "")
 	}
 	a.env.Talk("what %s had is kept in %s there: kvmha drbd kept", loser, begun.Where)
+	if err := r.until(ctx, o.keep, ha.ResolveRequest{Step: ha.ResolveConnect}, stepWait, nil); err != nil { // it may have met the loser meanwhile, and given up again
+		return r.fail(ctx, o.keep+" connects", err, o, "")
+	}
 	if err := r.until(ctx, loser, ha.ResolveRequest{Step: ha.ResolveDiscard}, stepWait, nil); err != nil {
 		return r.fail(ctx, loser+" connects", err, o, fmt.Sprintf("drbdadm connect --discard-my-data %s, on %s", r.resource, loser))
 	}
