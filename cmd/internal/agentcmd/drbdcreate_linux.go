@@ -1,113 +1,129 @@
 package agentcmd
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
-	"path/filepath"
+	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"kvmctl/ha/drbd/conf"
+	"kvmctl/ha/drbd/control"
 	"kvmctl/ha/drbd/create"
-	"kvmctl/internal/mountinfo"
 	"kvmctl/internal/runner"
 )
+
+// wipefsLimit is for wipefs, which reads some places of a disk, or clears them.
+const wipefsLimit = 20 * time.Second
 
 // awaitFor is how long init waits for a peer that may have been up for long, or not yet.
 const awaitFor = 8 * time.Second
 
-// createFacts gathers what create decides by.
-func createFacts(ctx context.Context, r *conf.Resource, here *conf.Host) (f create.Facts, err error) {
+// createFacts gathers what create decides by. here asks for what only matters to data that stay.
+func createFacts(ctx context.Context, r *conf.Resource, node *conf.Host, here bool) (f create.Facts, err error) {
 	c := drbdControl()
-	f = create.Facts{Resource: r.Name.Text, Peer: otherHost(r, here)}
+	f = create.Facts{Resource: r.Name.Text, Peer: otherHost(r, node)}
 	s, err := c.States(ctx)
 	if err != nil {
 		return f, err
 	}
-	if f.State, f.Up = s.Resource(f.Resource); f.Up && len(f.State.Volumes) > 0 {
+	p, _ := c.Proc() // 8.4 has it
+	f.Nine = !strings.HasPrefix(p.Version, "8.")
+	f.State, f.Up = s.Resource(f.Resource)
+	f.Up = f.Up && len(f.State.Volumes) > 0
+	if f.Up && !f.State.Failed() {
 		return f, nil
 	}
-	f.Up = false
-	with := 0
-	volumes := r.VolumesOn(here)
-	for _, v := range volumes {
-		one, err := diskFacts(ctx, v.Disk.Text)
+	for _, v := range r.VolumesOn(node) {
+		if v.Disk.Text == "none" {
+			continue
+		}
+		one, err := volumeFacts(ctx, c, f.Resource, v, here)
 		if err != nil {
 			return f, err
 		}
 		f.Volumes = append(f.Volumes, one)
-		if one.Missing {
+		if one.Inside || v.MetaIndex.Text != "" { // an indexed one is others', too
 			continue
 		}
-		has, err := c.HasMetadata(ctx, f.Resource, v.Number)
-		if err != nil && len(one.Users) == 0 { // a disk that is in use is refused for that
+		meta, err := diskFacts(ctx, v.MetaDisk.Text, v.Minor)
+		if err != nil {
 			return f, err
 		}
-		if has {
-			with++
-		}
-	}
-	switch with {
-	case 0:
-	case len(volumes):
-		f.Metadata = create.AllMetadata
-	default:
-		f.Metadata = create.SomeMetadata
+		f.Meta = append(f.Meta, meta)
 	}
 	return f, nil
 }
 
-// diskFacts says who uses a disk and what is on it.
-func diskFacts(ctx context.Context, disk string) (v create.Volume, err error) {
-	v.Disk = disk
-	if _, err := os.Stat(disk); errors.Is(err, os.ErrNotExist) {
-		v.Missing = true
-		return v, nil
+func volumeFacts(ctx context.Context, c *control.Control, resource string, v conf.Volume, here bool) (one create.Volume, err error) {
+	one.Number, one.Inside = v.Number, v.MetaDisk.Text == "" || v.MetaDisk.Text == "internal"
+	if one.Disk, err = diskFacts(ctx, v.Disk.Text, v.Minor); err != nil || one.Disk.Missing || len(one.Disk.Users) > 0 {
+		return one, err
 	}
-	if v.Users, err = usersOf(disk); err != nil {
-		return v, err
+	there, used, err := c.Generation(ctx, resource, v.Number)
+	switch {
+	case err != nil:
+		return one, err
+	case used:
+		one.Metadata = create.Used
+	case there:
+		one.Metadata = create.Fresh
+	case here && one.Inside && len(one.Disk.Content) == 0:
+		one.Tail, err = fullAtItsEnd(ctx, v.Disk.Text)
 	}
-	v.Content, err = contentOf(ctx, disk)
-	return v, err
+	return one, err
 }
 
-// usersOf names who has a block device to himself: open(2) with O_EXCL is refused then.
-func usersOf(disk string) (users []string, err error) {
-	fd, err := unix.Open(disk, unix.O_RDONLY|unix.O_EXCL|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	if err == nil {
-		return nil, unix.Close(fd)
+// diskFacts says who uses a disk, but for our own minor, and what is on it.
+func diskFacts(ctx context.Context, disk string, minor int) (d create.Disk, err error) {
+	d.Path = disk
+	if _, err := os.Stat(disk); errors.Is(err, os.ErrNotExist) {
+		d.Missing = true
+		return d, nil
 	}
-	if !errors.Is(err, unix.EBUSY) {
-		return nil, fmt.Errorf("open %s: %w", disk, err)
+	if d.Users, err = usersOf(disk, fmt.Sprintf("drbd%d", minor)); err != nil || len(d.Users) > 0 {
+		return d, err
 	}
-	var stat unix.Stat_t
-	if err := unix.Stat(disk, &stat); err != nil {
-		return nil, fmt.Errorf("look who uses %s: %w", disk, err)
+	d.Content, err = contentOf(ctx, disk)
+	return d, err
+}
+
+// fullAtItsEnd reports whether there is anything but zeros where internal metadata would go: a bit for each 4 KiB (ha/drbd/create trusts no more than that
+// drbdmeta asks for it), the activity log and the superblock.
+func fullAtItsEnd(ctx context.Context, disk string) (bool, error) {
+	f, err := os.Open(disk)
+	if err != nil {
+		return false, err
 	}
-	major, minor := unix.Major(uint64(stat.Rdev)), unix.Minor(uint64(stat.Rdev))
-	all, _ := mountinfo.Read() // who it is is for people only
-	for _, e := range all {
-		if e.Major == major && e.Minor == minor {
-			users = append(users, "mounted at "+e.Point)
+	defer f.Close()
+	size, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return false, fmt.Errorf("look how large %s is: %w", disk, err)
+	}
+	const block, log = 4096, 40 << 10
+	_, err = f.Seek(max(0, size-(size/block/8+block)&^(block-1)-log), io.SeekStart)
+	piece := make([]byte, 1<<20)
+	for err == nil && ctx.Err() == nil {
+		var n int
+		n, err = f.Read(piece)
+		if len(bytes.Trim(piece[:n], "\x00")) > 0 {
+			return true, nil
 		}
 	}
-	holders, _ := filepath.Glob(fmt.Sprintf("/sys/dev/block/%d:%d/holders/*", major, minor))
-	for _, h := range holders {
-		users = append(users, "part of "+filepath.Base(h))
+	if err == io.EOF {
+		return false, nil
 	}
-	if users == nil {
-		users = []string{"the kernel says that it is busy"}
-	}
-	return users, nil
+	return false, fmt.Errorf("read the end of %s: %w", disk, cmp.Or(err, ctx.Err()))
 }
 
 // contentOf asks wipefs(8), which changes nothing without an option, for the signatures on a disk. DRBD's own are no content.
 func contentOf(ctx context.Context, disk string) (content []string, err error) {
-	within, cancel := context.WithTimeout(ctx, 20*time.Second)
+	within, cancel := context.WithTimeout(ctx, wipefsLimit)
 	defer cancel()
 	r, err := runner.Exec{}.Run(within, runner.Command{Argv: []string{"wipefs", "--json", disk}})
 	if err == nil && (r.Exit != 0 || r.Truncated) {
@@ -138,11 +154,15 @@ func contentOf(ctx context.Context, disk string) (content []string, err error) {
 var errNoStep = errors.New("this is no step")
 
 // createAct carries a step out.
-func createAct(ctx context.Context, act create.Act, resource string) error {
+func createAct(ctx context.Context, s create.Step, resource string) error {
 	c := drbdControl()
-	switch act {
+	switch s.Act {
+	case create.Wipe:
+		return wipe(ctx, s.Disk)
 	case create.CreateMD:
-		return c.CreateMetadata(ctx, resource)
+		return c.CreateMetadata(ctx, resource, s.Volume)
+	case create.Claim:
+		return c.Claim(ctx, resource, s.Volume)
 	case create.Up:
 		return c.Up(ctx, resource)
 	case create.Force:
@@ -154,6 +174,20 @@ func createAct(ctx context.Context, act create.Act, resource string) error {
 	case create.Refuse, create.Done, create.Await:
 	}
 	return errNoStep
+}
+
+// wipe takes the signatures off a disk: drbdmeta makes room on none that has a file system.
+func wipe(ctx context.Context, disk string) error {
+	within, cancel := context.WithTimeout(ctx, wipefsLimit)
+	defer cancel()
+	r, err := runner.Exec{}.Run(within, runner.Command{Argv: []string{"wipefs", "--all", disk}})
+	if err == nil && r.Exit != 0 {
+		err = fmt.Errorf("exit %d: %s", r.Exit, bytes.TrimSpace(r.Stderr))
+	}
+	if err != nil {
+		return fmt.Errorf("wipe %s: %w", disk, err)
+	}
+	return nil
 }
 
 // awaitPeer waits until the peer is connected; late says that it is not.

@@ -21,10 +21,10 @@ func (noDRBD) Verify(context.Context, string) error { return errNoDRBD }
 
 func drbdFacts(context.Context, noDRBD, []string) (f overview.Facts, err error) { return f, errNoDRBD }
 
-func createFacts(context.Context, *conf.Resource, *conf.Host) (f create.Facts, err error) {
+func createFacts(context.Context, *conf.Resource, *conf.Host, bool) (f create.Facts, err error) {
 	return f, errNoDRBD
 }
 
-func createAct(context.Context, create.Act, string) error { return errNoDRBD }
+func createAct(context.Context, create.Step, string) error { return errNoDRBD }
 
 func awaitPeer(context.Context, string) (bool, error) { return false, errNoDRBD }

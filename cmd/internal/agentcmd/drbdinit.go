@@ -12,13 +12,11 @@ import (
 	"kvmctl/ha/drbd/create"
 )
 
-// maxInitSteps is more than any resource needs: whoever comes so far goes in a circle.
-const maxInitSteps = 12
-
 type initOptions struct {
 	resource string
 	wish     create.Wish
 	json     bool
+	dry      bool
 }
 
 func newDRBDInit(a *app) *cobra.Command {
@@ -31,15 +29,19 @@ func newDRBDInit(a *app) *cobra.Command {
 neither done again nor undone, and a run that was killed is finished by the next one.
 
   --data none   both disks are blank: nothing is copied. Typed on both nodes.
-  --data here   what is on this node's disk stays, and is copied to the peer, where --data peer is typed first. Metadata inside the disk need some room
-                at its end: where a file system leaves none, drbdmeta says by how much it has to shrink.
+  --data here   what is on this node's disk stays, and is copied to the peer. Metadata inside the disk need some room at its end: where a file system
+                leaves none it is said how far it has to shrink, and what has an end that nobody can tell (LUKS, LVM, partitions, btrfs) is refused.
   --data peer   what is on this node's disk is overwritten by what the peer has.
 
-It refuses a disk that is in use, one on which something is found unless it is to stay or --yes is given, metadata of DRBD's that are there already, and to
-overwrite good data of the peer's. The node is not left primary. Exit code 0 when nothing is left to do here, 3 when it refuses.
+It refuses a disk that is in use, one on which something is found unless it is to stay or --yes is given, and to overwrite good data of the peer's.
+Metadata of DRBD's that are there are never made anew. The node is not left primary. Blocks that nobody has written since --data none may differ from
+node to node, and "kvmha drbd verify" tells of them. --dry-run prints what would be executed here, as if the peer were there with a blank disk.
 
---json prints resource, done (the steps of this run), what, next.`,
+Exit code 0 when nothing is left to do here, 3 when it refuses, 2 when drbd.conf does not have the resource for this host, 1 when a step fails.
+
+--json prints resource, done (the commands of this run; with --dry-run of the next), what (how it stands), next (what to type, a list).`,
 		Example: `  kvmha drbd init r0 --data none
+  kvmha drbd init r0 --data here --dry-run
   kvmha drbd init r0 --data peer --yes`,
 		Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, words []string) error {
@@ -52,6 +54,7 @@ overwrite good data of the peer's. The node is not left primary. Exit code 0 whe
 	}
 	cmd.Flags().StringVar(&data, "data", "", "`WHOSE` data the two nodes begin with: here, peer or none")
 	cmd.Flags().BoolVarP(&o.wish.Yes, "yes", "y", false, "what is on the disk here may be overwritten")
+	cmd.Flags().BoolVarP(&o.dry, "dry-run", "n", false, "print what would be executed, and do nothing")
 	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON")
 	return cmd
 }
@@ -64,12 +67,6 @@ type initialised struct {
 	Next     []string `json:"next"`
 }
 
-// initStep is what each step is called.
-var initStep = map[create.Act]string{
-	create.CreateMD: "drbdadm create-md", create.Up: "drbdadm up", create.Await: "wait for the peer", create.Force: "drbdadm primary --force",
-	create.Demote: "drbdadm secondary", create.SkipSync: "drbdadm new-current-uuid --clear-bitmap",
-}
-
 func (a *app) runDRBDInit(ctx context.Context, o *initOptions) error {
 	if err := a.needRoot("init " + o.resource); err != nil {
 		return err
@@ -79,15 +76,20 @@ func (a *app) runDRBDInit(ctx context.Context, o *initOptions) error {
 		return err
 	}
 	out := initialised{Resource: o.resource, Done: []string{}}
-	for range maxInitSteps {
-		f, err := createFacts(ctx, r, host)
+	var most int
+	for i := 0; i == 0 || i < most; i++ {
+		f, err := createFacts(ctx, r, host, o.wish.Data == create.Here)
 		if err != nil {
 			return drbdSays("init "+o.resource, err)
 		}
+		if o.dry {
+			return a.planInit(o, f, out)
+		}
+		most = max(most, create.Most(f))
 		s := create.Next(f, o.wish)
 		switch s.Act {
 		case create.Refuse:
-			return cli.Refused(strings.Join(s.Hint, "\n"), "cannot init %s: %s", o.resource, s.Why)
+			return refusedInit(o, s)
 		case create.Done:
 			out.What, out.Next = s.Why, s.Hint
 			return a.sayInit(o, out)
@@ -98,14 +100,41 @@ func (a *app) runDRBDInit(ctx context.Context, o *initOptions) error {
 			}
 			continue
 		}
-		a.env.Talk("%s: %s %s: %s", o.resource, initStep[s.Act], o.resource, s.Why)
-		if err := createAct(ctx, s.Act, o.resource); err != nil {
+		a.env.Talk("%s: %s", s.Command(o.resource), s.Why)
+		if err := createAct(ctx, s, o.resource); err != nil {
 			return drbdSays("init "+o.resource, err)
 		}
 		o.wish.Forced = o.wish.Forced || s.Act == create.Force
-		out.Done = append(out.Done, initStep[s.Act]+" "+o.resource)
+		out.Done = append(out.Done, s.Command(o.resource))
 	}
 	return cli.Failed("kvmha drbd status "+o.resource, "cannot init %s: it does not get on after %s", o.resource, strings.Join(out.Done, ", "))
+}
+
+func refusedInit(o *initOptions, s create.Step) error {
+	return cli.Refused(strings.Join(s.Hint, "\n"), "cannot init %s: %s", o.resource, s.Why)
+}
+
+// planInit shows what would be executed.
+func (a *app) planInit(o *initOptions, f create.Facts, out initialised) error {
+	for _, s := range create.Plan(f, o.wish) {
+		command := s.Command(o.resource)
+		switch {
+		case s.Act == create.Refuse && len(out.Done) == 0:
+			return refusedInit(o, s)
+		case s.Act == create.Refuse, s.Act == create.Done:
+			out.What, out.Next = s.Why, s.Hint
+		case command == "":
+			if !o.json {
+				a.env.Print("# wait: %s\n", s.Why)
+			}
+		default:
+			out.Done = append(out.Done, command)
+			if !o.json {
+				a.env.Print("%s   # %s\n", command, s.Why)
+			}
+		}
+	}
+	return a.sayInit(o, out)
 }
 
 func (a *app) sayInit(o *initOptions, out initialised) error {

@@ -37,7 +37,7 @@ that leaves room for the service. "kvmha drbd lint" finds nothing in it, and drb
 The names are those of uname -n. The port is 7788 + n without one. A second --disk is the second node's. --drbd is
 the version of the kernel module: 8.4, which every Linux brings along, or 9; without it that of the loaded one.
 The secret is another one with each call: write the file once, after "umask 077", and copy it to the other node.
-What comes next is in the README: drbdadm create-md and up on both, then the first data on one of them.`,
+What comes next: "kvmha drbd init", on both.`,
 		Example: `  kvmha drbd template admin --on varda2=10.4.0.102 --on vm-varda=10.4.0.202 --device /dev/drbd0 --disk /dev/vg/admin --disk /dev/vdb
   kvmha drbd template admin --on varda2=[fd00::1]:7789 --on vm-varda=[fd00::2]:7789 --device /dev/drbd1 --disk /dev/vg/admin --drbd 9`,
 		Args: args(cobra.ExactArgs(1)),

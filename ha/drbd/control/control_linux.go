@@ -164,8 +164,8 @@ func (c *Control) done() {
 
 // adm runs drbdadm on a resource. Its name comes from a configuration: one that drbdadm would take for an option or for all of them is refused.
 func (c *Control) adm(ctx context.Context, limit time.Duration, act, resource string, options ...string) error {
-	if resource == "" || resource == "all" || strings.HasPrefix(resource, "-") {
-		return &Error{Act: act, Resource: resource, Reason: Undefined}
+	if err := named(act, resource); err != nil {
+		return err
 	}
 	argv := append(append([]string{"drbdadm", act}, options...), resource)
 	_, err := c.run(ctx, act, resource, limit, argv...)
@@ -178,4 +178,12 @@ func (c *Control) adm(ctx context.Context, limit time.Duration, act, resource st
 	}
 	_, err = c.run(ctx, act, resource, limit, argv...)
 	return err
+}
+
+// named refuses what is no name of one resource.
+func named(act, resource string) error {
+	if resource == "" || resource == "all" || strings.HasPrefix(resource, "-") {
+		return &Error{Act: act, Resource: resource, Reason: Undefined}
+	}
+	return nil
 }

@@ -4,6 +4,7 @@ package create
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"kvmctl/ha/drbd"
@@ -24,28 +25,44 @@ const (
 type Facts struct {
 	Resource string
 	Peer     string // its name, for people
+	Nine     bool   // DRBD is of a version that cannot be told whose data are good before the two connect
 	Volumes  []Volume
-	Metadata Metadata      // of all volumes
+	Meta     []Disk        // where metadata are that are not inside a volume's disk, and not shared by index
 	Up       bool          // then State says the rest
 	State    drbd.Resource // as DRBD has it
 }
 
-// Volume is a disk below a resource, while that is down.
-type Volume struct {
-	Disk    string
+// Disk is a device, while no resource of ours has it.
+type Disk struct {
+	Path    string
 	Missing bool
-	Users   []string // who has it open: "mounted at /srv", "dm-0"
-	Content []string // what is on it: "ext4", "LVM2_member"
+	Users   []User
+	Content []string // what is on it, as wipefs(8) calls it: "ext4", "LVM2_member"
 }
 
-// Metadata says whether the disks have DRBD's.
+// User is who has a disk to himself.
+type User struct {
+	Who string // "mounted at /srv"
+	End string // what to type to end it
+}
+
+// Volume is one of a resource's, with the disk below it.
+type Volume struct {
+	Number   int
+	Disk     Disk
+	Inside   bool // its metadata belong at the end of the disk
+	Tail     bool // what is there is not empty; asked only where nothing else tells how much of the disk is used
+	Metadata Metadata
+}
+
+// Metadata says what a volume has of DRBD's.
 type Metadata int
 
-// What the disks have. Some: one volume has them, another does not.
+// What there may be.
 const (
 	NoMetadata Metadata = iota
-	SomeMetadata
-	AllMetadata
+	Fresh               // just created: no data have ever been good
+	Used                // the data were good once, or are
 )
 
 // Wish is what a person asked for.
@@ -63,7 +80,9 @@ type Act int
 const (
 	Refuse   Act = iota // nothing is done, and Why says why
 	Done                // nothing is left to do here
-	CreateMD            // drbdadm create-md
+	Wipe                // wipefs --all: the signatures on a disk, which may be overwritten
+	CreateMD            // drbdadm create-md, of one volume
+	Claim               // drbdadm set-gi, of one volume: the data here are the good ones, and no others' copy
 	Up                  // drbdadm up
 	Await               // until the peer is connected
 	Force               // drbdadm primary --force: the data here are the good ones
@@ -73,81 +92,75 @@ const (
 
 // Step is what to do next.
 type Step struct {
-	Act  Act
-	Why  string   // for people: of Refuse and Done the whole answer
-	Hint []string // what to type then
+	Act    Act
+	Why    string   // for people: of Refuse and Done the whole answer
+	Hint   []string // what to type then
+	Disk   string   // of Wipe
+	Volume int      // of CreateMD and Claim
 }
+
+func refuse(why string, hint ...string) Step { return Step{Act: Refuse, Why: why, Hint: hint} }
+
+func finished(why string, hint ...string) Step { return Step{Act: Done, Why: why, Hint: hint} }
 
 // Next gives the next step. After Refuse and Done there is none.
 func Next(f Facts, w Wish) Step {
 	if !f.Up {
-		return below(f, w)
+		return f.below(w)
 	}
 	r := f.State
+	status := "kvmha drbd status " + f.Resource
 	switch {
+	case r.Failed() && r.Role != drbd.Primary && len(f.Volumes) > 0: // it was brought up before its disks were made, by hand or by an agent
+		return f.below(w)
 	case r.Failed():
-		return Step{Refuse, "its disk cannot be used", []string{"kvmha drbd status " + f.Resource, "dmesg | tail"}}
+		return refuse("its disk cannot be used", status, "dmesg | tail")
 	case w.Forced && r.Role == drbd.Primary:
 		return Step{Act: Demote, Why: "until it is a group's turn nobody may write"}
-	case r.AllUpToDate():
-		return f.done()
 	case blank(r):
 		return f.first(w)
+	case r.StandAlone():
+		return refuse(fmt.Sprintf("it has data (%s), and does not connect to %s", disks(r), f.Peer), status)
+	case r.AllUpToDate() && (w.Data != Here || r.Connected() || r.Role == drbd.Primary):
+		return f.done()
+	case slices.ContainsFunc(r.Volumes, func(v drbd.Volume) bool { return v.Disk == drbd.Inconsistent }):
+		return refuse("some of its volumes have good data, and some do not: "+disks(r), status)
+	case w.Data == Here && !r.Connected():
+		return finished("the data here are the good ones; "+f.Peer+" is not connected, and gets them if it was not made usable before", f.over(w))
 	}
-	return Step{Refuse, fmt.Sprintf("its disk carries data already, and they are %s", disks(r)), []string{"kvmha drbd status " + f.Resource}}
-}
-
-// below decides while the resource is down.
-func below(f Facts, w Wish) Step {
-	for _, v := range f.Volumes {
-		if v.Missing {
-			return Step{Refuse, "its disk " + v.Disk + " is not there", []string{"lsblk", "kvmha drbd lint"}}
-		}
-	}
-	switch {
-	case f.Metadata == AllMetadata:
-		return Step{Act: Up, Why: "its disks have DRBD's metadata already"}
-	case f.Metadata == SomeMetadata:
-		return Step{Refuse, "some of its volumes have DRBD's metadata, and some do not", []string{"drbdadm create-md " + f.Resource + "/<volume>"}}
-	}
-	for _, v := range f.Volumes {
-		if len(v.Users) > 0 {
-			return Step{Refuse, fmt.Sprintf("its disk %s is in use (%s)", v.Disk, strings.Join(v.Users, ", ")), []string{"umount " + v.Disk}}
-		}
-	}
-	if w.Data == Unsaid {
-		return f.explain()
-	}
-	for _, v := range f.Volumes {
-		if len(v.Content) > 0 && w.Data != Here && !w.Yes {
-			return Step{Refuse, fmt.Sprintf("its disk %s has something on it (%s), which would be lost", v.Disk, strings.Join(v.Content, ", ")),
-				[]string{"kvmha drbd init " + f.Resource + " --data here", fmt.Sprintf("kvmha drbd init %s --data %s --yes", f.Resource, w.Data)}}
-		}
-	}
-	return Step{Act: CreateMD, Why: "its disks have no metadata of DRBD's"}
+	return finished("it was made usable before; its data here are "+disks(r)+", and nothing is left to init", status)
 }
 
 // first decides for disks that never had good data in DRBD's eyes.
 func (f Facts) first(w Wish) Step {
 	r := f.State
-	peer := fmt.Sprintf("kvmha drbd init %s --data %s, on %s", f.Resource, map[Data]Data{Here: Peer, Peer: Here, None: None}[w.Data], f.Peer)
+	peer := f.over(w)
 	switch {
+	case r.Resyncing() == drbd.ToHere && w.Data == Here:
+		return refuse(f.Peer+" has good data already, and they are being copied here", "drbdadm disconnect "+f.Resource)
 	case r.Resyncing() == drbd.ToHere:
-		return Step{Done, f.Peer + "'s data are being copied here", []string{"kvmha drbd status " + f.Resource}}
+		return finished(f.Peer+"'s data are being copied here", "kvmha drbd status "+f.Resource)
 	case w.Data == Unsaid:
 		return f.explain()
+	case r.StandAlone():
+		return refuse("it does not connect to "+f.Peer, "kvmha drbd status "+f.Resource)
 	case !r.Connected() && !w.Awaited:
 		return Step{Act: Await, Why: f.Peer + " is not connected yet"}
 	case !r.Connected():
-		return Step{Done, "its half is made; " + f.Peer + " is not connected yet, and has the next step", append([]string{peer}, f.then(w)...)}
+		return finished("its half is made; "+f.Peer+" is not connected yet, and has the next step", append([]string{peer}, f.then(w)...)...)
 	case w.Data == Peer:
-		return Step{Done, f.Peer + " is connected, and has to say that its data are the good ones", []string{peer}}
+		return finished(f.Peer+" is connected, and has to say that its data are the good ones", peer)
 	case r.PeerUpToDate():
-		return Step{Refuse, f.Peer + " has good data already, which would be overwritten", []string{"kvmha drbd init " + f.Resource + " --data peer"}}
+		return refuse(f.Peer+" has good data already, which would be overwritten", "kvmha drbd init "+f.Resource+" --data peer")
 	case w.Data == None:
 		return Step{Act: SkipSync, Why: "both are blank, so nothing has to be copied"}
 	}
 	return Step{Act: Force, Why: "the data here are the good ones"}
+}
+
+// over is what is typed on the peer.
+func (f Facts) over(w Wish) string {
+	return fmt.Sprintf("kvmha drbd init %s --data %s, on %s", f.Resource, map[Data]Data{Here: Peer, Peer: Here, None: None}[w.Data], f.Peer)
 }
 
 // then is what is typed here once the peer has done its part.
@@ -160,19 +173,18 @@ func (f Facts) then(w Wish) []string {
 
 func (f Facts) done() Step {
 	if f.State.Role == drbd.Primary {
-		return Step{Done, "it has good data, and is primary here", []string{"kvmha drbd status " + f.Resource}}
+		return finished("it has good data, and is primary here", "kvmha drbd status "+f.Resource)
 	}
-	return Step{Done, "it has good data", []string{"kvmha drbd status " + f.Resource, "kvmha check"}}
+	return finished("it has good data", "kvmha drbd status "+f.Resource, "kvmha check")
 }
 
 // explain refuses where nobody said whose data the two begin with.
 func (f Facts) explain() Step {
 	init := "kvmha drbd init " + f.Resource + " --data "
-	return Step{Refuse, "it has to be said whose data the two nodes begin with", []string{
-		init + "none   # nobody's: both disks are blank, nothing is copied; on both nodes",
-		init + "here   # this node's: what is on its disk stays, and is copied to " + f.Peer,
-		init + "peer   # " + f.Peer + "'s: what is on the disk here is overwritten",
-	}}
+	return refuse("it has to be said whose data the two nodes begin with",
+		init+"none   # nobody's: both disks are blank, nothing is copied; on both nodes",
+		init+"here   # this node's: what is on its disk stays, and is copied to "+f.Peer,
+		init+"peer   # "+f.Peer+"'s: what is on the disk here is overwritten")
 }
 
 // blank reports whether no volume ever had good data.
