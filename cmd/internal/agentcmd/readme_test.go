@@ -44,3 +44,33 @@ func TestStorageOfTheREADME(t *testing.T) {
 		t.Errorf("check: exit %d\n%s%s", code, stdout, stderr)
 	}
 }
+
+// Each command of the section is one, with the flags that it has.
+func TestCommandsOfTheREADME(t *testing.T) {
+	text, err := os.ReadFile("../../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(text), "## Storage that follows the address\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	seen := map[string]bool{}
+	for line := range strings.Lines(section) {
+		_, command, ok := strings.Cut(line, "# kvmha ")
+		if !ok {
+			continue
+		}
+		command, _, _ = strings.Cut(command, ">")
+		words := strings.Fields(command)
+		code, stdout, stderr := said(t, append(words, "--help")...)
+		use := "kvmha " + strings.Join(words[:min(2, len(words))], " ")
+		if code != 0 || !strings.Contains(stdout, use) {
+			t.Errorf("%s: exit %d: %s\n%s", command, code, stderr, stdout)
+		}
+		seen[strings.Join(words[:min(2, len(words))], " ")] = true
+	}
+	for _, want := range []string{"check", "drbd template", "drbd init", "drbd lint", "drbd status", "drbd resolve", "drbd kept"} {
+		if !seen[want] {
+			t.Errorf("the section has no %s: %v", want, seen)
+		}
+	}
+}
