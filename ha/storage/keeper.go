@@ -36,6 +36,7 @@ type Disks interface {
 	ResumeIO(ctx context.Context, resource string) error                              // frozen writes go on
 	Changed(ctx context.Context, r drbd.Resource) (kib uint64, known bool, err error) // here, since it parted from its peer
 	Verify(ctx context.Context, resource string) error                                // begins to compare both sides
+	Compared(ctx context.Context, r drbd.Resource) (drbd.Comparison, error)           // how far that went
 	Causes(ctx context.Context, s drbd.State) (map[string]drbd.Apart, error)
 	Connect(ctx context.Context, resource string) error
 	Disconnect(ctx context.Context, resource string) error

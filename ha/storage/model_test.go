@@ -50,6 +50,9 @@ type labNode struct {
 	blind   error // why DRBD cannot be asked
 	ups     error // of bringing it up
 	told    []failover.Input
+
+	verifies bool
+	far      drbd.Comparison // how far the last one went, by the kernel's log
 }
 
 func (n *labNode) other() *labNode { return n.lab.nodes[1-n.i] }
@@ -96,6 +99,9 @@ func (n *labNode) state() drbd.State {
 	} else if n.lab.connected() {
 		o := n.other()
 		p.Connection, p.Role, p.Volumes[0].Replication, p.Volumes[0].Disk = drbd.Connected, o.role, drbd.Established, o.disk
+		if n.verifies {
+			p.Volumes[0].Replication = drbd.VerifyS
+		}
 	}
 	var suspended drbd.Suspended
 	if n.frozen {
@@ -362,4 +368,14 @@ func (l *lab) partition(cut bool) {
 	}
 }
 
-func (n *labNode) Verify(context.Context, string) error { return nil }
+// Verify compares until somebody ends it.
+func (n *labNode) Verify(context.Context, string) error {
+	n.lab.set(func() { n.verifies, n.far = true, drbd.UnderWay })
+	return nil
+}
+
+func (n *labNode) Compared(context.Context, drbd.Resource) (drbd.Comparison, error) {
+	n.lab.mu.Lock()
+	defer n.lab.mu.Unlock()
+	return n.far, nil
+}

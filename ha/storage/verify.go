@@ -18,6 +18,7 @@ const (
 
 var (
 	errVerifyBroken = errors.New("it was broken off: the connection was lost")
+	errNotTold      = errors.New("the kernel's log does not say that every block was compared")
 	errVerifyLong   = fmt.Errorf("it has not ended after %v", verifyFor)
 	errNotCounted   = errors.New("DRBD does not say how much differs")
 )
@@ -76,11 +77,25 @@ func (k *Keeper) Verify(ctx context.Context, resource string) (kib uint64, err e
 		case r.Verifying():
 			runs = true
 		case runs || took > verifyBegins:
-			kib, known, err := k.Disks.Changed(ctx, r)
-			if err == nil && !known {
-				err = errNotCounted
-			}
-			return kib, err
+			return k.compared(ctx, r)
 		}
 	}
+}
+
+// compared gives what a verification found that runs no more. The states may have missed that the connection was lost for a moment, so the kernel's log has to
+// say that it came to its end.
+func (k *Keeper) compared(ctx context.Context, r drbd.Resource) (kib uint64, err error) {
+	switch how, err := k.Disks.Compared(ctx, r); {
+	case err != nil:
+		return 0, err
+	case how == drbd.Partial:
+		return 0, errVerifyBroken
+	case how != drbd.Whole:
+		return 0, errNotTold
+	}
+	kib, known, err := k.Disks.Changed(ctx, r)
+	if err == nil && !known {
+		err = errNotCounted
+	}
+	return kib, err
 }

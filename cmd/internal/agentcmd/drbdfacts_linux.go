@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 
+	"kvmctl/ha/drbd"
 	"kvmctl/ha/drbd/control"
 	"kvmctl/ha/drbd/overview"
 	"kvmctl/internal/runner"
@@ -24,4 +25,14 @@ func drbdFacts(ctx context.Context, c *control.Control, configured []string) (f 
 	}
 	f.Causes, _ = c.Causes(ctx, f.State) // the kernel's log may be closed to others than root: then it is not said why
 	return f, nil
+}
+
+// drbdCompared gives how far the last verification of a resource went.
+func drbdCompared(ctx context.Context, c *control.Control, name string) (drbd.Comparison, error) {
+	s, err := c.States(ctx)
+	if err != nil {
+		return drbd.NotTold, err
+	}
+	r, _ := s.Resource(name)
+	return c.Compared(ctx, r)
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"kvmctl/cmd/internal/cli"
+	"kvmctl/ha/drbd"
 	"kvmctl/ha/drbd/control"
 	"kvmctl/ha/drbd/overview"
 )
@@ -121,11 +122,26 @@ func (a *app) followVerify(ctx context.Context, name string) (uint64, error) {
 			if tty {
 				fmt.Fprint(a.env.Err, "\r\033[K")
 			}
-			if v.Connection != "Connected" {
-				return 0, cli.Failed("kvmha drbd status "+name, "cannot verify %s: it was broken off: %s", name, v.Wrong)
-			}
-			return v.OutOfSync, nil
+			return v.OutOfSync, a.wholeOf(ctx, v)
 		}
 		_ = pause(ctx, time.Second) // an interruption is seen above
 	}
+}
+
+// wholeOf fails unless a verification that runs no more compared every block. A connection that was lost for a moment breaks it off, and the states soon
+// are as if it had come to its end: the kernel's log tells.
+func (a *app) wholeOf(ctx context.Context, v overview.View) error {
+	again, name := "kvmha drbd verify "+v.Resource, v.Resource
+	if v.Connection != drbd.Connected.String() {
+		return cli.Failed("kvmha drbd status "+name, "cannot verify %s: it was broken off: %s", name, v.Wrong)
+	}
+	switch how, err := drbdCompared(ctx, drbdControl(), name); {
+	case err != nil:
+		return drbdSays("tell whether all of "+name+" was compared", err)
+	case how == drbd.Partial:
+		return cli.Failed(again, "cannot verify %s: it was broken off before every block was compared", name)
+	case how != drbd.Whole:
+		return cli.Failed(again, "cannot verify %s: the kernel's log does not say that every block was compared", name)
+	}
+	return nil
 }

@@ -151,7 +151,8 @@ func (c *Control) Disconnect(ctx context.Context, resource string) error {
 	return c.is(ctx, act, resource, drbd.Resource.StandAlone)
 }
 
-// Verify begins an online verification. It is refused unless everything is UpToDate on both sides and nothing of the kind runs.
+// Verify begins an online verification, at the first block: by itself DRBD goes on where one was broken off, which leaves out what comes before. It is refused
+// unless everything is UpToDate on both sides and nothing of the kind runs.
 func (c *Control) Verify(ctx context.Context, resource string) error {
 	r, err := c.state(ctx, "verify", resource)
 	if err == nil {
@@ -160,7 +161,7 @@ func (c *Control) Verify(ctx context.Context, resource string) error {
 	if err != nil {
 		return err
 	}
-	return c.adm(ctx, actLimit, "verify", resource)
+	return c.adm(ctx, actLimit, "verify", resource, "--setup-option=--start=0")
 }
 
 func mayVerify(r drbd.Resource) error {
