@@ -15,29 +15,50 @@ import (
 // verifyLook is how often it is asked whether it is time to compare both sides of a group's resources.
 const verifyLook = 20 * time.Second
 
-// verifyDue reports whether the time of day has come since the last verification, or since the agent began: what was missed then is not made up for, in
-// the middle of the day.
-func verifyDue(at confsync.TimeOfDay, last, wall time.Time) bool {
-	return at.Set && at.Last(wall).After(last)
+// verifyNow decides whether both sides are to be compared now, and gives the instant up to which the times of day are done with. On the node that is active a time
+// of day waits until they may be; on the other one it is done with at once: who becomes active at noon does not make up for it in the middle of the day, and
+// neither does who was started then.
+func verifyNow(at confsync.TimeOfDay, done, wall time.Time, active, may bool) (bool, time.Time) {
+	switch {
+	case !at.Set || !at.Last(wall).After(done):
+		return false, done
+	case !active:
+		return false, wall
+	case !may:
+		return false, done
+	}
+	return true, wall
 }
 
-// verifying compares both sides of a group's resources once a day, on the node that is active, until ctx ends. While they may not be compared it waits.
+// verifying compares both sides of a group's resources once a day, on the node that is active, until ctx ends.
 func (a *Agent) verifying(ctx context.Context, group string, k *storage.Keeper, at confsync.TimeOfDay) {
-	last := time.Now()
+	done := time.Now()
 	for ; at.Set && ctx.Err() == nil; sleep(ctx, verifyLook) {
-		now := time.Now()
-		if !verifyDue(at, last, now) || k.MayVerify() != "" {
-			continue
+		active, why := k.MayVerify()
+		var now bool
+		if now, done = verifyNow(at, done, time.Now(), active, why == nil); now {
+			a.verifyAll(ctx, group, k)
 		}
-		last = now
-		for _, name := range k.Resources {
-			kib, err := k.Verify(ctx, name)
-			if ctx.Err() != nil {
-				return
-			}
-			a.Log.Info("verified", "group", group, "resource", name, "differs_kib", kib, "error", err)
-			a.tellOf(group, verified(name, kib, err))
+	}
+}
+
+// verifyAll compares one resource after the other, and tells the results, until the other node is active or ctx ends.
+func (a *Agent) verifyAll(ctx context.Context, group string, k *storage.Keeper) {
+	for _, name := range k.Resources {
+		active, err := k.MayVerify() // the one before may have taken hours
+		if !active {
+			a.Log.Info("not verified: it is not active here any more", "group", group, "resource", name)
+			return
 		}
+		var kib uint64
+		if err == nil {
+			kib, err = k.Verify(ctx, name)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		a.Log.Info("verified", "group", group, "resource", name, "differs_kib", kib, "error", err)
+		a.tellOf(group, verified(name, kib, err))
 	}
 }
 

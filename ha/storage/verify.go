@@ -23,18 +23,18 @@ var (
 	errNotCounted   = errors.New("DRBD does not say how much differs")
 )
 
-// MayVerify says why the resources are not to be compared with the peer's now; empty: they may be. It is the business of the node that is active, and waits for
-// a resync.
-func (k *Keeper) MayVerify() string {
+// MayVerify says whether this node is active, whose business it is to compare the resources with the peer's, and why they are not to be compared now; nil: they
+// may be. A resync is waited for.
+func (k *Keeper) MayVerify() (active bool, why error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, name := range k.Resources {
 		r, ok := k.disks[name]
-		if why := mayVerify(r, ok); why != "" {
-			return name + " " + why
+		if text := mayVerify(r, ok); text != "" {
+			return k.active(), fmt.Errorf("resource %s %s", name, text)
 		}
 	}
-	return ""
+	return k.active(), nil
 }
 
 func mayVerify(r drbd.Resource, known bool) string {
@@ -43,10 +43,12 @@ func mayVerify(r drbd.Resource, known bool) string {
 		return "is not up"
 	case r.Role != drbd.Primary:
 		return "is not primary here"
-	case !r.AllUpToDate() || !r.PeerUpToDate():
-		return "is not up to date on both sides"
 	case r.Verifying() || r.Resyncing() != drbd.Nowhere:
 		return "is being resynced or verified"
+	case !r.AllUpToDate() || !r.PeerUpToDate():
+		return "is not up to date on both sides"
+	case r.Suspended != 0:
+		return "has writes that stand still"
 	}
 	return ""
 }

@@ -34,3 +34,29 @@ func TestAVerificationThatWasBrokenOffIsNotTakenForAWhole(t *testing.T) {
 		})
 	}
 }
+
+func TestWhetherAResourceMayBeCompared(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		edit   func(*lab)
+		active bool
+		may    bool
+	}{
+		{"active, and all is well", func(l *lab) { l.nodes[0].role = drbd.Primary }, true, true},
+		{"nobody is active", func(*lab) {}, false, false},
+		{"the peer is cut off", func(l *lab) { l.nodes[0].role, l.link = drbd.Primary, false }, true, false},
+		{"the peer's data are old", func(l *lab) { l.nodes[0].role, l.nodes[1].disk = drbd.Primary, drbd.Inconsistent }, true, false},
+		{"one runs", func(l *lab) { l.nodes[0].role, l.nodes[0].verifies = drbd.Primary, true }, true, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newLab(t, "varda2")
+				l.set(func() { c.edit(l) })
+				synctest.Wait()
+				if active, why := l.nodes[0].MayVerify(); active != c.active || (why == nil) != c.may {
+					t.Errorf("active %v, %v", active, why)
+				}
+			})
+		})
+	}
+}
