@@ -131,6 +131,10 @@ func drbdSays(act string, err error) error {
 }
 
 func (a *app) printViews(views []overview.View) error {
+	if len(views) == 0 {
+		a.env.Talk("there is no resource: drbd.conf has none for %s, and none is up: kvmha drbd template --help", a.drbdHost())
+		return nil
+	}
 	var rows [][]string
 	for _, v := range views {
 		rows = append(rows, []string{v.Resource, v.Role, v.Disk, v.Connection, v.PeerRole, v.PeerDisk})
@@ -145,6 +149,9 @@ func (a *app) printViews(views []overview.View) error {
 		}
 		if v.Work != nil {
 			fmt.Fprintf(&b, "%s: %s\n", v.Resource, workLine(v))
+		}
+		if v.Work == nil && v.OutOfSync > 0 && v.NotNow() != "" { // else it is said already
+			fmt.Fprintf(&b, "%s: %s differ from the peer's, or may\n", v.Resource, kib(v.OutOfSync))
 		}
 		if v.Next != "" {
 			fmt.Fprintf(&b, "%s: to mend it: %s\n", v.Resource, a.env.Again(v.Next))

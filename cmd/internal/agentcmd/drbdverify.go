@@ -2,6 +2,7 @@ package agentcmd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -16,18 +17,21 @@ import (
 func newDRBDVerify(a *app) *cobra.Command {
 	asJSON := false
 	cmd := &cobra.Command{
-		Use:   "verify <resource>...",
+		Use:   "verify [<resource>...]",
 		Short: "Compare both sides of DRBD resources, block by block",
-		Long: `Have the kernel compare what both sides have, block by block, while they are in use. It is refused unless both are connected and up to date, and
-drbd.conf has a verify-alg. Nothing is changed: blocks that differ are marked, and reconnecting on the primary has them overwritten by what the primary has.
+		Long: `Have the kernel compare what both sides have, block by block, while they are in use: of these resources one after the other, of all without a name. It is
+refused unless both are connected and up to date, and drbd.conf has a verify-alg. Nothing is changed: blocks that differ are marked. On the primary, disconnect and
+connect has them overwritten by what the primary has; where nobody is primary that does nothing, and a person has to choose a side.
 
 An interruption does not end it: the kernel goes on, and kvmha drbd status shows how far it is; typed again, this command waits for its end. To break it off,
-disconnect the resource and connect it again. With verify = "03:30" in a group of kvmha.toml the active node's agent does this every night, and mails the result.
+disconnect the resource and connect it again. One that was broken off is told as such, and the next one begins at the first block again.
 
-Exit code 1 if something differs, or it could not be compared. --json prints a list with the keys resource and differs_kib.`,
+With verify = "03:30" in a group of kvmha.toml the active node's agent does this every night, and mails the result.
+
+Exit code 1 if something differs, or it could not be compared; 3 if it is refused. --json prints a list of what was compared, with the keys resource and
+differs_kib.`,
 		Example: `  kvmha drbd verify r0
   kvmha drbd verify r0 r1 --json`,
-		Args: args(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, names []string) error {
 			return a.runDRBDVerify(cmd.Context(), names, asJSON)
 		},
@@ -43,86 +47,109 @@ type compared struct {
 }
 
 func (a *app) runDRBDVerify(ctx context.Context, names []string, asJSON bool) error {
+	views, err := a.drbdViews(ctx, "verify", names) // a name that is none is told before hours of work
+	if err != nil {
+		return err
+	}
+	if len(views) == 0 {
+		return cli.Usage("kvmha drbd template --help", "cannot verify: drbd.conf has no resource for %s", a.drbdHost())
+	}
 	all := []compared{}
+	var errs []error
 	differ := false
-	for _, name := range names {
-		kib, err := a.verify(ctx, name)
-		if err != nil {
-			return err
+	for _, v := range views {
+		end, err := a.verify(ctx, v.Resource)
+		switch {
+		case err != nil:
+			errs = append(errs, err)
+		case !asJSON:
+			a.sayCompared(end)
+			fallthrough
+		default:
+			all = append(all, compared{end.Resource, end.OutOfSync})
+			differ = differ || end.OutOfSync > 0
 		}
-		all = append(all, compared{name, kib})
-		differ = differ || kib > 0
-		if !asJSON {
-			a.sayCompared(name, kib)
+		if ctx.Err() != nil {
+			break
 		}
 	}
 	if asJSON {
-		if err := a.env.JSON(all); err != nil {
-			return err
-		}
+		errs = append(errs, a.env.JSON(all))
 	}
 	if differ {
-		return &cli.QuietError{ExitCode: cli.ExitFailed}
+		errs = append(errs, &cli.QuietError{ExitCode: cli.ExitFailed})
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
-func (a *app) sayCompared(name string, differs uint64) {
-	if differs == 0 {
-		a.env.Print("%s: both sides are the same\n", name)
+func (a *app) sayCompared(v overview.View) {
+	if v.OutOfSync == 0 {
+		a.env.Print("%s: both sides are the same\n", v.Resource)
 		return
 	}
-	a.env.Print("%s: %s differ\n", name, kib(differs))
-	a.env.Talk("to overwrite the peer's with what the primary has, on the primary: drbdadm disconnect %s && drbdadm connect %s", name, name)
+	a.env.Print("%s: %s differ\n", v.Resource, kib(v.OutOfSync))
+	a.env.Talk("%s: %s", v.Wrong, v.Next)
 }
 
 // verify begins a verification, or joins one that runs, and waits for its end.
-func (a *app) verify(ctx context.Context, name string) (uint64, error) {
-	views, err := a.drbdViews(ctx, "verify", []string{name})
+func (a *app) verify(ctx context.Context, name string) (overview.View, error) {
+	v, err := a.drbdView(ctx, name)
 	if err != nil {
-		return 0, err
+		return v, err
 	}
-	if v := views[0]; !verifies(v) {
-		if v.Wrong != "" && v.OutOfSync == 0 || !v.Up {
-			return 0, cli.Refused("kvmha drbd status "+name, "cannot verify %s: %s", name, v.Wrong)
+	if !verifies(v) {
+		if why := v.NotNow(); why != "" {
+			return v, cli.Refused("kvmha drbd status "+name, "cannot verify %s: %s", name, why)
 		}
 		if err := drbdControl().Verify(ctx, name); control.IsReason(err, control.NoAlgorithm) {
-			return 0, cli.Refused("drbdadm adjust "+name+", on both nodes, when net { verify-alg crc32c; } is in its drbd.conf", "cannot verify %s: drbd.conf has no verify-alg for it", name)
+			return v, cli.Refused("drbdadm adjust "+name+", on both nodes, when net { verify-alg crc32c; } is in its drbd.conf", "cannot verify %s: drbd.conf has no verify-alg for it", name)
 		} else if err != nil {
-			return 0, drbdSays("verify "+name, err)
+			return v, drbdSays("verify "+name, err)
 		}
 	}
 	return a.followVerify(ctx, name)
 }
 
+func (a *app) drbdView(ctx context.Context, name string) (overview.View, error) {
+	views, err := a.drbdViews(ctx, "verify", []string{name})
+	if err != nil {
+		return overview.View{}, err
+	}
+	return views[0], nil
+}
+
 func verifies(v overview.View) bool { return v.Work != nil && v.Work.Kind == overview.Verification }
 
+// followLongest is how long a verification is waited for.
+const followLongest = 7 * 24 * time.Hour
+
 // followVerify shows how far it is until it ends.
-func (a *app) followVerify(ctx context.Context, name string) (uint64, error) {
+func (a *app) followVerify(ctx context.Context, name string) (overview.View, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, followLongest, fmt.Errorf("it has not ended after %v", followLongest))
+	defer cancel()
 	_, tty := a.env.ErrTerminal()
-	said := time.Now()
+	said, quiet := time.Now(), patient
 	for {
-		views, err := a.drbdViews(ctx, "verify", []string{name})
-		if ctx.Err() != nil {
-			a.env.Talk("%s is verified on, by the kernel: kvmha drbd status %s", name, name)
-			return 0, cli.Failed("kvmha drbd verify "+name, "cannot wait for %s: interrupted", name)
+		v, err := a.drbdView(ctx, name)
+		if tty {
+			fmt.Fprint(a.env.Err, "\r\033[K")
 		}
 		if err != nil {
-			return 0, err
-		}
-		v := views[0]
-		switch {
-		case verifies(v) && tty:
-			fmt.Fprintf(a.env.Err, "\r%s: %s\033[K", name, workLine(v))
-		case verifies(v) && time.Since(said) > patient:
-			said = time.Now()
-			a.env.Talk("%s: %s", name, workLine(v))
-		case verifies(v):
-		default:
-			if tty {
-				fmt.Fprint(a.env.Err, "\r\033[K")
+			a.env.Talk("the kernel goes on with %s: kvmha drbd status %s", name, name)
+			a.env.Talk("to break it off: drbdadm disconnect %s && drbdadm connect %s", name, name)
+			if ctx.Err() != nil {
+				err = cli.Failed("kvmha drbd verify "+name, "cannot wait for %s: %w", name, context.Cause(ctx))
 			}
-			return v.OutOfSync, a.wholeOf(ctx, v)
+			return v, err
+		}
+		switch {
+		case !verifies(v):
+			return v, a.wholeOf(ctx, v)
+		case tty:
+			fmt.Fprintf(a.env.Err, "%s: %s", name, workLine(v))
+		case time.Since(said) > quiet:
+			said, quiet = time.Now(), min(2*quiet, time.Minute)
+			a.env.Talk("%s: %s", name, workLine(v))
 		}
 		_ = pause(ctx, time.Second) // an interruption is seen above
 	}

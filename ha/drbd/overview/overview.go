@@ -31,6 +31,16 @@ type View struct {
 	Cause      string `json:"cause,omitempty"` // why it is StandAlone
 	Wrong      string `json:"wrong,omitempty"` // the first thing that is; empty: all is well
 	Next       string `json:"next,omitempty"`  // what to type; empty: nothing, or nothing that is always right
+
+	found bool // all that is wrong is what a verification found
+}
+
+// NotNow says why both sides are not to be compared now; empty: they may be.
+func (v View) NotNow() string {
+	if v.found {
+		return ""
+	}
+	return v.Wrong
 }
 
 // Work is a resync or a verification.
@@ -76,7 +86,10 @@ func (f Facts) view(r drbd.Resource) View {
 	if a := f.Causes[r.Name]; r.StandAlone() {
 		v.Cause = a.Cause.String()
 	}
-	v.Wrong, v.Next = wrong(v, r, f.Causes[r.Name])
+	if v.Wrong, v.Next = wrong(v, r, f.Causes[r.Name]); v.Wrong == "" && v.OutOfSync > 0 && v.Work == nil {
+		v.found = true
+		v.Wrong, v.Next = differs(v, r)
+	}
 	return v
 }
 
@@ -166,10 +179,6 @@ func wrong(v View, r drbd.Resource, why drbd.Apart) (text, next string) {
 		return "the data here are not up to date (" + v.Disk + ")", ""
 	case !r.PeerUpToDate():
 		return "the peer's data are not up to date (" + v.PeerDisk + ")", ""
-	case v.OutOfSync > 0 && v.Work == nil && r.Role == drbd.Primary:
-		return differ(v), "drbdadm disconnect " + r.Name + " && drbdadm connect " + r.Name
-	case v.OutOfSync > 0 && v.Work == nil:
-		return differ(v), "drbdadm disconnect " + r.Name + " && drbdadm connect " + r.Name + ", where it is primary"
 	}
 	return "", ""
 }
@@ -177,8 +186,18 @@ func wrong(v View, r drbd.Resource, why drbd.Apart) (text, next string) {
 // Verification is the kind of a Work that compares.
 const Verification = "verification"
 
-func differ(v View) string {
-	return fmt.Sprintf("both sides say that they are up to date, and %d KiB differ: a verification found them; what the primary has overwrites them", v.OutOfSync)
+// differs says what a verification found. DRBD overwrites what is marked when it connects again, and by what the primary has; with none it does nothing ("No resync,
+// but 2 bits in bitmap!", measured on 8.4.11), and to invalidate a side resyncs all of it.
+func differs(v View, r drbd.Resource) (text, next string) {
+	text = fmt.Sprintf("both sides say that they are up to date, and %d KiB differ: a verification found them; ", v.OutOfSync)
+	again := "drbdadm disconnect " + r.Name + " && drbdadm connect " + r.Name
+	switch {
+	case r.Role == drbd.Primary:
+		return text + "what this side has overwrites the peer's", again
+	case r.PeerPrimary():
+		return text + "what the primary has overwrites them", again + ", where it is primary"
+	}
+	return text + "nobody is primary, so a person chooses whose data stay, and all of the other's are overwritten", "drbdadm invalidate-remote " + r.Name + ", where the data stay"
 }
 
 // apart is wrong for a resource that is StandAlone.

@@ -87,6 +87,7 @@ func TestViews(t *testing.T) {
 		}
 		return r
 	}
+	mayVerify := func(v View) bool { return v.NotNow() == "" }
 	for _, c := range []struct {
 		name  string
 		edit  func(*drbd.Resource)
@@ -96,10 +97,20 @@ func TestViews(t *testing.T) {
 		next  string
 		check func(View) bool
 	}{
-		{name: "well"},
+		{name: "well", check: mayVerify},
 		{name: "a verification found something", edit: func(r *drbd.Resource) { r.Peers[0].Volumes[1].OutOfSync = 8 }, wrong: "8 KiB differ", next: "drbdadm disconnect r0 && drbdadm connect r0"},
-		{name: "the same where it is secondary", edit: func(r *drbd.Resource) { r.Role = drbd.Secondary; r.Peers[0].Volumes[1].OutOfSync = 8 }, wrong: "8 KiB differ",
-			next: "drbdadm disconnect r0 && drbdadm connect r0, where it is primary"},
+		{name: "the same where it is secondary", edit: func(r *drbd.Resource) {
+			r.Role, r.Peers[0].Role = drbd.Secondary, drbd.Primary
+			r.Peers[0].Volumes[1].OutOfSync = 8
+		}, wrong: "8 KiB differ",
+			next: "drbdadm disconnect r0 && drbdadm connect r0, where it is primary", check: mayVerify},
+		{name: "the same where nobody is", edit: func(r *drbd.Resource) { r.Role = drbd.Secondary; r.Peers[0].Volumes[1].OutOfSync = 8 }, wrong: "a person chooses",
+			next: "drbdadm invalidate-remote r0, where the data stay", check: mayVerify},
+		{name: "a resync of what differs", edit: func(r *drbd.Resource) {
+			p := &r.Peers[0].Volumes[1]
+			p.OutOfSync, p.Replication, p.Disk = 8, drbd.SyncSource, drbd.Inconsistent
+		},
+			wrong: "resync to the peer is under way", check: func(v View) bool { return v.NotNow() == v.Wrong }},
 		{name: "two volumes verify", edit: func(r *drbd.Resource) {
 			r.Peers[0].Volumes[0].Replication, r.Peers[0].Volumes[1].Replication = drbd.VerifyS, drbd.VerifyS
 		}, proc: drbd.Proc{Minors: []drbd.ProcMinor{{Configured: true, Done: 70, Left: time.Minute}, {Minor: 1, Configured: true, Done: 20, Left: time.Hour}}},
