@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -116,15 +117,20 @@ func (c *client) connection(ctx context.Context) {
 	}
 }
 
-// lost are the lines that were acknowledged and are not in a text.
-func (c *client) lost(text string) (lost []int) {
+// acknowledged are the lines that were, until now.
+func (c *client) acknowledged() []int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.acked)
+}
+
+// missing are the lines that are not in a text.
+func missing(acked []int, text string) (lost []int) {
 	there := map[string]bool{}
 	for line := range strings.Lines(text) {
 		there[strings.TrimSpace(line)] = true
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, n := range c.acked {
+	for _, n := range acked {
 		if !there[strconv.Itoa(n)] {
 			lost = append(lost, n)
 		}

@@ -180,11 +180,12 @@ func (w *world) lost(ctx context.Context, p *pair) (int, error) {
 			continue
 		}
 		var text lines
+		acked := w.client.acknowledged() // before the file is read: the client goes on
 		res, err := m.run(ctx, &text, nil, "cat", share+"/lines")
 		if err != nil || res.Exit != 0 {
 			return -1, fmt.Errorf("read the lines on %s: exit %d: %w", m.name, res.Exit, err)
 		}
-		lost := w.client.lost(text.String())
+		lost := missing(acked, text.String())
 		if len(lost) > 0 {
 			say("ACKNOWLEDGED AND LOST: %v", lost[:min(len(lost), 50)])
 		}
