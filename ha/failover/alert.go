@@ -132,6 +132,11 @@ func (m *Machine) watch() {
 // rests reports whether a role is one in which a group may be for long without being active.
 func (r Role) rests() bool { return r == Starting || r == Waiting || r == Standby || r == Stuck }
 
+// asking reports whether it waits for somebody's word that it may go on, such as that of a fence: that may take a minute.
+func (m *Machine) asking() bool {
+	return m.role == Promoting && m.job.running && m.job.cur.Kind == KindRight
+}
+
 // nobody is the alarm that no node is active: this one is not, and heard none for 10 s.
 func (m *Machine) nobody() {
 	if m.role == Active {
@@ -141,10 +146,13 @@ func (m *Machine) nobody() {
 		m.clear(AboutNobody, "")
 		return
 	}
-	if !m.role.rests() || m.facts.stopping {
+	if !m.role.rests() && !m.asking() || m.facts.stopping {
 		return
 	}
 	reason, why := m.blocked()
+	if m.asking() {
+		reason, why = ReasonRight, because("it asks whether it may go on", m.storage.right.Why)
+	}
 	command := StatusCommand(m.cfg.Name)
 	switch {
 	case m.role == Stuck:
@@ -153,8 +161,8 @@ func (m *Machine) nobody() {
 		command = m.retryCommand()
 	case reason == ReasonMisconfigured:
 		command = "kvmha check"
-	case reason == ReasonRight && m.storage.right.Command != "":
-		command = m.storage.right.Command
+	case reason == ReasonRight && m.storage.person() != "":
+		command = m.storage.person()
 	case reason == ReasonStandAlone:
 		d, _ := m.storage.apart()
 		command = ResolveCommand(d)
@@ -167,7 +175,7 @@ func (m *Machine) nobody() {
 // nobodyAt gives when that is due.
 func (m *Machine) nobodyAt() time.Time {
 	a := m.alarm(AboutNobody, "")
-	if a != nil && a.open() && a.leaving.IsZero() || !m.role.rests() || m.facts.stopping {
+	if a != nil && a.open() && a.leaving.IsZero() || !m.role.rests() && !m.asking() || m.facts.stopping {
 		return time.Time{}
 	}
 	return m.served.Add(nobodyAfter)

@@ -112,7 +112,7 @@ func (m *Machine) finish(o Outcome, why, command string) {
 	case s.Kind.hook():
 	case s.Kind == KindUp: // tried again by bringUp
 	case m.role == Promoting && s.Kind == KindRight:
-		m.refusedRight(why)
+		m.refusedRight(why, command)
 	case m.role == Promoting && s.Kind == KindHold && m.job.holds < holdTries:
 		m.job.holds++
 		m.job.queue, m.job.pause = slices.Insert(m.job.queue, 0, s), m.now.Add(holdEvery)

@@ -61,8 +61,8 @@ const (
 type Right struct {
 	State   RightState
 	Sole    bool   // of RightYes: this node went on alone, and its peer is not known to have done so too
-	Why     string // of RightNo and RightLost: the fact that is missing
-	Command string // what a person may type to override it; empty: nothing
+	Why     string // of RightNo, RightAsk and RightLost: the fact that is missing
+	Command string // of RightNo and RightAsk, what a person may type to override it; empty: nothing
 }
 
 // RightState sums the right to be alone up.
@@ -100,9 +100,10 @@ type storage struct {
 
 // refusal is a right that was asked for in vain.
 type refusal struct {
-	why   string
-	until time.Time
-	times int
+	why     string
+	command string // by which a person decides; "": none does
+	until   time.Time
+	times   int
 }
 
 // complete reports whether everything was told once.
@@ -213,14 +214,22 @@ func (m *Machine) licence() (Reason, string) {
 }
 
 // refusedRight stays away for a while without having failed: whoever refused it may think again.
-func (m *Machine) refusedRight(why string) {
+func (m *Machine) refusedRight(why, command string) {
 	s := &m.storage
 	times := 0
 	if s.refused != nil {
 		times = s.refused.times + 1
 	}
-	s.refused = &refusal{why: why, times: times, until: m.now.Add(min(refusedMin<<min(times, 8), refusedMax))}
+	s.refused = &refusal{why: why, command: command, times: times, until: m.now.Add(min(refusedMin<<min(times, 8), refusedMax))}
 	m.fire(EventRefused, why)
+}
+
+// person gives the command by which a person decides about the right; "": none does.
+func (s *storage) person() string {
+	if s.refused != nil && s.refused.command != "" {
+		return s.refused.command
+	}
+	return s.right.Command
 }
 
 // next gives when a group that waits for its storage has something to do by time alone.

@@ -150,7 +150,11 @@ func (e Alert) String() string {
 	if e.Kind == AlertNotice && len(e.Facts) > 1 { // the rest is what the Transition beside it says
 		return because(s, e.Facts[0])
 	}
-	return because(s, strings.Join(e.Facts, "; "))
+	s = because(s, strings.Join(e.Facts, "; "))
+	if e.Subject == AboutNobody && e.Kind != AlertEnd {
+		s += "; type " + e.Command
+	}
+	return s
 }
 
 func (e Reply) String() string {

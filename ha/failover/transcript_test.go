@@ -220,7 +220,7 @@ func (b *bench) command(line string, answers *[]string) error {
 		b.tell(d)
 	case "right": // right <state> [why…]
 		r := Right{State: RightState(slices.Index(rightNames, arg(1))), Why: rest(2)}
-		if r.State == RightNo {
+		if r.State == RightNo || r.State == RightAsk {
 			r.Command = "kvmha confirm-dead web"
 		}
 		b.tell(r)

@@ -128,7 +128,7 @@ func (k *Keeper) rightOf() failover.Right {
 	case v.May:
 		return failover.Right{State: failover.RightAsk, Why: "it may, by " + string(v.By)}
 	case v.Reason == right.ReasonPeerActive, slices.ContainsFunc(v.Ask, k.canAsk):
-		return failover.Right{State: failover.RightAsk, Why: v.Why}
+		return failover.Right{State: failover.RightAsk, Why: v.Why, Command: v.Override}
 	}
 	return failover.Right{State: failover.RightNo, Why: v.Why, Command: v.Override}
 }

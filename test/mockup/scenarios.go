@@ -109,11 +109,14 @@ func (s *stage) waits(ctx context.Context, m *machine) error {
 	if err := s.alarm(ctx, m); err != nil {
 		return err
 	}
+	if err := m.role(ctx, silence, "waiting"); err != nil { // it asks, meanwhile
+		return err
+	}
 	st, err := m.status(ctx)
 	if err != nil {
 		return err
 	}
-	if g := st.Groups[0]; g.Role == "active" || !strings.Contains(g.Override, "confirm-dead") {
+	if g := st.Groups[0]; g.Role != "waiting" || !strings.Contains(g.Override, "confirm-dead") {
 		return fmt.Errorf("%s is %s, missing %q, override %q: %w", m.name, g.Role, g.Missing, g.Override, errEnd)
 	}
 	return nil
