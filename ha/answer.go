@@ -114,7 +114,7 @@ func (a *Agent) replied(r failover.Reply) {
 		return
 	}
 	delete(a.wishes, r.ID)
-	out := Reply{Refused: r.Refused}
+	out := Reply{Refused: r.Refused, Passing: r.Passing}
 	if r.Refused || r.Failed {
 		out.Error, out.Hint = r.Why, "kvmha status"
 	}

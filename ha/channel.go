@@ -253,7 +253,10 @@ func (c *channel) askedHandover(ctx context.Context, from peer.Node, in json.Raw
 		return struct{}{}, nil
 	}
 	code := peer.CodeFailed
-	if reply.Refused {
+	switch {
+	case reply.Passing:
+		code = peer.CodeNotYet
+	case reply.Refused:
 		code = peer.CodeRefused
 	}
 	return nil, &peer.AnswerError{Code: code, Text: reply.Error, Advice: reply.Hint}

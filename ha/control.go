@@ -71,6 +71,7 @@ type Reply struct {
 	Error   string  `json:"error,omitempty"`
 	Hint    string  `json:"hint,omitempty"`
 	Refused bool    `json:"refused,omitempty"` // for safety
+	Passing bool    `json:"passing,omitempty"` // refused, but not for long: worth asking again
 	Usage   bool    `json:"usage,omitempty"`   // the request names what is not there, or the file is bad: nothing was done
 	Exit    int     `json:"exit,omitempty"`    // what a handler of DRBD's is to exit with
 	Status  *Status `json:"status,omitempty"`

@@ -131,7 +131,9 @@ func (a *Agent) obey(g *group, now time.Time, p beat.Peer, v beat.Verdict) {
 	if v.Serving {
 		a.push(g, failover.PeerActive{By: a.pulse.name})
 	}
-	if told := (failover.Peer{Worse: !v.Fit && (v.Silent || p.Alive && p.Group.Role != beat.Active), Why: unfit(p, v.Silent), Fit: v.Fit}); told != g.told {
+	told := failover.Peer{Worse: !v.Fit && (v.Silent || p.Alive && p.Group.Role != beat.Active), Why: unfit(p, v.Silent), Fit: v.Fit}
+	told.Passing = told.Worse && !v.Silent && p.Present && slices.Contains([]beat.Role{beat.Starting, beat.Promoting, beat.Demoting}, p.Group.Role)
+	if told != g.told {
 		g.told = told
 		a.push(g, told)
 	}

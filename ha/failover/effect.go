@@ -130,6 +130,7 @@ const (
 type Reply struct {
 	ID      uint64
 	Refused bool // nothing was done
+	Passing bool // nor will it be refused for long
 	Failed  bool // it was tried
 	Why     string
 }

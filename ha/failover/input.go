@@ -45,9 +45,10 @@ type PeerActive struct{ By string }
 
 // Peer is what is known of the other node by other means than CARP: by its heartbeat.
 type Peer struct {
-	Worse bool
-	Why   string
-	Fit   bool // it is alive, stands by, and hears its link
+	Worse   bool
+	Why     string
+	Passing bool // that it is worse ends by itself: it is on its way from one role to another
+	Fit     bool // it is alive, stands by, and hears its link
 }
 
 // Wanted says that the peer stands by, goes before this node, and wants to take over.

@@ -2,7 +2,7 @@ package failover
 
 // handOver is a person's wish. It is answered when somebody took the group, or nobody did.
 func (m *Machine) handOver(in Switch) {
-	refuse := ""
+	refuse, passing := "", false
 	d, apart := m.storage.apart()
 	lame, stranded := m.storage.stranded()
 	switch {
@@ -13,10 +13,10 @@ func (m *Machine) handOver(in Switch) {
 	case stranded:
 		refuse = lame.failed() + ", and nobody knows that the peer's disk is up to date"
 	case m.facts.peer.Worse && !in.Force:
-		refuse = because("the peer is worse", m.facts.peer.Why)
+		refuse, passing = because("the peer is worse", m.facts.peer.Why), m.facts.peer.Passing
 	}
 	if refuse != "" {
-		m.emit(Reply{ID: in.ID, Refused: true, Why: refuse})
+		m.emit(Reply{ID: in.ID, Refused: true, Passing: passing, Why: refuse})
 		return
 	}
 	m.handing = &handing{id: in.ID}

@@ -12,6 +12,7 @@ type Code string
 const (
 	CodeFailed      Code = "failed"
 	CodeRefused     Code = "refused"      // for safety
+	CodeNotYet      Code = "not-yet"      // refused, but not for long
 	CodeUnknownVerb Code = "unknown-verb" // the other agent is older or newer
 	CodeNoStorage   Code = "no-storage"
 	CodeBadRequest  Code = "bad-request"
@@ -47,6 +48,7 @@ var (
 	ErrUnknownVerb = &AnswerError{Code: CodeUnknownVerb, Text: "this agent does not know that request"}
 	ErrNoStorage   = &AnswerError{Code: CodeNoStorage, Text: "this agent has no storage yet"}
 	ErrRefused     = &AnswerError{Code: CodeRefused, Text: "refused"}
+	ErrNotYet      = &AnswerError{Code: CodeNotYet, Text: "not yet"}
 )
 
 // wire puts an error in the form in which it travels.

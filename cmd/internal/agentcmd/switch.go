@@ -19,8 +19,8 @@ func newSwitch(a *app) *cobra.Command {
 		Long: `Hand a group that is active here over to the other node: the address goes first, then the units are
 stopped, then the other node is told by CARP's bow-out, which ucarp and the BSDs obey at once.
 
-It waits until the other node serves, --timeout at most (exit code 5: it goes on by itself). A group that is not active here is left so
-(exit code 3). Nobody may be there to take it: then it comes back after the dead interval (exit code 1).
+It waits until the other node serves, --timeout at most (exit code 5: it goes on by itself); where the other one is still starting, or
+has just let go, it waits for that first. A group that is not active here is left so (exit code 3). Nobody may be there to take it: then it comes back after the dead interval (exit code 1).
 
 --here is the other way round: the peer on which the group is active is asked, over the peer channel, to hand it over.
 It does what it would do for "kvmha switch" there, and refuses what it would refuse there.`,
@@ -36,16 +36,42 @@ It does what it would do for "kvmha switch" there, and refuses what it would ref
 				return a.switchHere(cmd.Context(), groups[0], timeout)
 			}
 			defer a.patience(cmd.Context(), groups[0]+": waits until the other node serves")()
-			_, err := a.askWithin(cmd.Context(), timeout, "switch "+groups[0], ha.Request{Verb: ha.VerbSwitch, Groups: groups})
-			if err == nil {
-				a.env.Talk("%s is handed over: kvmha status %s", groups[0], groups[0])
-			}
-			return err
+			return a.switchAway(cmd.Context(), groups[0], timeout)
 		},
 	}
 	cmd.Flags().BoolVar(&here, "here", false, "ask the peer that has it to hand it over to this node")
 	cmd.Flags().DurationVar(&timeout, "timeout", timeout, "wait no longer than `T`")
 	return cmd
+}
+
+// switchAway has the agent hand a group over.
+func (a *app) switchAway(ctx context.Context, group string, timeout time.Duration) error {
+	end := time.Now().Add(timeout)
+	return onceSettled(ctx, end, func() (bool, error) {
+		reply, err := a.askWithin(ctx, time.Until(end), "switch "+group, ha.Request{Verb: ha.VerbSwitch, Groups: []string{group}})
+		if err == nil {
+			a.env.Talk("%s is handed over: kvmha status %s", group, group)
+		}
+		return reply.Passing, err
+	})
+}
+
+// settling is how often it is asked whether the other node has settled.
+const settling = 500 * time.Millisecond
+
+// onceSettled asks again, until then, while it is refused for what passes by itself.
+func onceSettled(ctx context.Context, end time.Time, ask func() (passing bool, err error)) error {
+	for {
+		passing, err := ask()
+		if err == nil || !passing || time.Until(end) <= settling {
+			return err
+		}
+		select {
+		case <-time.After(settling):
+		case <-ctx.Done():
+			return err
+		}
+	}
 }
 
 // patient is how long nobody wonders what a command waits for.

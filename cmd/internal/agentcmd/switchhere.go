@@ -46,13 +46,17 @@ func (a *app) switchHere(ctx context.Context, group string, timeout time.Duratio
 		if n.Name != name {
 			continue
 		}
-		err := client.Do(within, n, peer.VerbAskHandover, ha.HandoverRequest{Group: group, Who: whoami(a.env)}, nil)
+		end, _ := within.Deadline()
+		err := onceSettled(within, end, func() (bool, error) {
+			err := client.Do(within, n, peer.VerbAskHandover, ha.HandoverRequest{Group: group, Who: whoami(a.env)}, nil)
+			return errors.Is(err, peer.ErrNotYet), err
+		})
 		answer, _ := errors.AsType[*peer.AnswerError](err)
 		switch {
 		case err == nil:
 			a.env.Talk("%s has handed %s over: kvmha status %s", name, group, group)
 			return nil
-		case answer != nil && answer.Code == peer.CodeRefused:
+		case answer != nil && (answer.Code == peer.CodeRefused || answer.Code == peer.CodeNotYet):
 			return cli.Refused(answer.Hint(), "cannot %s: %s", act, cli.Printable(answer.Error()))
 		case within.Err() != nil && ctx.Err() == nil:
 			return cli.InVain("kvmha status", "cannot %s: %s has not handed it over within %s; it goes on", act, name, timeout)
