@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"kvmctl/internal/flock"
@@ -69,9 +70,9 @@ type Base struct {
 	Initrd string // initrd.img, likewise
 }
 
-// Build gives the tree in the cache directory dir, and makes it first when it is not there, which takes some minutes, the network
-// and root. Builders in other processes wait for each other until ctx ends.
-func Build(ctx context.Context, dir string) (*Base, error) {
+// Build gives the tree in the cache directory dir, with more packages of Debian's if wanted, and makes it first when it is not there, which takes some
+// minutes, the network and root. Builders in other processes wait for each other until ctx ends.
+func Build(ctx context.Context, dir string, more ...string) (*Base, error) {
 	if dir == "" {
 		return nil, errors.New("build the Debian guest: no cache directory: set KVM_TEST_CACHE")
 	}
@@ -79,7 +80,8 @@ func Build(ctx context.Context, dir string) (*Base, error) {
 	if err != nil {
 		return nil, fmt.Errorf("build the Debian guest: %w", err)
 	}
-	tree := filepath.Join(dir, "tree-"+recipe())
+	all := append(slices.Clone(packages), more...)
+	tree := filepath.Join(dir, "tree-"+recipe(all))
 	if b, err := baseIn(tree); err == nil {
 		return b, nil
 	}
@@ -99,7 +101,7 @@ func Build(ctx context.Context, dir string) (*Base, error) {
 		return nil, fmt.Errorf("build the Debian guest: %w", err)
 	}
 	args := []string{"--mode=root", "--variant=minbase", "--components=main", "--format=directory",
-		`--aptopt=APT::Install-Recommends "false"`, `--aptopt=APT::Sandbox::User "root"`, "--include=" + strings.Join(packages, ","),
+		`--aptopt=APT::Install-Recommends "false"`, `--aptopt=APT::Sandbox::User "root"`, "--include=" + strings.Join(all, ","),
 		"--extract-hook=" + early, "--customize-hook=" + tune}
 	for _, path := range excluded {
 		args = append(args, "--dpkgopt=path-exclude="+path)
@@ -145,7 +147,7 @@ func baseIn(tree string) (*Base, error) {
 }
 
 // recipe names everything that goes into the tree, but for what Debian has of the packages at the time.
-func recipe() string {
+func recipe(packages []string) string {
 	h := sha256.New()
 	fmt.Fprintln(h, suite, packages, excluded, tune, early)
 	return hex.EncodeToString(h.Sum(nil))[:12]

@@ -119,6 +119,9 @@ func (m *machine) setUp(ctx context.Context, other place, how mode) error {
 
 // start runs the agent, and follows its log.
 func (m *machine) start(ctx context.Context) error {
+	if err := m.compareClocks(ctx); err != nil { // it stood still while the machine was frozen
+		return err
+	}
 	m.w.begins(m.name)
 	_, err := m.sh(ctx, "mkdir -p /run/kvmha; setsid kvmha run --debug </dev/null >>/var/log/kvmha.log 2>&1 & echo $! >/run/kvmha.pid; setsid kvmha tick </dev/null >/dev/null 2>&1 &")
 	if err != nil {

@@ -55,7 +55,7 @@ esac
 `,
 	"/etc/dnsmasq.conf": `user=root
 group=root
-bind-interfaces
+bind-dynamic
 interface=eth0
 interface=lo
 no-resolv
