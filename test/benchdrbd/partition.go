@@ -17,7 +17,8 @@ const (
 
 // parting is a partition with a client that writes on each side.
 type parting struct {
-	both   time.Duration // two primaries
+	both   time.Duration // two primaries that could write
+	frozen time.Duration // two primaries, of which one could not
 	acked  [2]int        // lines, by A's client and by B's
 	split  bool          // DRBD is StandAlone afterwards: one side's data have to be discarded
 	lost   [2]int        // lines that are gone when A's data are discarded, or B's; where nothing is, both are what is gone already
@@ -99,7 +100,9 @@ func (b *bench) partition(ctx context.Context, c *contender) (x parting, err err
 	}
 	stopA()
 	stopB()
-	x.both = together(s.facts[s.A].events(), s.facts[s.B].events(), "primary", time.Now())
+	end, ofA, ofB := time.Now(), s.facts[s.A].events(), s.facts[s.B].events()
+	x.both = together(ofA, ofB, "writes", end)
+	x.frozen = together(ofA, ofB, "primary", end) - x.both
 	return x, s.account(ctx, &x, clA.all(), clB.all(), off)
 }
 

@@ -91,7 +91,7 @@ func (r *report) verdicts() (all []verdict) {
 	}
 	for _, p := range r.partings {
 		if strings.HasPrefix(p.name, "kvmha") {
-			all = append(all, verdict{p.name + ": two primaries in a partition, never", fmt.Sprintf("%.2f s", p.both.Seconds()), p.both == 0},
+			all = append(all, verdict{p.name + ": two primaries that could write in a partition, never", fmt.Sprintf("%.2f s", p.both.Seconds()), p.both == 0},
 				verdict{p.name + ": no acknowledged line is lost in a partition", fmt.Sprint(max(p.lost[0], p.lost[1])), !p.split && p.lost == [2]int{}})
 		}
 	}
@@ -188,13 +188,13 @@ func (r *report) partitions(b *strings.Builder) {
 		return
 	}
 	fmt.Fprintf(b, "\n### Both cables cut under write load\n\nFor %s, a client of its own on each side; looked at %s after the cables were whole again:\n\n", partedFor, healedFor)
-	b.WriteString("| | two primaries, s | lines of the one side, of the other | split brain | lines lost | DRBD at the end |\n|---|--:|--:|---|---|---|\n")
+	b.WriteString("| | two primaries that could write, s | two, one of them frozen, s | lines of the one side, of the other | split brain | lines lost | DRBD at the end |\n|---|--:|--:|--:|---|---|---|\n")
 	for _, p := range r.partings {
 		split, gone := "no", fmt.Sprint(p.lost[0])
 		if p.split {
 			split, gone = "yes", fmt.Sprintf("%d or %d, by whose data are discarded", p.lost[0], p.lost[1])
 		}
-		fmt.Fprintf(b, "| %s | %.2f | %d, %d | %s | %s | %s |\n", p.name, p.both.Seconds(), p.acked[0], p.acked[1], split, gone, p.states)
+		fmt.Fprintf(b, "| %s | %.2f | %.2f | %d, %d | %s | %s | %s |\n", p.name, p.both.Seconds(), p.frozen.Seconds(), p.acked[0], p.acked[1], split, gone, p.states)
 	}
 }
 

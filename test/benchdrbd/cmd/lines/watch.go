@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 )
 
@@ -23,6 +24,7 @@ var facts = []struct {
 	{"decided", exists("/run/decided")},                           // a notify script has begun
 	{"alone", file("/var/lib/kvmha/right/varda.json", `"alone"`)}, // the right is written down
 	{"primary", proc("/proc/drbd", " ro:Primary/")},
+	{"writes", proc("/proc/drbd", " ro:Primary/", " C r")}, // primary, and its writes do not stand still
 	{"mounted", proc("/proc/mounts", "/dev/drbd0 ")},
 	{"address", proc("/proc/net/fib_trie", "|-- "+service+"\n")},
 }
@@ -65,8 +67,8 @@ func file(path, text string) func() bool {
 	}
 }
 
-// proc looks for text in a file of /proc, which stays open and is made anew for each read.
-func proc(path, text string) func() bool {
+// proc looks for texts in a file of /proc, which stays open and is made anew for each read.
+func proc(path string, texts ...string) func() bool {
 	var f *os.File
 	buf := make([]byte, 64<<10)
 	return func() bool {
@@ -77,6 +79,6 @@ func proc(path, text string) func() bool {
 			}
 		}
 		n, err := f.ReadAt(buf, 0)
-		return (err == nil || err == io.EOF) && bytes.Contains(buf[:n], []byte(text))
+		return (err == nil || err == io.EOF) && !slices.ContainsFunc(texts, func(text string) bool { return !bytes.Contains(buf[:n], []byte(text)) })
 	}
 }
