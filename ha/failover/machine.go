@@ -51,7 +51,7 @@ func New(cfg Config, now time.Time) *Machine {
 	m.facts.checks = make([]checkFact, len(cfg.Checks))
 	m.facts.dead = make([]*fault, len(cfg.Units))
 	for _, r := range cfg.Resources {
-		m.storage.disks = append(m.storage.disks, Disk{Name: r.Name})
+		m.storage.disks, m.storage.seen = append(m.storage.disks, Disk{Name: r.Name}), append(m.storage.seen, false)
 	}
 	m.leftovers()
 	return m

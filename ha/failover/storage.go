@@ -96,6 +96,7 @@ type storage struct {
 	refused *refusal
 	tries   int       // to bring resources up, since one of them was well
 	upAt    time.Time // of the next one
+	seen    []bool    // as disks: it was well here since the agent began
 }
 
 // refusal is a right that was asked for in vain.
@@ -133,15 +134,20 @@ func (m *Machine) diskTold(in Disk) {
 		m.raise(AboutFrozen, in.Name, in.Command, "writes to resource "+in.Name+" stand still: "+in.Frozen, "they lose nothing, and go on when the peer is back or somebody lets them")
 	}
 	if in.State == DiskFailed {
-		if m.role != Active { // there heal says what becomes of it
-			m.raise(AboutDisk, in.Name, DiskCommand(in.Name), in.failed(), "it is brought up again, less and less often")
+		if m.role != Active && (s.seen[i] || s.tries > 1) { // there heal says what becomes of it; after a boot nobody but bringUp has brought it up
+			m.diskAlarm(in)
 		}
 		return
 	}
+	s.seen[i] = in.State != DiskUnknown
 	m.clear(AboutDisk, in.Name)
 	if !slices.ContainsFunc(s.disks, func(d Disk) bool { return d.State == DiskFailed }) {
 		s.tries, s.upAt = 0, time.Time{}
 	}
+}
+
+func (m *Machine) diskAlarm(d Disk) {
+	m.raise(AboutDisk, d.Name, DiskCommand(d.Name), d.failed(), "it is brought up again, less and less often")
 }
 
 // rightTold notes what may be done alone. Whatever is new is worth asking again.
@@ -255,6 +261,9 @@ func (m *Machine) bringUp() {
 			up := m.step(KindUp, d.Name)
 			up.Timeout, up.Why = m.cfg.Resources[i].UpTimeout, d.failed()
 			plan = append(plan, up)
+			if s.tries > 0 {
+				m.diskAlarm(d)
+			}
 		}
 	}
 	s.upAt = m.now.Add(min(upMin<<min(s.tries, 8), upMax))
