@@ -81,6 +81,8 @@ if [[ ${1-} == e2e ]]; then
 	need_program mmdebstrap mmdebstrap
 	need_program mke2fs e2fsprogs
 	need_program ssh-keygen openssh-client
+	need_program smbclient smbclient # somebody in the office
+	need_program ldapadd ldap-utils # likewise
 fi
 
 # Go: the one in PATH, or the one fetched here earlier, if it is new enough.
