@@ -46,9 +46,10 @@ It does what it would do for "kvmha switch" there, and refuses what it would ref
 
 // switchAway has the agent hand a group over.
 func (a *app) switchAway(ctx context.Context, group string, timeout time.Duration) error {
-	end := time.Now().Add(timeout)
-	return onceSettled(ctx, end, func() (bool, error) {
-		reply, err := a.askWithin(ctx, time.Until(end), "switch "+group, ha.Request{Verb: ha.VerbSwitch, Groups: []string{group}})
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	return onceSettled(ctx, func() (bool, error) {
+		reply, err := a.askWithin(ctx, timeout, "switch "+group, ha.Request{Verb: ha.VerbSwitch, Groups: []string{group}})
 		if err == nil {
 			a.env.Talk("%s is handed over: kvmha status %s", group, group)
 		}
@@ -59,11 +60,11 @@ func (a *app) switchAway(ctx context.Context, group string, timeout time.Duratio
 // settling is how often it is asked whether the other node has settled.
 const settling = 500 * time.Millisecond
 
-// onceSettled asks again, until then, while it is refused for what passes by itself.
-func onceSettled(ctx context.Context, end time.Time, ask func() (passing bool, err error)) error {
+// onceSettled asks again, until ctx ends, while it is refused for what passes by itself.
+func onceSettled(ctx context.Context, ask func() (passing bool, err error)) error {
 	for {
 		passing, err := ask()
-		if err == nil || !passing || time.Until(end) <= settling {
+		if end, _ := ctx.Deadline(); err == nil || !passing || time.Until(end) <= settling {
 			return err
 		}
 		select {

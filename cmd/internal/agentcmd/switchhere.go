@@ -46,8 +46,7 @@ func (a *app) switchHere(ctx context.Context, group string, timeout time.Duratio
 		if n.Name != name {
 			continue
 		}
-		end, _ := within.Deadline()
-		err := onceSettled(within, end, func() (bool, error) {
+		err := onceSettled(within, func() (bool, error) {
 			err := client.Do(within, n, peer.VerbAskHandover, ha.HandoverRequest{Group: group, Who: whoami(a.env)}, nil)
 			return errors.Is(err, peer.ErrNotYet), err
 		})
